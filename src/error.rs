@@ -1,0 +1,63 @@
+//! What can go wrong, said in one line: what was attempted, what was found, what to do.
+
+use std::path::{Path, PathBuf};
+
+/// Every failure of the library.
+///
+/// `Display` gives one line that names the place, what was found there and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+
+    /// A file from outside is not what it claims to be.
+    #[error("{}: {found}; {hint}", path.display())]
+    File { path: PathBuf, found: String, hint: String },
+
+    /// An option, recipe value or argument is out of its range.
+    #[error("{what}: {found}; {hint}")]
+    Invalid { what: String, found: String, hint: String },
+
+    /// A tensor does not have the shape or kind that an operation needs.
+    #[error("{op}: {found}")]
+    Shape { op: &'static str, found: String },
+
+    /// A run went wrong in a way that its alarms can name (collapse, non-finite loss, ...).
+    #[error("run failed: {found}; {hint}")]
+    Failed { found: String, hint: String },
+
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+
+    /// The tensor substrate refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// Result of every fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A file that is not what it claims to be.
+    pub fn file(path: impl AsRef<Path>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), found: found.into(), hint: hint.into() }
+    }
+
+    /// An argument out of range.
+    pub fn invalid(what: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), found: found.into(), hint: hint.into() }
+    }
+
+    /// A shape that does not fit.
+    pub fn shape(op: &'static str, found: impl Into<String>) -> Self {
+        Self::Shape { op, found: found.into() }
+    }
+
+    /// Turns an [`std::io::Error`] into ours: `.map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,5 @@
+//! `synth` compresses a trained vision model when its training data is gone.
+
+pub mod error;
+
+pub use error::{Error, Result};
