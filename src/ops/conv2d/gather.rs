@@ -1,0 +1,360 @@
+//! The gather kernel: every output pixel is a dot product of taps with packed weights.
+//!
+//! Cost per register tile (P pixels × V vectors of output channels) and per weight row: V loads of weights, P
+//! broadcasts, P·V fused multiply-adds. With P·V = 16 the multiply-adds bound it: 16 of them against 10 to 17 loads.
+//! Inputs sit in a padded buffer of one piece (≤ 192 KiB, L2), weights of one block in L1 or L2.
+
+use super::pack::{PackedWeights, Prologue, pad_image};
+use super::plan::{Phase, Plan};
+use crate::ops::activation::Activation;
+use crate::ops::mem::with_scratch;
+use crate::ops::par::{self, Shared};
+use crate::ops::simd::{Simd, simd_fn};
+
+/// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue<'a> {
+    pub bias: Option<&'a [f32]>,
+    pub residual: Option<&'a [f32]>,
+    pub act: Activation,
+    pub sums: bool,
+}
+
+impl Epilogue<'_> {
+    pub(crate) const NONE: Epilogue<'static> =
+        Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
+}
+
+/// Columns of one weight block for `writes` output channels per group at the current level.
+pub(crate) fn block_columns(writes: usize) -> usize {
+    // SAFETY: no pointers.
+    unsafe { block_columns_of(writes) }
+}
+simd_fn!(fn block_columns_of(writes: usize) -> usize = block_columns_kernel);
+
+#[inline(always)]
+unsafe fn block_columns_kernel<S: Simd>(writes: usize) -> usize {
+    if writes > S::NARROW.0 * S::LANES { S::WIDE.0 * S::LANES } else { S::NARROW.0 * S::LANES }
+}
+
+/// Runs the plan over `n` images; returns Σ and Σ² per output channel if asked, summed in a fixed order.
+///
+/// # Safety
+/// `x` holds `n` input images of the plan, `out` has room for `n` output images.
+pub(crate) unsafe fn gather(
+    plan: &Plan,
+    n: usize,
+    x: &[f32],
+    weights: &PackedWeights,
+    prologue: Option<Prologue>,
+    epilogue: Epilogue,
+    out: *mut f32,
+) -> Option<Vec<f64>> {
+    let per_piece = plan.images_per_piece(n);
+    let pieces = par::pieces(n, per_piece);
+    let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
+    let mut partial = vec![0f32; pieces * sums_len];
+    let partial_ptr = Shared(partial.as_mut_ptr());
+    let out = Shared(out);
+    par::each(pieces, |i| {
+        let images = i * per_piece..((i + 1) * per_piece).min(n);
+        // SAFETY: pieces write disjoint images and disjoint rows of `partial`; bounds are those of the plan.
+        unsafe {
+            let sums = partial_ptr.at(i * sums_len);
+            piece(plan, images, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
+        }
+    });
+    epilogue.sums.then(|| {
+        let mut total = vec![0f64; sums_len];
+        for row in partial.chunks_exact(sums_len) {
+            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
+        }
+        total
+    })
+}
+
+/// Whether the kernel may read the images where they are: nothing to pad, nothing to apply, no group of four pixels
+/// that reaches beyond its row.
+fn reads_in_place(plan: &Plan, prologue: Option<&Prologue>) -> bool {
+    prologue.is_none() && plan.hp == plan.h && plan.wp == plan.w && plan.phases.iter().all(|p| p.cols % 4 == 0)
+}
+
+#[allow(clippy::too_many_arguments)]
+unsafe fn piece(
+    plan: &Plan,
+    images: std::ops::Range<usize>,
+    x: *const f32,
+    weights: &PackedWeights,
+    prologue: Option<&Prologue>,
+    epilogue: &Epilogue,
+    out: *mut f32,
+    sums: *mut f32,
+) {
+    let image_len = plan.h * plan.w * plan.c;
+    let out_len = plan.out_h * plan.out_w * plan.c_out;
+    let frame = plan.hp * plan.wp * plan.c;
+    unsafe {
+        let residual = epilogue.residual.map(|r| r.as_ptr().add(images.start * out_len));
+        let out = out.add(images.start * out_len);
+        if reads_in_place(plan, prologue) {
+            let input = x.add(images.start * image_len);
+            phases(plan, images.len(), input, weights, epilogue, residual, out, sums);
+            return;
+        }
+        // A group of four pixels at the end of a row may read (and throw away) up to three pixels more.
+        let slack = 4 * plan.c * plan.phases.iter().map(|p| p.step[1]).max().unwrap_or(1);
+        with_scratch(images.len() * frame + slack, |buffer| {
+            for (k, i) in images.clone().enumerate() {
+                pad_image(plan, x.add(i * image_len), buffer.as_mut_ptr().add(k * frame), prologue);
+            }
+            phases(plan, images.len(), buffer.as_ptr(), weights, epilogue, residual, out, sums);
+        });
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+unsafe fn phases(
+    plan: &Plan,
+    n: usize,
+    input: *const f32,
+    weights: &PackedWeights,
+    epilogue: &Epilogue,
+    residual: Option<*const f32>,
+    out: *mut f32,
+    sums: *mut f32,
+) {
+    let (reads, writes) = plan.group_channels();
+    for (phase, &start) in plan.phases.iter().zip(&weights.phase_start) {
+        if phase.rows * phase.cols == 0 {
+            continue;
+        }
+        let runs: Vec<(usize, usize)> = phase
+            .runs(plan.groups == 1)
+            .into_iter()
+            .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * reads))
+            .collect();
+        let block_len = phase.taps.len() * reads * weights.cb;
+        for g in 0..plan.groups {
+            for b in 0..weights.blocks {
+                let job = Job {
+                    plan,
+                    phase,
+                    runs: &runs,
+                    n,
+                    input: unsafe { input.add(g * reads) },
+                    w: unsafe { weights.values.as_ptr().add(start + (g * weights.blocks + b) * block_len) },
+                    cb: weights.cb,
+                    first: g * writes + b * weights.cb,
+                    columns: weights.cb.min(writes - b * weights.cb),
+                    epilogue,
+                    residual,
+                    out,
+                    sums,
+                };
+                // SAFETY: pointers as promised by the caller.
+                unsafe { run_job(&job) };
+            }
+        }
+    }
+}
+
+/// One block of output channels of one phase, over the images of a piece.
+struct Job<'a> {
+    plan: &'a Plan,
+    phase: &'a Phase,
+    /// (offset, length) of contiguous stretches of input that one output pixel reads.
+    runs: &'a [(usize, usize)],
+    n: usize,
+    input: *const f32,
+    w: *const f32,
+    cb: usize,
+    first: usize,
+    columns: usize,
+    epilogue: &'a Epilogue<'a>,
+    residual: Option<*const f32>,
+    out: *mut f32,
+    sums: *mut f32,
+}
+
+simd_fn!(fn run_job(job: &Job) = job_kernel);
+
+#[inline(always)]
+unsafe fn job_kernel<S: Simd>(job: &Job) {
+    // The tile shapes are constants of the level; the branches that do not apply are compiled but never taken.
+    unsafe {
+        match (job.cb / S::LANES, S::WIDE.1) {
+            (1, 1) => tiles::<S, 1, 1>(job),
+            (1, _) => tiles::<S, 1, 4>(job),
+            (_, 1) => tiles::<S, 2, 1>(job),
+            (_, _) => tiles::<S, 2, 2>(job),
+        }
+    }
+}
+
+/// Where a group of four neighbouring pixels of one row reads and writes.
+#[derive(Clone, Copy)]
+struct Spot {
+    input: *const f32,
+    out: usize,
+    valid: usize,
+}
+
+#[inline(always)]
+unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
+    let (plan, phase) = (job.plan, job.phase);
+    let per_row = phase.cols.div_ceil(4);
+    let per_image = phase.rows * per_row;
+    let total = job.n * per_image;
+    let spot = |i: usize| {
+        let (image, rest) = (i / per_image, i % per_image);
+        let (row, col) = (rest / per_row, rest % per_row * 4);
+        let iy = phase.origin[0] + row * phase.step[0];
+        let ix = phase.origin[1] + col * phase.step[1];
+        let oy = phase.out[0] + row * phase.out_step[0];
+        let ox = phase.out[1] + col * phase.out_step[1];
+        Spot {
+            // SAFETY: inside the padded frame of the image.
+            input: unsafe { job.input.add(((image * plan.hp + iy) * plan.wp + ix) * plan.c) },
+            out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.first,
+            valid: (phase.cols - col).min(4),
+        }
+    };
+    unsafe {
+        let mut stats = [[S::splat(0.0); CV]; 2];
+        let mut i = 0;
+        while i + PG <= total {
+            let mut spots = [spot(i); PG];
+            for (k, s) in spots.iter_mut().enumerate().skip(1) {
+                *s = spot(i + k);
+            }
+            one_tile::<S, CV, PG>(job, &spots, &mut stats);
+            i += PG;
+        }
+        while i < total {
+            one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
+            i += 1;
+        }
+        if job.epilogue.sums {
+            let mut lane = [0f32; 64];
+            for (k, s) in stats.iter().enumerate() {
+                for (v, s) in s.iter().enumerate() {
+                    S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
+                }
+                for (c, v) in lane.iter().take(job.columns).enumerate() {
+                    *job.sums.add(k * plan.c_out + job.first + c) += v;
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
+    job: &Job,
+    spots: &[Spot; PG],
+    stats: &mut [[S::V; CV]; 2],
+) {
+    unsafe {
+        let step = job.phase.step[1] * job.plan.c;
+        let mut acc = [[[S::splat(0.0); CV]; 4]; PG];
+        let mut w = job.w;
+        for &(offset, len) in job.runs {
+            let mut p = [spots[0].input; PG];
+            for g in 0..PG {
+                p[g] = spots[g].input.add(offset);
+            }
+            for _ in 0..len {
+                let mut wv = [S::splat(0.0); CV];
+                for v in 0..CV {
+                    wv[v] = S::load(w.add(v * S::LANES));
+                }
+                for g in 0..PG {
+                    for j in 0..4 {
+                        let x = S::splat(*p[g].add(j * step));
+                        for v in 0..CV {
+                            acc[g][j][v] = S::fma(x, wv[v], acc[g][j][v]);
+                        }
+                    }
+                    p[g] = p[g].add(1);
+                }
+                w = w.add(CV * S::LANES);
+            }
+        }
+        let out_step = job.phase.out_step[1] * job.plan.c_out;
+        let whole = job.columns == CV * S::LANES;
+        for g in 0..PG {
+            for j in 0..4 {
+                if j < spots[g].valid {
+                    let at = spots[g].out + j * out_step;
+                    if whole {
+                        write_pixel::<S, CV>(job, acc[g][j], at, stats);
+                    } else {
+                        write_part::<S, CV>(job, acc[g][j], at, stats);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Epilogue and store of one pixel whose block is full.
+#[inline(always)]
+unsafe fn write_pixel<S: Simd, const CV: usize>(
+    job: &Job,
+    acc: [S::V; CV],
+    at: usize,
+    stats: &mut [[S::V; CV]; 2],
+) {
+    let e = job.epilogue;
+    unsafe {
+        for v in 0..CV {
+            let mut y = acc[v];
+            if let Some(bias) = e.bias {
+                y = S::add(y, S::load(bias.as_ptr().add(job.first + v * S::LANES)));
+            }
+            if let Some(residual) = job.residual {
+                y = S::add(y, S::load(residual.add(at + v * S::LANES)));
+            }
+            y = S::min(S::max(y, S::mul(y, S::splat(e.act.slope))), S::splat(e.act.cap));
+            stats[0][v] = S::add(stats[0][v], y);
+            stats[1][v] = S::fma(y, y, stats[1][v]);
+            S::store(job.out.add(at + v * S::LANES), y);
+        }
+    }
+}
+
+/// Epilogue and store of one pixel whose block has fewer columns than the registers hold.
+#[inline(always)]
+unsafe fn write_part<S: Simd, const CV: usize>(
+    job: &Job,
+    acc: [S::V; CV],
+    at: usize,
+    stats: &mut [[S::V; CV]; 2],
+) {
+    let e = job.epilogue;
+    let mut values = [0f32; 64];
+    unsafe {
+        for v in 0..CV {
+            S::store(values.as_mut_ptr().add(v * S::LANES), acc[v]);
+        }
+        for (c, v) in values.iter_mut().enumerate() {
+            if c >= job.columns {
+                *v = 0.0;
+                continue;
+            }
+            if let Some(bias) = e.bias {
+                *v += bias[job.first + c];
+            }
+            if let Some(residual) = job.residual {
+                *v += *residual.add(at + c);
+            }
+            *v = e.act.apply(*v);
+            *job.out.add(at + c) = *v;
+        }
+        for v in 0..CV {
+            let y = S::load(values.as_ptr().add(v * S::LANES));
+            stats[0][v] = S::add(stats[0][v], y);
+            stats[1][v] = S::fma(y, y, stats[1][v]);
+        }
+    }
+}

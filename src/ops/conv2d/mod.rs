@@ -1,0 +1,175 @@
+//! 2-d convolution over `[N, H, W, C]` with `[KH, KW, C/groups, C_out]` weights: one op with a prologue and an epilogue.
+//!
+//! The prologue applies `act(scale·x + shift)` per channel to what is read (a batch norm that is never written to
+//! memory); the epilogue adds a bias and a residual, applies an activation, and sums Σ and Σ² of what is written.
+
+mod depthwise;
+mod gather;
+mod outer;
+mod pack;
+mod plan;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use spec::{Conv2dSpec, Padding, Sizes};
+
+use super::activation::Activation;
+use super::mem::{build, tensor, view};
+use crate::{Error, Result};
+use candle_core::Tensor;
+use gather::Epilogue;
+use pack::{PackedWeights, Prologue};
+use plan::Plan;
+
+/// `act(scale·x + shift)` per channel, applied to what a convolution reads.
+#[derive(Clone, Debug)]
+pub struct Affine {
+    /// `[C]`
+    pub scale: Tensor,
+    /// `[C]`
+    pub shift: Tensor,
+    pub act: Activation,
+}
+
+/// What a convolution does to what it writes.
+#[derive(Clone, Debug)]
+pub struct After<'a> {
+    /// `[C_out]`
+    pub bias: Option<&'a Tensor>,
+    /// Same shape as the output.
+    pub residual: Option<&'a Tensor>,
+    pub act: Activation,
+    /// Whether to return the sums of the result.
+    pub sums: bool,
+}
+
+impl After<'_> {
+    pub const NOTHING: After<'static> = After { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
+}
+
+/// Σ and Σ² per channel over `count` pixels, in f64.
+#[derive(Clone, Debug)]
+pub struct Sums {
+    pub count: usize,
+    pub sum: Vec<f64>,
+    pub sum_sq: Vec<f64>,
+}
+
+fn check_len(what: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::shape("conv2d", format!("{what} has {got} values, expected {expected}")))
+}
+
+/// Forward pass: output `[N, H', W', C_out]` and, if `after.sums`, its sums.
+///
+/// # Errors
+/// Shapes that do not fit (see [`Conv2dSpec::sizes`]), or tensors that are not contiguous f32 on the CPU.
+pub fn forward(
+    x: &Tensor,
+    before: Option<&Affine>,
+    w: &Tensor,
+    spec: &Conv2dSpec,
+    after: &After,
+) -> Result<(Tensor, Option<Sums>)> {
+    let z = spec.sizes(x.dims(), w.dims())?;
+    let plan = Plan::forward(spec, &z);
+    let (xv, wv) = (view(x)?, view(w)?);
+    let bias = after.bias.map(view).transpose()?;
+    let residual = after.residual.map(view).transpose()?;
+    let out_len = z.n * z.out_h * z.out_w * z.c_out;
+    if let Some(b) = &bias {
+        check_len("bias", b.len(), z.c_out)?;
+    }
+    if let Some(r) = &residual {
+        check_len("residual", r.len(), out_len)?;
+    }
+    let epilogue = Epilogue { bias: bias.as_deref(), residual: residual.as_deref(), act: after.act, sums: after.sums };
+    let mut sums = None;
+    with_prologue(before, z.c_in, |prologue| {
+        // SAFETY: lengths were checked against the sizes; the kernels write every output element.
+        unsafe {
+            build((z.n, z.out_h, z.out_w, z.c_out), |out| {
+                sums = if plan.is_depthwise() {
+                    depthwise::gather(&plan, z.n, &xv, &wv, spec.kernel, prologue, epilogue, out)
+                } else {
+                    let cb = gather::block_columns(plan.group_channels().1);
+                    let packed = PackedWeights::new(&plan, &wv, spec.kernel, false, cb);
+                    gather::gather(&plan, z.n, &xv, &packed, prologue, epilogue, out)
+                };
+            })
+        }
+    })
+    .map(|out| {
+        let sums = sums.map(|s| {
+            let (sum, sum_sq) = s.split_at(z.c_out);
+            Sums { count: z.n * z.out_h * z.out_w, sum: sum.to_vec(), sum_sq: sum_sq.to_vec() }
+        });
+        (out, sums)
+    })
+}
+
+/// Gradient with respect to what the convolution multiplied (after its prologue): `[N, H, W, C]`.
+///
+/// `input` are the dimensions of the forward input.
+pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize]) -> Result<Tensor> {
+    let z = spec.sizes(input, w.dims())?;
+    let (dyv, wv) = (view(dy)?, view(w)?);
+    check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
+    let plan = Plan::backward(spec, &z);
+    // SAFETY: lengths were checked; the phases of the plan cover every input pixel.
+    unsafe {
+        build((z.n, z.h, z.w, z.c_in), |out| {
+            if plan.is_depthwise() {
+                depthwise::gather(&plan, z.n, &dyv, &wv, spec.kernel, None, Epilogue::NONE, out);
+            } else {
+                let cb = gather::block_columns(plan.group_channels().1);
+                let packed = PackedWeights::new(&plan, &wv, spec.kernel, true, cb);
+                gather::gather(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
+            }
+        })
+    }
+}
+
+/// Gradient with respect to the weights, `[KH, KW, C/groups, C_out]`.
+pub fn backward_weights(
+    x: &Tensor,
+    before: Option<&Affine>,
+    dy: &Tensor,
+    spec: &Conv2dSpec,
+    weights: &[usize],
+) -> Result<Tensor> {
+    let z = spec.sizes(x.dims(), weights)?;
+    let (xv, dyv) = (view(x)?, view(dy)?);
+    check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
+    let plan = Plan::forward(spec, &z);
+    with_prologue(before, z.c_in, |prologue| {
+        // SAFETY: lengths were checked against the sizes.
+        let dw = unsafe {
+            if plan.is_depthwise() {
+                depthwise::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else {
+                outer::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            }
+        };
+        tensor(dw, weights)
+    })
+}
+
+fn with_prologue<R>(
+    before: Option<&Affine>,
+    channels: usize,
+    f: impl FnOnce(Option<Prologue>) -> Result<R>,
+) -> Result<R> {
+    match before {
+        None => f(None),
+        Some(a) => {
+            let (scale, shift) = (view(&a.scale)?, view(&a.shift)?);
+            check_len("scale", scale.len(), channels)?;
+            check_len("shift", shift.len(), channels)?;
+            f(Some(Prologue { scale: &scale, shift: &shift, act: a.act }))
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A convolution and its backward-data pass as the same thing: a gather with taps.
+//!
+//! Output pixels are cut into *phases*, grids in which every pixel sees the same taps at the same relative places. A
+//! stride-1 convolution is one phase. A convolution behind nearest ×2 upsampling is four phases over the small map,
+//! whose taps are sums of the original weights. The backward-data pass of stride `s` is `s²` phases over the gradient.
+//! One gather kernel (see `gather.rs`) and one outer-product kernel (see `outer.rs`) serve all of them.
+
+use super::spec::{Conv2dSpec, Sizes};
+
+/// One weight position that a phase reads.
+pub(crate) struct Tap {
+    /// Place relative to the phase's first input pixel of an output pixel, in padded rows and columns.
+    pub dy: usize,
+    pub dx: usize,
+    /// Positions (ky, kx) of the original kernel whose weights are summed here.
+    pub sources: Vec<[usize; 2]>,
+}
+
+/// A grid of output pixels that share their taps.
+pub(crate) struct Phase {
+    /// First output pixel and distance between output pixels.
+    pub out: [usize; 2],
+    pub out_step: [usize; 2],
+    /// Number of rows and columns of the grid.
+    pub rows: usize,
+    pub cols: usize,
+    /// Padded input pixel of the first output pixel and distance between them.
+    pub origin: [usize; 2],
+    pub step: [usize; 2],
+    pub taps: Vec<Tap>,
+}
+
+/// A gather from padded `[h, w, c]` images to `[out_h, out_w, c_out]` images.
+pub(crate) struct Plan {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub pad_top: usize,
+    pub pad_left: usize,
+    /// Padded size.
+    pub hp: usize,
+    pub wp: usize,
+    pub out_h: usize,
+    pub out_w: usize,
+    pub c_out: usize,
+    pub groups: usize,
+    pub phases: Vec<Phase>,
+}
+
+/// One axis of a phase before both axes are combined: output start and step, count, and taps (offset, sources).
+struct Line {
+    out: usize,
+    out_step: usize,
+    count: usize,
+    step: usize,
+    taps: Vec<(isize, Vec<usize>)>,
+}
+
+fn merge(list: impl Iterator<Item = (isize, usize)>) -> Vec<(isize, Vec<usize>)> {
+    let mut taps: Vec<(isize, Vec<usize>)> = Vec::new();
+    for (offset, k) in list {
+        match taps.iter_mut().find(|(o, _)| *o == offset) {
+            Some((_, ks)) => ks.push(k),
+            None => taps.push((offset, vec![k])),
+        }
+    }
+    taps.sort_by_key(|(o, _)| *o);
+    taps
+}
+
+/// Axis of the forward pass: output `o` reads input `(o·s + k·d − p) / up`.
+fn forward_lines(k: usize, s: usize, d: usize, p: usize, up: usize, out: usize) -> Vec<Line> {
+    (0..up)
+        .map(|a| Line {
+            out: a,
+            out_step: up,
+            count: (out + up - 1 - a) / up,
+            step: s,
+            taps: merge((0..k).map(|k| ((a as isize + (k * d) as isize - p as isize).div_euclid(up as isize), k))),
+        })
+        .collect()
+}
+
+/// Axis of the backward-data pass: input gradient `i` reads output gradients.
+fn backward_lines(k: usize, s: usize, d: usize, p: usize, up: usize, size: usize) -> Vec<Line> {
+    if up == 2 {
+        // dx[i] = Σ dy[2i + δ] with δ = a − 2·floor((a + k − p)/2) for both output parities a.
+        let taps = (0..2isize).flat_map(|a| {
+            (0..k).map(move |k| (a - 2 * (a + k as isize - p as isize).div_euclid(2), k))
+        });
+        return vec![Line { out: 0, out_step: 1, count: size, step: 2, taps: merge(taps) }];
+    }
+    (0..s.min(size))
+        .map(|phase| Line {
+            out: phase,
+            out_step: s,
+            count: (size + s - 1 - phase) / s,
+            step: 1,
+            // i = phase + s·j needs o = (i + p − k·d)/s, a whole number.
+            taps: merge((0..k).filter_map(|k| {
+                let shifted = (phase + p) as isize - (k * d) as isize;
+                (shifted.rem_euclid(s as isize) == 0).then(|| (shifted.div_euclid(s as isize), k))
+            })),
+        })
+        .collect()
+}
+
+impl Plan {
+    /// The forward pass of a convolution.
+    pub(crate) fn forward(spec: &Conv2dSpec, z: &Sizes) -> Self {
+        let [kh, kw] = spec.kernel;
+        let rows = forward_lines(kh, spec.stride[0], spec.dilation[0], spec.padding.top, spec.upsample, z.out_h);
+        let cols = forward_lines(kw, spec.stride[1], spec.dilation[1], spec.padding.left, spec.upsample, z.out_w);
+        Self::combine([z.h, z.w, z.c_in], [z.out_h, z.out_w, z.c_out], spec.groups, rows, cols)
+    }
+
+    /// The gradient with respect to the input: from `[out_h, out_w, c_out]` back to `[h, w, c_in]`.
+    pub(crate) fn backward(spec: &Conv2dSpec, z: &Sizes) -> Self {
+        let [kh, kw] = spec.kernel;
+        let rows = backward_lines(kh, spec.stride[0], spec.dilation[0], spec.padding.top, spec.upsample, z.h);
+        let cols = backward_lines(kw, spec.stride[1], spec.dilation[1], spec.padding.left, spec.upsample, z.w);
+        Self::combine([z.out_h, z.out_w, z.c_out], [z.h, z.w, z.c_in], spec.groups, rows, cols)
+    }
+
+    fn combine(input: [usize; 3], output: [usize; 3], groups: usize, rows: Vec<Line>, cols: Vec<Line>) -> Self {
+        // The padding that no tap of any phase leaves.
+        let reach = |lines: &[Line], size: usize| {
+            let low = lines.iter().flat_map(|l| l.taps.iter().map(|t| t.0)).min().unwrap_or(0).min(0);
+            let high = lines
+                .iter()
+                .flat_map(|l| {
+                    let last = (l.count.max(1) - 1) * l.step;
+                    l.taps.iter().map(move |t| last as isize + t.0 + 1)
+                })
+                .max()
+                .unwrap_or(0)
+                .max(size as isize);
+            ((-low) as usize, (high - low) as usize)
+        };
+        let (pad_top, hp) = reach(&rows, input[0]);
+        let (pad_left, wp) = reach(&cols, input[1]);
+        let mut phases = Vec::new();
+        for r in &rows {
+            for c in &cols {
+                let origin = |line: &Line, pad: usize| {
+                    let first = line.taps.first().map_or(0, |t| t.0);
+                    (first + pad as isize) as usize
+                };
+                let taps = r.taps.iter().flat_map(|(oy, kys)| {
+                    c.taps.iter().map(move |(ox, kxs)| Tap {
+                        dy: (oy - r.taps[0].0) as usize,
+                        dx: (ox - c.taps[0].0) as usize,
+                        sources: kys.iter().flat_map(|&ky| kxs.iter().map(move |&kx| [ky, kx])).collect(),
+                    })
+                });
+                phases.push(Phase {
+                    out: [r.out, c.out],
+                    out_step: [r.out_step, c.out_step],
+                    rows: r.count,
+                    cols: c.count,
+                    origin: [origin(r, pad_top), origin(c, pad_left)],
+                    step: [r.step, c.step],
+                    taps: taps.collect(),
+                });
+            }
+        }
+        let [h, w, c] = input;
+        let [out_h, out_w, c_out] = output;
+        Self { h, w, c, pad_top, pad_left, hp, wp, out_h, out_w, c_out, groups, phases }
+    }
+
+    /// Channels of one group on the reading and on the writing side.
+    pub(crate) fn group_channels(&self) -> (usize, usize) {
+        (self.c / self.groups, self.c_out / self.groups)
+    }
+
+    /// Whether every group has one channel on both sides.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.c == self.groups && self.c_out == self.groups
+    }
+
+    /// Images that one piece of work handles: as many as keep its padded input near 192 KiB (L2), at least one.
+    pub(crate) fn images_per_piece(&self, n: usize) -> usize {
+        (49_152 / (self.hp * self.wp * self.c).max(1)).clamp(1, 64).min(n.max(1))
+    }
+}
+
+impl Phase {
+    /// Runs of taps that lie side by side in memory: (dy, dx of the first, how many).
+    ///
+    /// With one group, the channels of neighbouring columns are contiguous, so a run is one long dot product.
+    pub(crate) fn runs(&self, mergeable: bool) -> Vec<(usize, usize, usize)> {
+        let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+        for t in &self.taps {
+            match runs.last_mut() {
+                Some((dy, dx, n)) if mergeable && *dy == t.dy && *dx + *n == t.dx => *n += 1,
+                _ => runs.push((t.dy, t.dx, 1)),
+            }
+        }
+        runs
+    }
+}

@@ -1,0 +1,106 @@
+//! Convolution against a direct f64 loop, on every instruction set and over many shapes.
+
+use super::*;
+use crate::ops::mem::{tensor, view};
+use crate::ops::simd;
+
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            s ^= s << 13;
+            s ^= s >> 7;
+            s ^= s << 17;
+            (s >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// y = conv(x), and for a given dy the gradients dx and dw, by definition, in f64.
+fn direct(x: &[f32], w: &[f32], dy: &[f32], s: &Conv2dSpec, z: &Sizes) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let mut y = vec![0f64; dy.len()];
+    let mut dx = vec![0f64; x.len()];
+    let mut dw = vec![0f64; w.len()];
+    let (cg, og, up) = (z.c_in / s.groups, z.c_out / s.groups, s.upsample);
+    for n in 0..z.n {
+        for oy in 0..z.out_h {
+            for ox in 0..z.out_w {
+                for ky in 0..s.kernel[0] {
+                    for kx in 0..s.kernel[1] {
+                        let iy = (oy * s.stride[0] + ky * s.dilation[0]) as isize - s.padding.top as isize;
+                        let ix = (ox * s.stride[1] + kx * s.dilation[1]) as isize - s.padding.left as isize;
+                        if iy < 0 || ix < 0 || iy >= (z.h * up) as isize || ix >= (z.w * up) as isize {
+                            continue;
+                        }
+                        let (iy, ix) = (iy as usize / up, ix as usize / up);
+                        for co in 0..z.c_out {
+                            let o = ((n * z.out_h + oy) * z.out_w + ox) * z.c_out + co;
+                            for ci in 0..cg {
+                                let i = ((n * z.h + iy) * z.w + ix) * z.c_in + co / og * cg + ci;
+                                let k = ((ky * s.kernel[1] + kx) * cg + ci) * z.c_out + co;
+                                y[o] += f64::from(x[i]) * f64::from(w[k]);
+                                dx[i] += f64::from(dy[o]) * f64::from(w[k]);
+                                dw[k] += f64::from(dy[o]) * f64::from(x[i]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (y, dx, dw)
+}
+
+fn close(what: &str, got: &[f32], expected: &[f64]) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(*g) - e).abs() <= 3e-6 * scale * 4.0, "{what}[{i}]: {g} instead of {e}");
+    }
+}
+
+fn check(n: usize, h: usize, w: usize, c_in: usize, c_out: usize, spec: Conv2dSpec) {
+    let weights = [spec.kernel[0], spec.kernel[1], c_in / spec.groups, c_out];
+    let z = spec.sizes(&[n, h, w, c_in], &weights).unwrap();
+    let x = noise(n * h * w * c_in, 1);
+    let wv = noise(weights.iter().product(), 2);
+    let dy = noise(n * z.out_h * z.out_w * c_out, 3);
+    let (y, dx, dw) = direct(&x, &wv, &dy, &spec, &z);
+    let (xt, wt) = (tensor(x.clone(), (n, h, w, c_in)).unwrap(), tensor(wv, &weights[..]).unwrap());
+    let dyt = tensor(dy, (n, z.out_h, z.out_w, c_out)).unwrap();
+    for level in simd::Level::available() {
+        simd::force(Some(level));
+        let tag = |what: &str| format!("{what} {spec:?} {n}x{h}x{w} {c_in}->{c_out} {}", level.name());
+        let (out, _) = forward(&xt, None, &wt, &spec, &After::NOTHING).unwrap();
+        close(&tag("y"), &view(&out).unwrap(), &y);
+        close(&tag("dx"), &view(&backward_input(&dyt, &wt, &spec, xt.dims()).unwrap()).unwrap(), &dx);
+        let got = backward_weights(&xt, None, &dyt, &spec, &weights).unwrap();
+        close(&tag("dw"), &view(&got).unwrap(), &dw);
+    }
+    simd::force(None);
+}
+
+#[test]
+fn every_shape_agrees_with_the_definition() {
+    let k3 = Conv2dSpec::new(3).padding(1);
+    check(3, 8, 8, 16, 16, k3);
+    check(2, 8, 8, 3, 16, k3);
+    check(2, 8, 8, 16, 3, k3);
+    check(2, 7, 9, 16, 32, k3.stride(2));
+    check(2, 8, 8, 32, 64, k3.stride(2));
+    check(2, 8, 8, 16, 40, Conv2dSpec::new(1).stride(2));
+    check(5, 4, 4, 64, 48, Conv2dSpec::new(1));
+    check(2, 10, 10, 5, 7, Conv2dSpec::new(5));
+    check(2, 11, 10, 6, 8, Conv2dSpec::new(3).padding(2).dilation(2));
+    check(2, 9, 8, 8, 12, k3.groups(4));
+    check(2, 9, 8, 24, 24, k3.groups(24));
+    check(2, 9, 8, 37, 37, k3.groups(37).stride(2));
+    check(2, 6, 5, 12, 20, k3.upsampled());
+    check(2, 4, 4, 33, 64, k3.upsampled());
+    check(1, 6, 6, 4, 4, Conv2dSpec::new(5).padding(2).upsampled());
+    check(1, 5, 6, 3, 9, Conv2dSpec { kernel: [3, 2], stride: [2, 1], dilation: [1, 2], ..Conv2dSpec::new(1) });
+    let bottom_right = Padding { top: 0, left: 0, bottom: 1, right: 1 };
+    check(2, 8, 8, 16, 32, Conv2dSpec { padding: bottom_right, ..Conv2dSpec::new(3).stride(2) });
+    check(70, 2, 2, 130, 70, k3);
+    check(9, 1, 3, 8, 10, Conv2dSpec::new(1));
+}

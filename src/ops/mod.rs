@@ -1,0 +1,9 @@
+//! Operations over channels-last f32 tensors: each with its forward and backward pass, one folder per op.
+
+pub mod activation;
+pub mod conv2d;
+pub mod mem;
+pub(crate) mod par;
+pub mod simd;
+
+pub use activation::Activation;

@@ -1,0 +1,40 @@
+//! Fixed pieces of work on the rayon pool: what a piece computes never depends on who runs it.
+
+use rayon::prelude::*;
+
+/// Runs `f(0..pieces)` on the pool, in any order.
+pub(crate) fn each(pieces: usize, f: impl Fn(usize) + Sync + Send) {
+    if pieces == 1 {
+        f(0);
+    } else {
+        (0..pieces).into_par_iter().with_max_len(1).for_each(f);
+    }
+}
+
+/// Pieces of about `grain` items that cover `0..total`; the cut depends on the sizes alone.
+pub(crate) fn pieces(total: usize, grain: usize) -> usize {
+    total.div_ceil(grain.max(1)).max(1)
+}
+
+/// The range of piece `i` of `pieces` over `0..total`, as even as can be.
+pub(crate) fn range(total: usize, pieces: usize, i: usize) -> std::ops::Range<usize> {
+    total * i / pieces..total * (i + 1) / pieces
+}
+
+/// A pointer that several threads may write through, each to its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(pub *mut f32);
+// SAFETY: users write disjoint ranges only, and the buffer outlives the parallel loop.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The pointer at element `i`.
+    ///
+    /// # Safety
+    /// `i` must lie inside the buffer.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
+        unsafe { self.0.add(i) }
+    }
+}
