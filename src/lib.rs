@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod ops;
+pub mod tape;
 
 pub use error::{Error, Result};

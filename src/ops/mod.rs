@@ -3,7 +3,10 @@
 pub mod activation;
 pub mod conv2d;
 pub mod mem;
+pub mod norm;
 pub(crate) mod par;
+pub mod pointwise;
 pub mod simd;
+pub mod spatial;
 
 pub use activation::Activation;

@@ -191,6 +191,9 @@ unsafe fn job_kernel<S: Simd>(job: &Job) {
     }
 }
 
+/// Floats of the largest register tile: 16 vectors of 16 lanes.
+const MAX_TILE: usize = 256;
+
 /// Where a group of four neighbouring pixels of one row reads and writes.
 #[derive(Clone, Copy)]
 struct Spot {
@@ -280,17 +283,25 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 w = w.add(CV * S::LANES);
             }
         }
+        // Through memory, so that the accumulators are only ever indexed by constants and stay in registers above.
+        let mut tile = [0f32; MAX_TILE];
+        for g in 0..PG {
+            for j in 0..4 {
+                for v in 0..CV {
+                    S::store(tile.as_mut_ptr().add(((g * 4 + j) * CV + v) * S::LANES), acc[g][j][v]);
+                }
+            }
+        }
         let out_step = job.phase.out_step[1] * job.plan.c_out;
         let whole = job.columns == CV * S::LANES;
         for g in 0..PG {
-            for j in 0..4 {
-                if j < spots[g].valid {
-                    let at = spots[g].out + j * out_step;
-                    if whole {
-                        write_pixel::<S, CV>(job, acc[g][j], at, stats);
-                    } else {
-                        write_part::<S, CV>(job, acc[g][j], at, stats);
-                    }
+            for j in 0..spots[g].valid {
+                let values = tile.as_ptr().add((g * 4 + j) * CV * S::LANES);
+                let at = spots[g].out + j * out_step;
+                if whole {
+                    write_pixel::<S, CV>(job, values, at, stats);
+                } else {
+                    write_part::<S, CV>(job, values, at, stats);
                 }
             }
         }
@@ -301,14 +312,14 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
 #[inline(always)]
 unsafe fn write_pixel<S: Simd, const CV: usize>(
     job: &Job,
-    acc: [S::V; CV],
+    values: *const f32,
     at: usize,
     stats: &mut [[S::V; CV]; 2],
 ) {
     let e = job.epilogue;
     unsafe {
         for v in 0..CV {
-            let mut y = acc[v];
+            let mut y = S::load(values.add(v * S::LANES));
             if let Some(bias) = e.bias {
                 y = S::add(y, S::load(bias.as_ptr().add(job.first + v * S::LANES)));
             }
@@ -327,21 +338,15 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(
 #[inline(always)]
 unsafe fn write_part<S: Simd, const CV: usize>(
     job: &Job,
-    acc: [S::V; CV],
+    values: *const f32,
     at: usize,
     stats: &mut [[S::V; CV]; 2],
 ) {
     let e = job.epilogue;
-    let mut values = [0f32; 64];
+    let mut part = [0f32; 64];
     unsafe {
-        for v in 0..CV {
-            S::store(values.as_mut_ptr().add(v * S::LANES), acc[v]);
-        }
-        for (c, v) in values.iter_mut().enumerate() {
-            if c >= job.columns {
-                *v = 0.0;
-                continue;
-            }
+        for (c, v) in part.iter_mut().enumerate().take(job.columns) {
+            *v = *values.add(c);
             if let Some(bias) = e.bias {
                 *v += bias[job.first + c];
             }
@@ -352,7 +357,7 @@ unsafe fn write_part<S: Simd, const CV: usize>(
             *job.out.add(at + c) = *v;
         }
         for v in 0..CV {
-            let y = S::load(values.as_ptr().add(v * S::LANES));
+            let y = S::load(part.as_ptr().add(v * S::LANES));
             stats[0][v] = S::add(stats[0][v], y);
             stats[1][v] = S::fma(y, y, stats[1][v]);
         }

@@ -1,0 +1,206 @@
+//! Row kernels: `count` pixels of `channels` values, whole vectors first, the remaining channels one by one.
+
+use super::BackwardAffine;
+use crate::ops::activation::Activation;
+use crate::ops::simd::{Simd, simd_fn};
+
+/// The affine map of some rows.
+pub(super) struct Rows<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    pub act: Activation,
+    pub count: usize,
+}
+
+simd_fn!(pub(super) fn sums(x: *const f32, count: usize, c: usize, out: *mut f32) = sums_kernel);
+
+#[inline(always)]
+unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut f32) {
+    let whole = c - c % S::LANES;
+    unsafe {
+        let mut i = 0;
+        while i < whole {
+            let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
+            for r in 0..count {
+                let v = S::load(x.add(r * c + i));
+                s = S::add(s, v);
+                q = S::fma(v, v, q);
+            }
+            S::store(out.add(i), s);
+            S::store(out.add(c + i), q);
+            i += S::LANES;
+        }
+        while i < c {
+            let (mut s, mut q) = (0f32, 0f32);
+            for r in 0..count {
+                let v = *x.add(r * c + i);
+                s += v;
+                q += v * v;
+            }
+            *out.add(i) = s;
+            *out.add(c + i) = q;
+            i += 1;
+        }
+    }
+}
+
+simd_fn!(
+    pub(super) fn apply(rows: &Rows, x: *const f32, residual: Option<*const f32>, out: *mut f32) = apply_kernel
+);
+
+#[inline(always)]
+unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*const f32>, out: *mut f32) {
+    let c = rows.scale.len();
+    let whole = c - c % S::LANES;
+    unsafe {
+        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
+        for r in 0..rows.count {
+            let mut i = 0;
+            while i < whole {
+                let at = r * c + i;
+                let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
+                let mut z = S::fma(S::load(x.add(at)), scale, shift);
+                if let Some(residual) = residual {
+                    z = S::add(z, S::load(residual.add(at)));
+                }
+                S::store(out.add(at), S::min(S::max(z, S::mul(z, slope)), cap));
+                i += S::LANES;
+            }
+            while i < c {
+                let at = r * c + i;
+                let z = (*x.add(at)).mul_add(rows.scale[i], rows.shift[i]) + residual.map_or(0.0, |p| *p.add(at));
+                *out.add(at) = rows.act.apply(z);
+                i += 1;
+            }
+        }
+    }
+}
+
+/// `d` through the derivative of the activation whose output is `y`.
+#[inline(always)]
+unsafe fn masked<S: Simd>(d: S::V, y: S::V, slope: S::V, cap: S::V) -> S::V {
+    unsafe {
+        let zero = S::splat(0.0);
+        let d = S::if_gt(y, zero, d, S::mul(d, slope));
+        S::if_gt(cap, y, d, zero)
+    }
+}
+
+simd_fn!(pub(super) fn mask(d: *mut f32, y: *const f32, n: usize, act: Activation) = mask_kernel);
+
+#[inline(always)]
+unsafe fn mask_kernel<S: Simd>(d: *mut f32, y: *const f32, n: usize, act: Activation) {
+    unsafe {
+        let (slope, cap) = (S::splat(act.slope), S::splat(act.cap));
+        let mut i = 0;
+        while i + S::LANES <= n {
+            S::store(d.add(i), masked::<S>(S::load(d.add(i)), S::load(y.add(i)), slope, cap));
+            i += S::LANES;
+        }
+        while i < n {
+            *d.add(i) *= act.derivative(*y.add(i));
+            i += 1;
+        }
+    }
+}
+
+simd_fn!(
+    pub(super) fn backward_sums(rows: &Rows, d: *const f32, x: *const f32, out: *mut f32) = backward_sums_kernel
+);
+
+#[inline(always)]
+unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f32, out: *mut f32) {
+    let c = rows.scale.len();
+    let whole = c - c % S::LANES;
+    unsafe {
+        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
+        let mut i = 0;
+        while i < whole {
+            let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
+            let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
+            for r in 0..rows.count {
+                let at = r * c + i;
+                let v = S::load(x.add(at));
+                let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+                s = S::add(s, g);
+                q = S::fma(g, v, q);
+            }
+            S::store(out.add(i), s);
+            S::store(out.add(c + i), q);
+            i += S::LANES;
+        }
+        while i < c {
+            let (mut s, mut q) = (0f32, 0f32);
+            for r in 0..rows.count {
+                let v = *x.add(r * c + i);
+                let g = *d.add(r * c + i) * rows.act.derivative(v.mul_add(rows.scale[i], rows.shift[i]));
+                s += g;
+                q += g * v;
+            }
+            *out.add(i) = s;
+            *out.add(c + i) = q;
+            i += 1;
+        }
+    }
+}
+
+simd_fn!(
+    pub(super) fn backward_apply(
+        rows: &Rows, d: Option<*const f32>, x: *const f32, k: &BackwardAffine, out: *mut f32
+    ) = backward_apply_kernel
+);
+
+#[inline(always)]
+unsafe fn backward_apply_kernel<S: Simd>(
+    rows: &Rows,
+    d: Option<*const f32>,
+    x: *const f32,
+    k: &BackwardAffine,
+    out: *mut f32,
+) {
+    let c = rows.scale.len();
+    let whole = c - c % S::LANES;
+    unsafe {
+        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
+        for r in 0..rows.count {
+            let mut i = 0;
+            while i < whole {
+                let at = r * c + i;
+                let v = S::load(x.add(at));
+                let mut dx = S::fma(v, S::load(k.b.as_ptr().add(i)), S::load(k.c.as_ptr().add(i)));
+                if let Some(d) = d {
+                    let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
+                    let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+                    dx = S::fma(g, S::load(k.a.as_ptr().add(i)), dx);
+                }
+                S::store(out.add(at), dx);
+                i += S::LANES;
+            }
+            while i < c {
+                let at = r * c + i;
+                let v = *x.add(at);
+                let z = v.mul_add(rows.scale[i], rows.shift[i]);
+                let g = d.map_or(0.0, |d| *d.add(at) * rows.act.derivative(z));
+                *out.add(at) = g * k.a[i] + v * k.b[i] + k.c[i];
+                i += 1;
+            }
+        }
+    }
+}
+
+simd_fn!(pub(super) fn add(a: *mut f32, b: *const f32, n: usize) = add_kernel);
+
+#[inline(always)]
+unsafe fn add_kernel<S: Simd>(a: *mut f32, b: *const f32, n: usize) {
+    unsafe {
+        let mut i = 0;
+        while i + S::LANES <= n {
+            S::store(a.add(i), S::add(S::load(a.add(i)), S::load(b.add(i))));
+            i += S::LANES;
+        }
+        while i < n {
+            *a.add(i) += *b.add(i);
+            i += 1;
+        }
+    }
+}

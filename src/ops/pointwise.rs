@@ -1,0 +1,117 @@
+//! Element-wise passes.
+
+use super::activation::Activation;
+use super::mem::{build, update, view};
+use super::par::{self, Shared};
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+const GRAIN: usize = 65_536;
+
+/// Smooth element-wise functions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UnaryOp {
+    /// 1 / (1 + e^−x)
+    Sigmoid,
+    /// x · sigmoid(1.702·x) (Hendrycks and Gimpel, "Gaussian Error Linear Units", the sigmoid approximation)
+    QuickGelu,
+}
+
+impl UnaryOp {
+    /// Whether the derivative is taken from the output (else from the input).
+    pub(crate) fn backward_reads_output(self) -> bool {
+        self == Self::Sigmoid
+    }
+
+    fn value(self, x: f32) -> f32 {
+        match self {
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        }
+    }
+
+    fn derivative(self, kept: f32) -> f32 {
+        match self {
+            Self::Sigmoid => kept * (1.0 - kept),
+            Self::QuickGelu => {
+                let s = 1.0 / (1.0 + (-1.702 * kept).exp());
+                s + 1.702 * kept * s * (1.0 - s)
+            }
+        }
+    }
+}
+
+/// A new tensor `f(a[i])`.
+fn map(a: &Tensor, f: impl Fn(f32) -> f32 + Sync + Send) -> Result<Tensor> {
+    let av = view(a)?;
+    let (n, values): (usize, &[f32]) = (av.len(), &av);
+    let pieces = par::pieces(n, GRAIN);
+    // SAFETY: the ranges cover all elements.
+    unsafe {
+        build(a.shape().clone(), |out| {
+            let out = Shared(out);
+            par::each(pieces, |i| {
+                let r = par::range(n, pieces, i);
+                let to = std::slice::from_raw_parts_mut(out.at(r.start), r.len());
+                to.iter_mut().zip(&values[r]).for_each(|(o, v)| *o = f(*v));
+            });
+        })
+    }
+}
+
+/// `f(&mut a[i], b[i])` in place.
+fn zip_in_place(a: &Tensor, b: &Tensor, f: impl Fn(&mut f32, f32) + Sync + Send) -> Result<()> {
+    let bv = view(b)?;
+    if a.elem_count() != bv.len() {
+        return Err(Error::shape("pointwise", format!("{:?} and {:?}", a.dims(), b.dims())));
+    }
+    let (n, values): (usize, &[f32]) = (bv.len(), &bv);
+    let pieces = par::pieces(n, GRAIN);
+    update(a, |a| {
+        let a = Shared(a.as_mut_ptr());
+        par::each(pieces, |i| {
+            let r = par::range(n, pieces, i);
+            // SAFETY: disjoint ranges.
+            let to = unsafe { std::slice::from_raw_parts_mut(a.at(r.start), r.len()) };
+            to.iter_mut().zip(&values[r]).for_each(|(a, b)| f(a, *b));
+        });
+    })
+}
+
+/// `op(x)`.
+pub fn forward(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
+    map(x, move |v| op.value(v))
+}
+
+/// Multiplies `dy` by the derivative of `op`, in place; `kept` is the output or the input, as the op asks.
+pub fn backward(op: UnaryOp, dy: &Tensor, kept: &Tensor) -> Result<()> {
+    zip_in_place(dy, kept, move |d, k| *d *= op.derivative(k))
+}
+
+/// `act(x)`.
+pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
+    map(x, move |v| act.apply(v))
+}
+
+/// `act(a + b)`.
+pub fn add(a: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
+    let (av, bv) = (view(a)?, view(b)?);
+    if av.len() != bv.len() {
+        return Err(Error::shape("add", format!("{:?} and {:?}", a.dims(), b.dims())));
+    }
+    let (n, a_values, b_values): (usize, &[f32], &[f32]) = (av.len(), &av, &bv);
+    let pieces = par::pieces(n, GRAIN);
+    // SAFETY: the ranges cover all elements.
+    unsafe {
+        build(a.shape().clone(), |out| {
+            let out = Shared(out);
+            par::each(pieces, |i| {
+                let r = par::range(n, pieces, i);
+                let to = std::slice::from_raw_parts_mut(out.at(r.start), r.len());
+                for (o, k) in to.iter_mut().zip(r) {
+                    *o = act.apply(a_values[k] + b_values[k]);
+                }
+            });
+        })
+    }
+}

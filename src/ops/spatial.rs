@@ -1,0 +1,346 @@
+//! Passes that move pixels: pooling, resizing, cropping with flip and normalisation, option-A shortcuts, layout changes.
+//!
+//! Each works image by image; one image never needs another, so the split over threads is free.
+
+use super::mem::{build, view};
+use super::par::{self, Shared};
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// Dimensions of a `[N, H, W, C]` tensor.
+pub fn nhwc(op: &'static str, t: &Tensor) -> Result<[usize; 4]> {
+    match t.dims() {
+        &[n, h, w, c] if n * h * w * c > 0 => Ok([n, h, w, c]),
+        d => Err(Error::shape(op, format!("expected a non-empty [N,H,W,C], found {d:?}"))),
+    }
+}
+
+/// Builds `[n, dims..]` image by image from the images of `x`; `f(i, image, out)` must write all of `out`.
+fn per_image(x: &Tensor, dims: [usize; 4], f: impl Fn(usize, &[f32], &mut [f32]) + Sync + Send) -> Result<Tensor> {
+    let xv = view(x)?;
+    let values: &[f32] = &xv;
+    let n = dims[0];
+    let (from, to) = (values.len() / n, dims[1] * dims[2] * dims[3]);
+    // SAFETY: every image is zeroed here and then filled by `f`; images are disjoint.
+    unsafe {
+        build(&dims[..], |out| {
+            let out = Shared(out);
+            par::each(n, |i| {
+                let image = out.at(i * to);
+                std::ptr::write_bytes(image, 0, to);
+                f(i, &values[i * from..(i + 1) * from], std::slice::from_raw_parts_mut(image, to));
+            });
+        })
+    }
+}
+
+/// Mean over all pixels: `[N, H, W, C]` → `[N, C]`.
+pub fn global_mean(x: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("global_mean", x)?;
+    let out = per_image(x, [n, 1, 1, c], |_, image, out| {
+        for pixel in image.chunks_exact(c) {
+            out.iter_mut().zip(pixel).for_each(|(o, v)| *o += v);
+        }
+        let k = 1.0 / (h * w) as f32;
+        out.iter_mut().for_each(|o| *o *= k);
+    })?;
+    Ok(out.reshape((n, c))?)
+}
+
+/// Gradient of [`global_mean`]: `[N, C]` → `[N, H, W, C]`.
+pub fn global_mean_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+    let (n, c) = dy.dims2()?;
+    let k = 1.0 / (h * w) as f32;
+    per_image(dy, [n, h, w, c], |_, dy, out| {
+        for pixel in out.chunks_exact_mut(c) {
+            pixel.iter_mut().zip(dy).for_each(|(o, v)| *o = v * k);
+        }
+    })
+}
+
+/// Maximum or mean over windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    Max,
+    /// The mean; padding counts as zeros if `count_padding` (PyTorch's default), else only real pixels count.
+    Average { count_padding: bool },
+}
+
+/// Windows of a pooling layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub kind: PoolKind,
+    pub kernel: usize,
+    pub stride: usize,
+    /// At most half the kernel.
+    pub padding: usize,
+}
+
+impl Pool {
+    fn out(&self, size: usize) -> Result<usize> {
+        if self.kernel == 0 || self.stride == 0 || self.padding * 2 > self.kernel {
+            return Err(Error::shape("pool", format!("{self:?}: kernel and stride ≥ 1, padding ≤ kernel/2")));
+        }
+        match (size + 2 * self.padding).checked_sub(self.kernel) {
+            Some(rest) => Ok(rest / self.stride + 1),
+            None => Err(Error::shape("pool", format!("{self:?} is larger than the input side {size}"))),
+        }
+    }
+
+    /// Input rows (or columns) of window `o`.
+    fn window(&self, o: usize, size: usize) -> std::ops::Range<usize> {
+        let start = o * self.stride;
+        start.saturating_sub(self.padding)..(start + self.kernel).saturating_sub(self.padding).min(size)
+    }
+
+    fn weight(&self, rows: usize, cols: usize) -> f32 {
+        match self.kind {
+            PoolKind::Average { count_padding: true } => 1.0 / (self.kernel * self.kernel) as f32,
+            _ => 1.0 / (rows * cols) as f32,
+        }
+    }
+}
+
+/// Pooling of `[N, H, W, C]`; kernel and stride may differ.
+pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("pool", x)?;
+    let (oh, ow) = (p.out(h)?, p.out(w)?);
+    per_image(x, [n, oh, ow, c], |_, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
+            let (rows, cols) = (p.window(o / ow, h), p.window(o % ow, w));
+            if p.kind == PoolKind::Max {
+                pixel.fill(f32::NEG_INFINITY);
+            }
+            for y in rows.clone() {
+                for x in cols.clone() {
+                    let from = &image[(y * w + x) * c..][..c];
+                    match p.kind {
+                        PoolKind::Max => pixel.iter_mut().zip(from).for_each(|(o, v)| *o = if *v > *o { *v } else { *o }),
+                        PoolKind::Average { .. } => pixel.iter_mut().zip(from).for_each(|(o, v)| *o += v),
+                    }
+                }
+            }
+            if p.kind != PoolKind::Max {
+                let k = p.weight(rows.len(), cols.len());
+                pixel.iter_mut().for_each(|o| *o *= k);
+            }
+        }
+    })
+}
+
+/// Gradient of [`pool`]; of equal maxima the first in row order gets it all, as in PyTorch.
+pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("pool", x)?;
+    let [_, oh, ow, _] = nhwc("pool", dy)?;
+    let xv = view(x)?;
+    let values: &[f32] = &xv;
+    if p.out(h)? != oh || p.out(w)? != ow || dy.dims()[0] != n || dy.dims()[3] != c {
+        return Err(Error::shape("pool", format!("gradient {:?} of input {:?}", dy.dims(), x.dims())));
+    }
+    per_image(dy, [n, h, w, c], |i, dy, dx| {
+        let image = &values[i * h * w * c..][..h * w * c];
+        for o in 0..oh * ow {
+            let (rows, cols) = (p.window(o / ow, h), p.window(o % ow, w));
+            let k = p.weight(rows.len(), cols.len());
+            for ch in 0..c {
+                let g = dy[o * c + ch];
+                if p.kind != PoolKind::Max {
+                    for y in rows.clone() {
+                        for x in cols.clone() {
+                            dx[(y * w + x) * c + ch] += g * k;
+                        }
+                    }
+                    continue;
+                }
+                let mut best = (rows.start * w + cols.start) * c + ch;
+                for y in rows.clone() {
+                    for x in cols.clone() {
+                        let at = (y * w + x) * c + ch;
+                        if image[at] > image[best] {
+                            best = at;
+                        }
+                    }
+                }
+                dx[best] += g;
+            }
+        }
+    })
+}
+
+/// For every output index: two source indices and the weight of the second (half-pixel centres, PyTorch's
+/// `align_corners=False`).
+fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    let scale = from as f32 / to as f32;
+    (0..to)
+        .map(|o| {
+            let at = ((o as f32 + 0.5) * scale - 0.5).max(0.0);
+            let low = (at as usize).min(from - 1);
+            (low, (low + 1).min(from - 1), at - low as f32)
+        })
+        .collect()
+}
+
+/// Bilinear resizing to `h × w` (half-pixel centres, no antialiasing).
+pub fn bilinear(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+    let [n, ih, iw, c] = nhwc("bilinear", x)?;
+    if h == 0 || w == 0 {
+        return Err(Error::shape("bilinear", format!("to {h}x{w}")));
+    }
+    let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
+    per_image(x, [n, h, w, c], |_, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
+            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
+            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
+                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
+                    let from = &image[(y * iw + x) * c..][..c];
+                    pixel.iter_mut().zip(from).for_each(|(o, v)| *o += wy * wx * v);
+                }
+            }
+        }
+    })
+}
+
+/// Gradient of [`bilinear`] for an input of `ih × iw`.
+pub fn bilinear_backward(dy: &Tensor, ih: usize, iw: usize) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("bilinear", dy)?;
+    let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
+    per_image(dy, [n, ih, iw, c], |_, dy, dx| {
+        for (o, g) in dy.chunks_exact(c).enumerate() {
+            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
+            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
+                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
+                    let to = &mut dx[(y * iw + x) * c..][..c];
+                    to.iter_mut().zip(g).for_each(|(o, v)| *o += wy * wx * v);
+                }
+            }
+        }
+    })
+}
+
+/// Nearest-neighbour enlargement by 2 in both directions.
+pub fn nearest2(x: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("nearest2", x)?;
+    per_image(x, [n, 2 * h, 2 * w, c], |_, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
+            let (y, x) = (o / (2 * w) / 2, o % (2 * w) / 2);
+            pixel.copy_from_slice(&image[(y * w + x) * c..][..c]);
+        }
+    })
+}
+
+/// Gradient of [`nearest2`].
+pub fn nearest2_backward(dy: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("nearest2", dy)?;
+    per_image(dy, [n, h / 2, w / 2, c], |_, dy, dx| {
+        for (o, g) in dy.chunks_exact(c).enumerate() {
+            let (y, x) = (o / w / 2, o % w / 2);
+            let to = &mut dx[(y * (w / 2) + x) * c..][..c];
+            to.iter_mut().zip(g).for_each(|(o, v)| *o += v);
+        }
+    })
+}
+
+/// The option-A shortcut: every `stride`-th pixel from index 0, channels zero-padded half before and half after.
+pub fn subsample_pad(x: &Tensor, stride: usize, c_out: usize) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("shortcut", x)?;
+    let (oh, ow, before) = (h.div_ceil(stride), w.div_ceil(stride), (c_out - c) / 2);
+    per_image(x, [n, oh, ow, c_out], |_, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c_out).enumerate() {
+            let from = (o / ow * stride * w + o % ow * stride) * c;
+            pixel[before..before + c].copy_from_slice(&image[from..from + c]);
+        }
+    })
+}
+
+/// Gradient of [`subsample_pad`] for an input `[N, h, w, c]`.
+pub fn subsample_pad_backward(dy: &Tensor, stride: usize, [h, w, c]: [usize; 3]) -> Result<Tensor> {
+    let [n, _, ow, c_out] = nhwc("shortcut", dy)?;
+    let before = (c_out - c) / 2;
+    per_image(dy, [n, h, w, c], |_, dy, dx| {
+        for (o, g) in dy.chunks_exact(c_out).enumerate() {
+            let to = (o / ow * stride * w + o % ow * stride) * c;
+            dx[to..to + c].copy_from_slice(&g[before..before + c]);
+        }
+    })
+}
+
+/// `[N, H, W, C]` → `[N, C·H·W]` in channel, row, column order (PyTorch's flatten).
+pub fn flatten_chw(x: &Tensor) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("flatten", x)?;
+    let t = per_image(x, [n, c, h, w], |_, image, out| {
+        for (p, pixel) in image.chunks_exact(c).enumerate() {
+            pixel.iter().enumerate().for_each(|(ch, v)| out[ch * h * w + p] = *v);
+        }
+    })?;
+    Ok(t.reshape((n, c * h * w))?)
+}
+
+/// `[N, C·H·W]` in channel, row, column order → `[N, H, W, C]`.
+pub fn unflatten_chw(x: &Tensor, [h, w, c]: [usize; 3]) -> Result<Tensor> {
+    let (n, len) = x.dims2()?;
+    if len != h * w * c {
+        return Err(Error::shape("unflatten", format!("{len} values per row as {c}x{h}x{w}")));
+    }
+    per_image(x, [n, h, w, c], |_, from, out| {
+        for (p, pixel) in out.chunks_exact_mut(c).enumerate() {
+            pixel.iter_mut().enumerate().for_each(|(ch, o)| *o = from[ch * h * w + p]);
+        }
+    })
+}
+
+/// Where a crop of the original size lies, and whether it is mirrored.
+///
+/// Output pixel (y, x) shows input pixel (y + dy, x + dx), or (y + dy, (W − 1 − x) + dx) when flipped; outside is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Placement {
+    pub dy: i32,
+    pub dx: i32,
+    pub flip: bool,
+}
+
+impl Placement {
+    fn source(&self, y: usize, x: usize, h: usize, w: usize) -> Option<usize> {
+        let x = if self.flip { w - 1 - x } else { x };
+        let (y, x) = (y as isize + self.dy as isize, x as isize + self.dx as isize);
+        let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
+        inside.then(|| y as usize * w + x as usize)
+    }
+}
+
+/// Crops, flips and normalises images in `[0, 1]`: `(v − mean) / std` per channel, zeros outside the image *before*
+/// normalising, as the usual training transform does.
+pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("augment", x)?;
+    check_places(n, c, places, mean, std)?;
+    per_image(x, [n, h, w, c], |i, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
+            let from = places[i].source(o / w, o % w, h, w);
+            for (ch, p) in pixel.iter_mut().enumerate() {
+                *p = (from.map_or(0.0, |f| image[f * c + ch]) - mean[ch]) / std[ch];
+            }
+        }
+    })
+}
+
+/// Gradient of [`place`] with respect to the images.
+pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("augment", dy)?;
+    check_places(n, c, places, mean, std)?;
+    per_image(dy, [n, h, w, c], |i, dy, dx| {
+        for (o, g) in dy.chunks_exact(c).enumerate() {
+            if let Some(f) = places[i].source(o / w, o % w, h, w) {
+                for (ch, g) in g.iter().enumerate() {
+                    dx[f * c + ch] += g / std[ch];
+                }
+            }
+        }
+    })
+}
+
+fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<()> {
+    if places.len() == n && mean.len() == c && std.len() == c {
+        return Ok(());
+    }
+    let found = format!("{n} images of {c} channels, {} places, mean of {}, std of {}", places.len(), mean.len(), std.len());
+    Err(Error::shape("augment", found))
+}

@@ -1,0 +1,176 @@
+//! Reverse-mode differentiation over candle tensors: each op pushes one closure.
+//!
+//! Rules that keep it fast and small: the first gradient of a value is moved, later ones are added in place; a closure
+//! owns what it needs and frees it when it has run; what needs no gradient records nothing. A gradient tensor has one
+//! owner at any time, so closures may overwrite what they take.
+
+mod conv;
+mod norm;
+mod pointwise;
+mod spatial;
+
+pub use conv::{ConvOutput, conv2d, linear};
+pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
+pub use pointwise::{UnaryOp, activate, add, unary};
+pub use spatial::{
+    Placement, Pool, PoolKind, bilinear, flatten_chw, global_mean, nearest2, place, pool, subsample_pad, unflatten_chw,
+};
+
+use crate::ops::conv2d::Affine;
+use crate::ops::norm as passes;
+use crate::Result;
+use candle_core::Tensor;
+use std::cell::RefCell;
+
+type Backward = Box<dyn FnOnce(&mut Grads) -> Result<()>>;
+
+struct Node {
+    outputs: Vec<usize>,
+    backward: Backward,
+}
+
+/// The record of one forward pass.
+#[derive(Default)]
+pub struct Tape {
+    nodes: RefCell<Vec<Node>>,
+    ids: std::cell::Cell<usize>,
+}
+
+/// A value on the tape: a tensor, or a tensor behind a per-channel map that its readers apply themselves.
+#[derive(Clone)]
+pub struct Var {
+    id: Option<usize>,
+    value: Value,
+}
+
+#[derive(Clone)]
+enum Value {
+    Dense(Tensor),
+    /// `act(scale·raw + shift)`, never written to memory unless somebody asks.
+    Lazy { raw: Tensor, affine: Affine },
+}
+
+impl Var {
+    /// A value that needs no gradient.
+    pub fn constant(value: Tensor) -> Self {
+        Self { id: None, value: Value::Dense(value) }
+    }
+
+    /// Whether gradients flow to it.
+    pub fn needs_grad(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Dimensions of the value.
+    pub fn dims(&self) -> &[usize] {
+        match &self.value {
+            Value::Dense(t) | Value::Lazy { raw: t, .. } => t.dims(),
+        }
+    }
+
+    /// The value, computed if nobody has yet.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match &self.value {
+            Value::Dense(t) => Ok(t.clone()),
+            Value::Lazy { raw, affine } => passes::apply(raw, affine, None),
+        }
+    }
+
+    /// What to read and which map to apply while reading.
+    fn source(&self) -> (&Tensor, Option<&Affine>) {
+        match &self.value {
+            Value::Dense(t) => (t, None),
+            Value::Lazy { raw, affine } => (raw, Some(affine)),
+        }
+    }
+
+    /// The same value with its map applied, so that several readers do not each apply it.
+    pub fn dense(&self) -> Result<Var> {
+        Ok(Var { id: self.id, value: Value::Dense(self.tensor()?) })
+    }
+}
+
+impl Tape {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A value whose gradient is wanted.
+    pub fn leaf(&self, value: Tensor) -> Var {
+        Var { id: Some(self.next_id()), value: Value::Dense(value) }
+    }
+
+    fn next_id(&self) -> usize {
+        let id = self.ids.get();
+        self.ids.set(id + 1);
+        id
+    }
+
+    /// A result with its backward closure; without `needs_grad` nothing is recorded.
+    fn record(
+        &self,
+        value: Value,
+        needs_grad: bool,
+        backward: impl FnOnce(Tensor, &mut Grads) -> Result<()> + 'static,
+    ) -> Var {
+        if !needs_grad {
+            return Var { id: None, value };
+        }
+        let id = self.next_id();
+        self.push(vec![id], Box::new(move |grads| match grads.take_id(id) {
+            Some(dy) => backward(dy, grads),
+            None => Ok(()),
+        }));
+        Var { id: Some(id), value }
+    }
+
+    fn push(&self, outputs: Vec<usize>, backward: Backward) {
+        self.nodes.borrow_mut().push(Node { outputs, backward });
+    }
+
+    /// Runs the record backwards from the given gradients and empties it.
+    ///
+    /// `seeds` are (value, gradient of the objective with respect to it). A value that needs no gradient is skipped.
+    pub fn backward(&self, seeds: impl IntoIterator<Item = (Var, Tensor)>) -> Result<Grads> {
+        let mut grads = Grads { slots: Vec::new() };
+        grads.slots.resize_with(self.ids.get(), || None);
+        for (var, grad) in seeds {
+            grads.add(&var, grad)?;
+        }
+        let mut nodes = std::mem::take(&mut *self.nodes.borrow_mut());
+        while let Some(node) = nodes.pop() {
+            if node.outputs.iter().any(|&o| grads.slots[o].is_some()) {
+                (node.backward)(&mut grads)?;
+            }
+        }
+        Ok(grads)
+    }
+}
+
+/// Gradients by value.
+pub struct Grads {
+    slots: Vec<Option<Tensor>>,
+}
+
+impl Grads {
+    /// The gradient of `var`, if any reached it; it is the caller's from now on.
+    pub fn take(&mut self, var: &Var) -> Option<Tensor> {
+        var.id.and_then(|id| self.take_id(id))
+    }
+
+    fn take_id(&mut self, id: usize) -> Option<Tensor> {
+        self.slots.get_mut(id).and_then(Option::take)
+    }
+
+    /// Adds a gradient that the caller gives away.
+    fn add(&mut self, var: &Var, grad: Tensor) -> Result<()> {
+        let Some(id) = var.id else { return Ok(()) };
+        match &self.slots[id] {
+            Some(sum) => passes::add_into(sum, &grad),
+            None => {
+                self.slots[id] = Some(grad);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Element-wise functions on the tape.
+
+use super::{Tape, Value, Var};
+use crate::ops::pointwise;
+use crate::ops::{Activation, mem, norm};
+use crate::Result;
+
+pub use crate::ops::pointwise::UnaryOp;
+
+/// A smooth element-wise function (sigmoid, quick GELU).
+pub fn unary(tape: &Tape, x: &Var, op: UnaryOp) -> Result<Var> {
+    let input = x.tensor()?;
+    let y = pointwise::forward(op, &input)?;
+    let kept = if op.backward_reads_output() { y.clone() } else { input };
+    let x = x.clone();
+    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        pointwise::backward(op, &dy, &kept)?;
+        grads.add(&x, dy)
+    }))
+}
+
+/// A piecewise-linear activation in a pass of its own (where no convolution or norm could carry it).
+pub fn activate(tape: &Tape, x: &Var, act: Activation) -> Result<Var> {
+    if act.is_identity() {
+        return Ok(x.clone());
+    }
+    let y = pointwise::activate(&x.tensor()?, act)?;
+    let (output, x) = (y.clone(), x.clone());
+    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        norm::mask_by_output(&dy, &output, act)?;
+        grads.add(&x, dy)
+    }))
+}
+
+/// `act(a + b)`.
+pub fn add(tape: &Tape, a: &Var, b: &Var, act: Activation) -> Result<Var> {
+    let y = pointwise::add(&a.tensor()?, &b.tensor()?, act)?;
+    let output = (!act.is_identity()).then(|| y.clone());
+    let (a, b) = (a.clone(), b.clone());
+    let needs_grad = a.needs_grad() || b.needs_grad();
+    Ok(tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
+        if let Some(y) = &output {
+            norm::mask_by_output(&dy, y, act)?;
+        }
+        if a.needs_grad() && b.needs_grad() {
+            let copy = mem::tensor(mem::view(&dy)?.to_vec(), dy.shape().clone())?;
+            grads.add(&a, copy)?;
+            return grads.add(&b, dy);
+        }
+        grads.add(if a.needs_grad() { &a } else { &b }, dy)
+    }))
+}
