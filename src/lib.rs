@@ -1,7 +1,9 @@
 //! `synth` compresses a trained vision model when its training data is gone.
 
 pub mod error;
+pub mod nets;
 pub mod ops;
+pub mod rng;
 pub mod tape;
 
 pub use error::{Error, Result};

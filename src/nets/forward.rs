@@ -1,0 +1,73 @@
+//! One pass through a network: the tape it records on, the weights it reads, and what its batch norms do.
+
+use super::weights::{SlotId, Weights};
+use crate::Result;
+use crate::tape::{Grads, NormMode, Tape, Var};
+use candle_core::Tensor;
+
+/// How a network runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Weights train, batch norms use the batch and move their running statistics by `momentum`.
+    Train { momentum: f64 },
+    /// Weights are constants, batch norms use running statistics and are folded into convolutions.
+    Frozen,
+    /// As `Frozen`, but the moments of every 2-d batch norm's input are collected for matching.
+    Match,
+    /// Weights are constants, running statistics move: batch norms are estimated anew.
+    Reestimate { momentum: f64 },
+}
+
+/// State of one forward pass.
+pub struct Forward<'a> {
+    pub tape: &'a Tape,
+    weights: &'a Weights,
+    pub mode: Mode,
+    leaves: Vec<Option<Var>>,
+    /// In [`Mode::Match`]: moments `[2, C]` (mean, biased variance) of every 2-d batch norm's input, in the order in
+    /// which the layers run, with the slot of the layer's running mean.
+    pub moments: Vec<(SlotId, Var)>,
+    /// What the classifier reads, if the network says so: `[N, features]`.
+    pub features: Option<Var>,
+}
+
+impl<'a> Forward<'a> {
+    pub fn new(tape: &'a Tape, weights: &'a Weights, mode: Mode) -> Self {
+        Self { tape, weights, mode, leaves: vec![None; weights.slots.len()], moments: Vec::new(), features: None }
+    }
+
+    /// A parameter on the tape: a leaf when weights train.
+    pub fn param(&mut self, id: SlotId) -> Var {
+        let tensor = self.weights.get(id).clone();
+        match self.mode {
+            Mode::Train { .. } => self.leaves[id.0].get_or_insert_with(|| self.tape.leaf(tensor)).clone(),
+            _ => Var::constant(tensor),
+        }
+    }
+
+    /// A tensor that never trains.
+    pub fn buffer(&self, id: SlotId) -> Tensor {
+        self.weights.get(id).clone()
+    }
+
+    /// What batch norms do in this pass.
+    pub fn norm_mode(&self) -> NormMode {
+        match self.mode {
+            Mode::Train { momentum } | Mode::Reestimate { momentum } => NormMode::Train { momentum },
+            Mode::Frozen => NormMode::Frozen,
+            Mode::Match => NormMode::Match,
+        }
+    }
+
+    /// Gradients of the trained slots after the backward pass, parallel to the slots.
+    pub fn gradients(&self, grads: &mut Grads) -> Vec<Option<Tensor>> {
+        self.leaves.iter().map(|leaf| leaf.as_ref().and_then(|v| grads.take(v))).collect()
+    }
+}
+
+/// Logits (or images) of a frozen network for a constant input, without recording anything.
+pub fn infer(network: &super::Network, x: &Tensor) -> Result<Tensor> {
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &network.weights, Mode::Frozen);
+    network.forward(&mut f, Var::constant(x.clone()))?.tensor()
+}

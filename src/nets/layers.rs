@@ -1,0 +1,200 @@
+//! Layers: slots registered by a [`Builder`], run by a [`Forward`]. Which kernel path computes them is their secret.
+
+use super::forward::{Forward, Mode};
+use super::weights::{Init, Kind, Slot, SlotId};
+use crate::Result;
+use crate::ops::conv2d::{Conv2dSpec, Sums};
+use crate::ops::{Activation, mem};
+use crate::tape::{self, BatchNorm, Var};
+
+/// Registers layers in the order in which PyTorch would.
+#[derive(Default)]
+pub struct Builder {
+    slots: Vec<Slot>,
+}
+
+impl Builder {
+    fn slot(&mut self, name: String, kind: Kind, shape: &[usize], init: Init) -> SlotId {
+        self.slots.push(Slot { name, kind, shape: shape.to_vec(), init });
+        SlotId(self.slots.len() - 1)
+    }
+
+    pub(super) fn into_slots(self) -> Vec<Slot> {
+        self.slots
+    }
+
+    /// A convolution without bias; He initialisation over the fan-out.
+    pub fn conv(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
+        let fan_out = (spec.kernel[0] * spec.kernel[1] * c_out / spec.groups) as f32;
+        self.conv_init(name, c_in, c_out, spec, Init::Normal((2.0 / fan_out).sqrt()))
+    }
+
+    /// A convolution without bias and with a given initialisation.
+    pub fn conv_init(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec, init: Init) -> Conv {
+        let shape = [spec.kernel[0], spec.kernel[1], c_in / spec.groups, c_out];
+        let weight = self.slot(format!("{name}.weight"), Kind::ConvWeight, &shape, init);
+        Conv { weight, bias: None, spec }
+    }
+
+    /// A convolution with bias; PyTorch's default initialisation.
+    pub fn conv_bias(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
+        let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt();
+        let mut conv = self.conv_init(name, c_in, c_out, spec, Init::Uniform(bound));
+        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], Init::Uniform(bound)));
+        conv
+    }
+
+    /// A 2-d batch norm.
+    pub fn norm(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
+        self.any_norm(name, channels, eps, true)
+    }
+
+    /// A batch norm over features `[N, C]`; its statistics are not matched.
+    pub fn norm_1d(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
+        self.any_norm(name, channels, eps, false)
+    }
+
+    fn any_norm(&mut self, name: &str, channels: usize, eps: f64, spatial: bool) -> Norm {
+        let mut slot = |what: &str, kind, v| self.slot(format!("{name}.{what}"), kind, &[channels], Init::Constant(v));
+        Norm {
+            weight: slot("weight", Kind::NormWeight, 1.0),
+            bias: slot("bias", Kind::NormBias, 0.0),
+            mean: slot("running_mean", Kind::RunningMean { spatial }, 0.0),
+            var: slot("running_var", Kind::RunningVar, 1.0),
+            eps,
+            spatial,
+        }
+    }
+
+    /// A linear layer with bias; PyTorch's default initialisation.
+    pub fn linear(&mut self, name: &str, c_in: usize, c_out: usize) -> Linear {
+        let init = Init::Uniform(1.0 / (c_in as f32).sqrt());
+        Linear {
+            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], init),
+            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], init),
+        }
+    }
+}
+
+/// A convolution.
+pub struct Conv {
+    weight: SlotId,
+    bias: Option<SlotId>,
+    spec: Conv2dSpec,
+}
+
+impl Conv {
+    /// `act(conv(x) + residual)`.
+    pub fn forward(&self, f: &mut Forward, x: &Var, residual: Option<&Var>, act: Activation) -> Result<Var> {
+        Ok(self.run(f, x, residual, act, false)?.0)
+    }
+
+    /// `conv(x) + residual` for a batch norm to read: with its sums if this pass wants them.
+    pub fn forward_summed(&self, f: &mut Forward, x: &Var, residual: Option<&Var>) -> Result<(Var, Option<Sums>)> {
+        self.run(f, x, residual, Activation::IDENTITY, f.mode != Mode::Frozen)
+    }
+
+    fn run(
+        &self,
+        f: &mut Forward,
+        x: &Var,
+        residual: Option<&Var>,
+        act: Activation,
+        sums: bool,
+    ) -> Result<(Var, Option<Sums>)> {
+        let (w, b) = (f.param(self.weight), self.bias.map(|b| f.param(b)));
+        let out = tape::conv2d(f.tape, x, &w, &self.spec, b.as_ref(), residual, act, sums)?;
+        Ok((out.y, out.sums))
+    }
+
+    /// `act(norm(conv(x)) + residual)`. Frozen, the norm is folded into the convolution.
+    pub fn forward_norm(
+        &self,
+        f: &mut Forward,
+        norm: &Norm,
+        x: &Var,
+        residual: Option<&Var>,
+        act: Activation,
+    ) -> Result<Var> {
+        if f.mode != Mode::Frozen {
+            let (u, sums) = self.forward_summed(f, x, None)?;
+            return norm.forward(f, &u, sums, residual, act);
+        }
+        let (scale, mut shift) = norm.scale_shift(f)?;
+        let mut w = mem::view(&f.buffer(self.weight))?.to_vec();
+        for row in w.chunks_exact_mut(scale.len()) {
+            row.iter_mut().zip(&scale).for_each(|(w, s)| *w *= s);
+        }
+        if let Some(b) = self.bias {
+            let b = f.buffer(b);
+            shift.iter_mut().zip(mem::view(&b)?.iter()).zip(&scale).for_each(|((t, b), s)| *t += b * s);
+        }
+        let shape = f.buffer(self.weight).dims().to_vec();
+        let w = Var::constant(mem::tensor(w, &shape[..])?);
+        let channels = shift.len();
+        let b = Var::constant(mem::tensor(shift, channels)?);
+        Ok(tape::conv2d(f.tape, x, &w, &self.spec, Some(&b), residual, act, false)?.y)
+    }
+}
+
+/// A batch norm.
+pub struct Norm {
+    weight: SlotId,
+    bias: SlotId,
+    mean: SlotId,
+    var: SlotId,
+    eps: f64,
+    spatial: bool,
+}
+
+impl Norm {
+    /// `act(norm(x) + residual)`; `sums` as [`Conv::forward_summed`] returned them with `x`.
+    pub fn forward(
+        &self,
+        f: &mut Forward,
+        x: &Var,
+        sums: Option<Sums>,
+        residual: Option<&Var>,
+        act: Activation,
+    ) -> Result<Var> {
+        let bn = BatchNorm {
+            weight: f.param(self.weight),
+            bias: f.param(self.bias),
+            running_mean: f.buffer(self.mean),
+            running_var: f.buffer(self.var),
+            eps: self.eps,
+        };
+        let out = tape::batch_norm(f.tape, x, sums, &bn, f.norm_mode(), act, residual)?;
+        if let Some(m) = out.moments.filter(|_| self.spatial) {
+            f.moments.push((self.mean, m));
+        }
+        Ok(out.y)
+    }
+
+    /// The frozen layer as `scale·x + shift`.
+    fn scale_shift(&self, f: &Forward) -> Result<(Vec<f32>, Vec<f32>)> {
+        let all = [self.weight, self.bias, self.mean, self.var].map(|id| f.buffer(id));
+        let [w, b, m, v] = [0, 1, 2, 3].map(|i| mem::view(&all[i]));
+        let (w, b, m, v) = (w?, b?, m?, v?);
+        Ok((0..w.len())
+            .map(|c| {
+                let scale = f64::from(w[c]) / (f64::from(v[c]) + self.eps).sqrt();
+                (scale as f32, (f64::from(b[c]) - scale * f64::from(m[c])) as f32)
+            })
+            .unzip())
+    }
+}
+
+/// A linear layer.
+pub struct Linear {
+    weight: SlotId,
+    bias: SlotId,
+}
+
+impl Linear {
+    /// `x·w + b` for `x [N, in]`.
+    pub fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let (w, b) = (f.param(self.weight), f.param(self.bias));
+        tape::linear(f.tape, x, &w, Some(&b))
+    }
+}

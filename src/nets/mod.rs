@@ -1,0 +1,79 @@
+//! Networks: an architecture (structure, shared) and weights (tensors, one set per copy).
+//!
+//! A file per family reads like the figure of its paper. The layers hide which path computes them.
+
+mod forward;
+mod generator;
+pub mod layers;
+mod resnet_cifar;
+mod weights;
+mod wide_resnet;
+
+pub use forward::{Forward, Mode, infer};
+pub use generator::{GeneratorConfig, generator};
+pub use layers::Builder;
+pub use resnet_cifar::{ResNetCifar, Shortcut};
+pub use weights::{Init, Kind, Slot, SlotId, Weights};
+pub use wide_resnet::WideResNet;
+
+use crate::Result;
+use crate::rng::Stream;
+use crate::tape::Var;
+use std::sync::Arc;
+
+/// What a network computes from `[N, H, W, C]` (or latents `[N, Z]` for a generator).
+pub trait Body: Send + Sync {
+    /// Logits `[N, K]`, or images `[N, H, W, C]` in `[0, 1]` for a generator.
+    fn forward(&self, f: &mut Forward, x: Var) -> Result<Var>;
+}
+
+/// Structure of a network without its weights.
+pub struct Architecture {
+    /// Parameters and running statistics, in registration order.
+    pub slots: Arc<Vec<Slot>>,
+    body: Box<dyn Body>,
+}
+
+impl Architecture {
+    /// Builds the structure: `make` registers the layers and returns the body that runs them.
+    pub fn new<B: Body + 'static>(make: impl FnOnce(&mut Builder) -> B) -> Self {
+        let mut builder = Builder::default();
+        let body = make(&mut builder);
+        Self { slots: Arc::new(builder.into_slots()), body: Box::new(body) }
+    }
+
+    /// Number of trainable values.
+    pub fn parameters(&self) -> usize {
+        self.slots.iter().filter(|s| s.kind.trainable()).map(Slot::len).sum()
+    }
+
+    /// Number of 2-d batch-norm layers, whose input statistics can be matched.
+    pub fn norm_layers(&self) -> usize {
+        self.slots.iter().filter(|s| s.kind == Kind::RunningMean { spatial: true }).count()
+    }
+}
+
+/// An architecture with weights.
+#[derive(Clone)]
+pub struct Network {
+    pub arch: Arc<Architecture>,
+    pub weights: Weights,
+}
+
+impl Network {
+    /// Fresh weights from `rng`.
+    pub fn init(arch: Arc<Architecture>, rng: &mut Stream) -> Result<Self> {
+        let weights = Weights::init(arch.slots.clone(), rng)?;
+        Ok(Self { arch, weights })
+    }
+
+    /// A copy that shares nothing but the structure.
+    pub fn duplicate(&self) -> Result<Self> {
+        Ok(Self { arch: self.arch.clone(), weights: self.weights.duplicate()? })
+    }
+
+    /// Runs the network as `f` says (tape, mode).
+    pub fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
+        self.arch.body.forward(f, x)
+    }
+}

@@ -1,0 +1,194 @@
+//! Named tensors of a network, in the layout that the kernels read, and the way to and from files.
+
+use crate::ops::mem::{tensor, update, view};
+use crate::rng::{self, Stream};
+use crate::{Error, Result};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// Index of a slot in its architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId(pub(super) usize);
+
+/// What a tensor is, which decides its layout in files, its decay and whether it trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `[KH, KW, C/groups, C_out]` here, `[C_out, C/groups, KH, KW]` in files.
+    ConvWeight,
+    /// `[in, out]` here, `[out, in]` in files.
+    LinearWeight,
+    Bias,
+    NormWeight,
+    NormBias,
+    /// `spatial`: of a 2-d batch norm (matched in inversion), else of a 1-d one.
+    RunningMean { spatial: bool },
+    RunningVar,
+}
+
+impl Kind {
+    /// Whether an optimizer changes it.
+    pub fn trainable(self) -> bool {
+        !matches!(self, Self::RunningMean { .. } | Self::RunningVar)
+    }
+
+    /// Whether it multiplies features (weight decay may be kept to these).
+    pub fn is_weight(self) -> bool {
+        matches!(self, Self::ConvWeight | Self::LinearWeight)
+    }
+}
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Constant(f32),
+    /// Uniform on ±bound; PyTorch's default for weights and biases is `1/√fan_in`.
+    Uniform(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+}
+
+/// One named tensor of an architecture.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Name in files.
+    pub name: String,
+    pub kind: Kind,
+    /// Shape in memory.
+    pub shape: Vec<usize>,
+    pub init: Init,
+}
+
+impl Slot {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape in files.
+    pub fn file_shape(&self) -> Vec<usize> {
+        match (self.kind, &self.shape[..]) {
+            (Kind::ConvWeight, &[kh, kw, i, o]) => vec![o, i, kh, kw],
+            (Kind::LinearWeight, &[i, o]) => vec![o, i],
+            (_, s) => s.to_vec(),
+        }
+    }
+
+    /// For every value in memory order, its index in the file's order.
+    fn file_order(&self) -> Option<Vec<usize>> {
+        match (self.kind, &self.shape[..]) {
+            (Kind::ConvWeight, &[kh, kw, i, o]) => {
+                let at = |k: usize, c: usize, out: usize| (out * i + c) * kh * kw + k;
+                Some((0..kh * kw * i * o).map(|m| at(m / (i * o), m / o % i, m % o)).collect())
+            }
+            (Kind::LinearWeight, &[i, o]) => Some((0..i * o).map(|m| m % o * i + m / o).collect()),
+            _ => None,
+        }
+    }
+}
+
+/// The tensors of one network, parallel to the slots of its architecture.
+#[derive(Clone)]
+pub struct Weights {
+    pub slots: Arc<Vec<Slot>>,
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Fresh values; every slot draws from its own part of `rng` in order.
+    pub fn init(slots: Arc<Vec<Slot>>, rng: &mut Stream) -> Result<Self> {
+        let tensors = slots
+            .iter()
+            .map(|s| {
+                let values = match s.init {
+                    Init::Constant(v) => vec![v; s.len()],
+                    Init::Uniform(bound) => rng::uniform(rng, s.len(), bound),
+                    Init::Normal(std) => rng::normal(rng, s.len()).into_iter().map(|v| v * std).collect(),
+                };
+                tensor(values, &s.shape[..])
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { slots, tensors })
+    }
+
+    /// From values in file layout; `get(slot)` gives them.
+    ///
+    /// # Errors
+    /// What `get` reports, or a wrong number of values.
+    pub fn from_file(slots: Arc<Vec<Slot>>, mut get: impl FnMut(&Slot) -> Result<Vec<f32>>) -> Result<Self> {
+        let tensors = slots
+            .iter()
+            .map(|s| {
+                let values = get(s)?;
+                if values.len() != s.len() {
+                    let found = format!("{} has {} values, expected {}", s.name, values.len(), s.len());
+                    return Err(Error::shape("weights", found));
+                }
+                let values = match s.file_order() {
+                    Some(order) => order.into_iter().map(|i| values[i]).collect(),
+                    None => values,
+                };
+                tensor(values, &s.shape[..])
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { slots, tensors })
+    }
+
+    /// Values of slot `i` in file layout (shape: [`Slot::file_shape`]).
+    pub fn to_file(&self, i: usize) -> Result<Vec<f32>> {
+        let values = view(&self.tensors[i])?;
+        Ok(match self.slots[i].file_order() {
+            Some(order) => {
+                let mut out = vec![0f32; values.len()];
+                order.into_iter().zip(values.iter()).for_each(|(to, v)| out[to] = *v);
+                out
+            }
+            None => values.to_vec(),
+        })
+    }
+
+    /// The tensor of a slot.
+    pub fn get(&self, id: SlotId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// Slots with their tensors.
+    pub fn iter(&self) -> impl Iterator<Item = (&Slot, &Tensor)> {
+        self.slots.iter().zip(&self.tensors)
+    }
+
+    /// A copy that shares no tensor.
+    pub fn duplicate(&self) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|t| Ok(t.copy()?)).collect::<Result<_>>()?;
+        Ok(Self { slots: self.slots.clone(), tensors })
+    }
+
+    /// Takes over the values of `other`, which has the same slots.
+    pub fn copy_from(&self, other: &Weights) -> Result<()> {
+        self.combine(other, |a, b| a.copy_from_slice(b))
+    }
+
+    /// Changes the values of every slot, given those of `other`.
+    pub fn combine(&self, other: &Weights, f: impl Fn(&mut [f32], &[f32])) -> Result<()> {
+        for (a, b) in self.tensors.iter().zip(&other.tensors) {
+            let b = view(b)?;
+            update(a, |a| f(a, &b))?;
+        }
+        Ok(())
+    }
+
+    /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
+    pub fn non_finite(&self) -> Result<Option<(String, usize)>> {
+        for (s, t) in self.iter() {
+            let bad = view(t)?.iter().filter(|v| !v.is_finite()).count();
+            if bad > 0 {
+                return Ok(Some((s.name.clone(), bad)));
+            }
+        }
+        Ok(None)
+    }
+}
