@@ -1,9 +1,11 @@
 //! `synth` compresses a trained vision model when its training data is gone.
 
 pub mod error;
+pub mod loss;
 pub mod nets;
 pub mod ops;
 pub mod rng;
 pub mod tape;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -8,5 +8,6 @@ pub(crate) mod par;
 pub mod pointwise;
 pub mod simd;
 pub mod spatial;
+pub(crate) mod step;
 
 pub use activation::Activation;

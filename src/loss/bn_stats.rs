@@ -1,0 +1,132 @@
+//! Batch-norm statistic matching: the moments of what every batch norm of the teacher reads should be those that it
+//! saw in training (Yin et al., "Dreaming to Distill", 2020), with the running form of FastDFKD that matches the union
+//! of past batches and the current one.
+
+use crate::ops::mem;
+use crate::{Error, Result};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// How a layer's deviation is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BnForm {
+    /// `Σ_l ‖μ̂ − μ‖₂ + ‖v̂ − v‖₂`, as the reference code has it.
+    SumOfNorms,
+    /// Deviations in units of the teacher, `Δμ/σ` and `Δσ²/σ²`: root mean square per layer, mean over layers.
+    TeacherUnits,
+}
+
+/// Running statistics of one batch norm of the teacher, `[C]` each.
+#[derive(Clone, Debug)]
+pub struct LayerStatistics {
+    pub mean: Vec<f32>,
+    pub var: Vec<f32>,
+    pub eps: f32,
+}
+
+/// The loss over all layers, with the moving average of past batches.
+pub struct BnStatsLoss {
+    targets: Vec<LayerStatistics>,
+    form: BnForm,
+    /// 0: each batch on its own. m: `(1 − m)·batch + m·average of past batches` should match.
+    momentum: f64,
+    /// (mean, biased variance) of past batches, `2·C` values per layer.
+    past: Option<Vec<Vec<f64>>>,
+}
+
+impl BnStatsLoss {
+    /// A loss for a teacher's layers, in the order in which they run.
+    pub fn new(targets: Vec<LayerStatistics>, form: BnForm, momentum: f64) -> Self {
+        Self { targets, form, momentum, past: None }
+    }
+
+    /// Value and one gradient `[2, C]` per layer, for moments `[2, C]` (mean, biased variance).
+    ///
+    /// At a deviation of exactly 0 the gradient of a norm is 0.
+    pub fn loss(&self, moments: &[Tensor]) -> Result<(f64, Vec<Tensor>)> {
+        if moments.len() != self.targets.len() {
+            let found = format!("{} layers observed, {} expected", moments.len(), self.targets.len());
+            return Err(Error::shape("bn_stats", found));
+        }
+        let mut total = 0.0;
+        let mut grads = Vec::with_capacity(moments.len());
+        for (l, (m, target)) in moments.iter().zip(&self.targets).enumerate() {
+            let m = mem::view(m)?;
+            let c = target.mean.len();
+            let mut grad = vec![0f32; 2 * c];
+            for (part, goal) in [&target.mean, &target.var].into_iter().enumerate() {
+                let observed = &m[part * c..(part + 1) * c];
+                total += self.part(l, part, observed, goal, target, &mut grad[part * c..(part + 1) * c]);
+            }
+            grads.push(mem::tensor(grad, (2, c))?);
+        }
+        Ok((total, grads))
+    }
+
+    /// One norm (of the means or of the variances) of one layer.
+    fn part(
+        &self,
+        layer: usize,
+        part: usize,
+        observed: &[f32],
+        goal: &[f32],
+        target: &LayerStatistics,
+        grad: &mut [f32],
+    ) -> f64 {
+        let c = goal.len();
+        let (own, past) = match &self.past {
+            Some(p) => (1.0 - self.momentum, Some(&p[layer][part * c..(part + 1) * c])),
+            None => (1.0, None),
+        };
+        let unit = |i: usize| match (self.form, part) {
+            (BnForm::SumOfNorms, _) => 1.0,
+            (_, 0) => f64::from(target.var[i] + target.eps).sqrt(),
+            _ => f64::from(target.var[i] + target.eps),
+        };
+        let deviation: Vec<f64> = (0..c)
+            .map(|i| {
+                let seen = own * f64::from(observed[i]) + self.momentum * past.map_or(0.0, |p| p[i]);
+                (seen - f64::from(goal[i])) / unit(i)
+            })
+            .collect();
+        let norm = deviation.iter().map(|d| d * d).sum::<f64>().sqrt();
+        // Root mean square, mean over layers: so that one weight serves 13 layers or 55.
+        let scale = match self.form {
+            BnForm::SumOfNorms => 1.0,
+            BnForm::TeacherUnits => 1.0 / ((c as f64).sqrt() * self.targets.len() as f64),
+        };
+        if norm > 0.0 {
+            for (i, g) in grad.iter_mut().enumerate() {
+                *g = (scale * own * deviation[i] / (norm * unit(i))) as f32;
+            }
+        }
+        scale * norm
+    }
+
+    /// Takes the last observed moments of a finished batch into the moving average.
+    pub fn observe(&mut self, moments: &[Tensor]) -> Result<()> {
+        if self.momentum == 0.0 {
+            return Ok(());
+        }
+        let seen = moments
+            .iter()
+            .map(|m| Ok(mem::view(m)?.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>()))
+            .collect::<Result<Vec<_>>>()?;
+        match &mut self.past {
+            None => self.past = Some(seen),
+            Some(past) => {
+                for (p, s) in past.iter_mut().flatten().zip(seen.iter().flatten()) {
+                    *p = self.momentum * *p + (1.0 - self.momentum) * s;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deviation of given moments from the teacher in its own units, without the moving average: for reports.
+    pub fn distance(&self, moments: &[Tensor]) -> Result<f64> {
+        let plain = BnStatsLoss::new(self.targets.clone(), BnForm::TeacherUnits, 0.0);
+        Ok(plain.loss(moments)?.0)
+    }
+}

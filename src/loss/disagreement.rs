@@ -1,0 +1,47 @@
+//! Decision-adversarial loss: the generator looks for images on which teacher and adversary agree in their decision
+//! but differ in their answers (Fang et al., "Contrastive Model Inversion", 2021, and FastDFKD).
+
+use super::{Rows, argmax, log_softmax, matrix};
+use crate::Result;
+use candle_core::Tensor;
+
+/// The loss with both gradients: neither answer is detached.
+pub struct Disagreement {
+    /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)`, `mᵢ = 1` where the decisions agree.
+    pub value: f64,
+    /// With respect to the teacher's logits.
+    pub teacher_grad: Tensor,
+    /// With respect to the adversary's logits.
+    pub adversary_grad: Tensor,
+    /// Share of samples whose decisions agree.
+    pub agreement: f64,
+}
+
+/// Masked disagreement at temperature 1; the mean runs over the whole batch, masked samples count as 0.
+pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement> {
+    let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
+    t.same_shape(&s)?;
+    let (n, k) = (t.n, t.k);
+    let (mut value, mut agreed) = (0.0, 0usize);
+    let (mut dt, mut ds) = (vec![0f64; n * k], vec![0f64; n * k]);
+    for i in 0..n {
+        if argmax(t.row(i)) != argmax(s.row(i)) {
+            continue;
+        }
+        agreed += 1;
+        let (lt, ls) = (log_softmax(t.row(i), 1.0), log_softmax(s.row(i), 1.0));
+        let kl: f64 = lt.iter().zip(&ls).map(|(t, s)| t.exp() * (t - s)).sum();
+        value -= kl / n as f64;
+        for c in 0..k {
+            let p = lt[c].exp();
+            dt[i * k + c] = -p * (lt[c] - ls[c] - kl) / n as f64;
+            ds[i * k + c] = -(ls[c].exp() - p) / n as f64;
+        }
+    }
+    Ok(Disagreement {
+        value,
+        teacher_grad: matrix(dt, n, k)?,
+        adversary_grad: matrix(ds, n, k)?,
+        agreement: agreed as f64 / n.max(1) as f64,
+    })
+}

@@ -1,0 +1,1 @@
+//! Values and gradients against numbers computed independently, and the identities of the references.

@@ -1,0 +1,34 @@
+//! Exponential moving average of a network's weights and running statistics.
+
+use crate::Result;
+use crate::nets::{Network, Weights};
+
+/// `average = decay·average + (1 − decay)·weights`, with the decay of a young average reduced so that it does not stick
+/// to the start: `min(decay, (1 + t)/(10 + t))`.
+pub struct WeightAverage {
+    decay: f64,
+    steps: u64,
+    pub weights: Weights,
+}
+
+impl WeightAverage {
+    /// Starts at the current weights.
+    pub fn new(network: &Network, decay: f64) -> Result<Self> {
+        Ok(Self { decay, steps: 0, weights: network.weights.duplicate()? })
+    }
+
+    /// Takes in the weights after a step.
+    pub fn update(&mut self, network: &Network) -> Result<()> {
+        let t = self.steps as f64;
+        let d = self.decay.min((1.0 + t) / (10.0 + t)) as f32;
+        self.steps += 1;
+        self.weights.combine(&network.weights, |a, w| {
+            a.iter_mut().zip(w).for_each(|(a, w)| *a = d * *a + (1.0 - d) * w);
+        })
+    }
+
+    /// A network with the averaged weights.
+    pub fn network(&self, like: &Network) -> Result<Network> {
+        Ok(Network { arch: like.arch.clone(), weights: self.weights.duplicate()? })
+    }
+}
