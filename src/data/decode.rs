@@ -48,6 +48,12 @@ impl Collector {
         Self { size: options.size, channels: options.channels, shape: None, pixels: Vec::new() }
     }
 
+    /// For pictures that must have one known shape.
+    pub fn exactly(height: usize, width: usize, channels: usize) -> Self {
+        let shape = Some(Shape { height, width, channels });
+        Self { size: None, channels: None, shape, pixels: Vec::new() }
+    }
+
     /// Decodes `count` encoded pictures, in parallel, behind those already there. `cell(i)` gives the bytes of each.
     /// On failure: the first refused one and the reason.
     pub fn push<'a, F>(&mut self, count: usize, cell: F) -> Result<(), (usize, Refusal)>

@@ -33,6 +33,7 @@ impl Table {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = guard(path, || ArrowReaderMetadata::load(&file, options).map_err(|e| damaged(path, &e)))?;
+        check_ranges(path, &file, &metadata)?;
         let pairs = metadata.metadata().file_metadata().key_value_metadata();
         let json = pairs.into_iter().flatten().find(|kv| kv.key == FEATURES_KEY).and_then(|kv| kv.value.as_deref());
         let features = match json {
@@ -42,10 +43,6 @@ impl Table {
             None => serde_json::Value::Null,
         };
         Ok(Self { path: path.to_path_buf(), file, metadata, features })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Rows, as the footer says.
@@ -155,6 +152,21 @@ impl Table {
             Ok(())
         })
     }
+}
+
+/// Refuses column chunks that lie outside the file, on which the parquet crate panics.
+fn check_ranges(path: &Path, file: &File, metadata: &ArrowReaderMetadata) -> Result<()> {
+    let length = file.metadata().map_err(Error::io("examine", path))?.len();
+    let inside = |start: i64, bytes: i64| {
+        let end = u64::try_from(start).ok().zip(u64::try_from(bytes).ok()).and_then(|(s, b)| s.checked_add(b));
+        end.is_some_and(|end| end <= length)
+    };
+    let mut chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let sound = chunks.all(|chunk| {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        inside(start, chunk.compressed_size()) && inside(chunk.data_page_offset(), 0)
+    });
+    if sound { Ok(()) } else { Err(damaged(path, &"a column lies outside the file")) }
 }
 
 /// Turns a panic of a decoder on a damaged file into an error: our own code has none, the libraries below may.
