@@ -7,13 +7,14 @@ use std::fmt::Write;
 /// More classes than this are not listed one by one in the text.
 const LISTED_CLASSES: usize = 20;
 
-/// The whole README.md. `provenance` is what goes into `synth.json`; `name` is the title.
-pub(super) fn card(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
-    format!("---\n{}---\n\n{}", front_matter(set), body(set, provenance, name))
+/// The whole README.md. `bytes` is the size of the rows before compression, `provenance` what goes into `synth.json`,
+/// `name` the title.
+pub(super) fn card(set: &SyntheticSet, bytes: u64, provenance: &Value, name: &str) -> String {
+    format!("---\n{}---\n\n{}", front_matter(set, bytes), body(set, provenance, name))
 }
 
 /// License, tags, the split's files, and the features with their class names.
-fn front_matter(set: &SyntheticSet) -> String {
+fn front_matter(set: &SyntheticSet, bytes: u64) -> String {
     let mut yaml = String::from(
         "license: other\n\
          task_categories:\n- image-classification\n\
@@ -32,7 +33,7 @@ fn front_matter(set: &SyntheticSet) -> String {
     if set.views.is_some() {
         yaml.push_str("  - name: view_logits\n    sequence: float32\n");
     }
-    let _ = write!(yaml, "  splits:\n  - name: train\n    num_examples: {}\n", set.len());
+    let _ = write!(yaml, "  splits:\n  - name: train\n    num_bytes: {bytes}\n    num_examples: {}\n", set.len());
     yaml
 }
 
@@ -69,8 +70,8 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
     let kind = if images.channels == 1 { "grey" } else { "RGB" };
     let mut page = format!(
         "# {}\n\n\
-         {} synthetic {kind} images of {}x{} pixels, made from a trained network alone (no training data), with that \
-         network's answers. Made by [synth](https://crates.io/crates/synth).\n\n\
+         A transfer set for distilling a trained network when its training data is gone: {} {kind} images of {}x{} \
+         pixels (height x width) with that network's answers. Made by `synth`.\n\n\
          ![A row of examples per class](preview.png)\n\n\
          ```python\nfrom datasets import load_dataset\nrows = load_dataset(\"path/to/this/folder\", split=\"train\")\n```\n\n\
          ## Provenance\n\n| | |\n|---|---|\n",
@@ -85,10 +86,10 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
     page.push_str("\nEverything that is known about the run is in `synth.json`.\n\n## Columns\n\n");
     page.push_str(
         "- `image`: lossless PNG, exactly what the teacher saw\n\
-         - `label`: the class the image was made for\n\
+         - `label`: the class the image stands for\n\
          - `teacher_logits`: the teacher's logits for this image, without augmentation\n\
          - `teacher_confidence`: highest softmax probability of these logits\n\
-         - `priority`: sampling priority at the end of the inversion\n",
+         - `priority`: sampling priority when the set was written\n",
     );
     if set.views.is_some() {
         let views = set.view_count();
@@ -99,8 +100,8 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
         );
     }
     page.push_str(
-        "\nThe images show what the teacher reacts to, not what was photographed; they may reveal traits of its \
-         training data. The licence of the teacher applies.\n",
+        "\nHow the images came about is in `synth.json`; images inverted from a network show what it reacts to, and may \
+         reveal traits of its training data. The licences of the teacher and of any source images apply.\n",
     );
     page
 }
@@ -117,6 +118,7 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
     add("Teacher", first(teacher, &["id", "name", "path"]));
     add("Teacher revision", &teacher["revision"]);
     add("Teacher SHA-256", &teacher["sha256"]);
+    add("Source", first(&provenance["source"], &["name", "id", "path"]));
     add("Recipe", first(&provenance["recipe"], &["name", "id"]));
     add("Seed", &provenance["seed"]);
     add("Device", &provenance["device"]);

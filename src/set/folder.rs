@@ -72,13 +72,15 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
 
     let per_shard = (shard_bytes / set.images.image_len()).max(1);
     let count = set.len().div_ceil(per_shard);
+    let mut bytes = 0;
     for shard in 0..count {
         let range = shard * per_shard..((shard + 1) * per_shard).min(set.len());
-        rows::write(set, range, &data.join(format!("train-{shard:05}-of-{count:05}.parquet")))?;
+        bytes += rows::write(set, range, &data.join(format!("train-{shard:05}-of-{count:05}.parquet")))?;
     }
     let classes = set.class_names.len();
     preview::write_preview(folder.join("preview.png"), &set.images, &set.labels, classes)?;
-    write_atomic(folder.join("README.md"), card::card(set, &provenance, &folder_name(folder)).as_bytes())?;
+    let card = card::card(set, bytes, &provenance, &folder_name(folder));
+    write_atomic(folder.join("README.md"), card.as_bytes())?;
     let mut json = serde_json::to_vec_pretty(&provenance).map_err(|e| json_error(folder, &e))?;
     json.push(b'\n');
     write_atomic(folder.join(JSON), &json)

@@ -29,8 +29,9 @@ const GROUP_ROWS: usize = 1000;
 /// How far a stored confidence may be from the one that the stored logits give: another program's rounding.
 const CONFIDENCE_TOLERANCE: f32 = 1e-4;
 
-/// Writes some rows of a set as one parquet file.
-pub(super) fn write(set: &SyntheticSet, range: Range<usize>, path: &Path) -> Result<()> {
+/// Writes some rows of a set as one parquet file; returns the bytes of the rows before they are compressed.
+pub(super) fn write(set: &SyntheticSet, range: Range<usize>, path: &Path) -> Result<u64> {
+    let mut bytes = 0;
     let features = features(set).to_string();
     let pairs = vec![KeyValue::new(FEATURES_KEY.to_string(), features)];
     let properties = WriterProperties::builder()
@@ -45,11 +46,15 @@ pub(super) fn write(set: &SyntheticSet, range: Range<usize>, path: &Path) -> Res
         };
         let mut writer = ArrowWriter::try_new(file, Arc::new(schema(set)), Some(properties)).map_err(failed)?;
         for start in range.clone().step_by(GROUP_ROWS) {
-            writer.write(&batch(set, start..(start + GROUP_ROWS).min(range.end))?).map_err(failed)?;
+            let (batch, pictures) = batch(set, start..(start + GROUP_ROWS).min(range.end))?;
+            bytes += pictures;
+            writer.write(&batch).map_err(failed)?;
         }
         writer.close().map_err(failed)?;
         Ok(())
-    })
+    })?;
+    let numbers = set.class_names.len() * (1 + set.view_count()) + 2;
+    Ok(bytes + (range.len() * (8 + 4 * numbers)) as u64)
 }
 
 /// Feature types as `datasets` writes them; `Sequence` is the spelling that its old and new versions read.
@@ -88,9 +93,11 @@ fn schema(set: &SyntheticSet) -> Schema {
     Schema::new(fields)
 }
 
-fn batch(set: &SyntheticSet, range: Range<usize>) -> Result<RecordBatch> {
+/// Some rows, and the bytes of their encoded pictures.
+fn batch(set: &SyntheticSet, range: Range<usize>) -> Result<(RecordBatch, u64)> {
     let rows = range.len();
     let pictures = range.clone().into_par_iter().map(|i| png(set, i)).collect::<Result<Vec<_>>>()?;
+    let size = pictures.iter().map(|p| p.len() as u64).sum();
     let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(&pictures));
     let paths: ArrayRef = Arc::new(StringArray::new_null(rows));
     let image = StructArray::new(picture_fields(), vec![bytes, paths], None);
@@ -106,8 +113,9 @@ fn batch(set: &SyntheticSet, range: Range<usize>) -> Result<RecordBatch> {
     if let Some(views) = &set.views {
         columns.push(lists(&views.logits, views.list.len() * classes, range));
     }
-    RecordBatch::try_new(Arc::new(schema(set)), columns)
-        .map_err(|e| Error::shape("synthetic set", format!("columns that do not fit ({e})")))
+    let batch = RecordBatch::try_new(Arc::new(schema(set)), columns)
+        .map_err(|e| Error::shape("synthetic set", format!("columns that do not fit ({e})")))?;
+    Ok((batch, size))
 }
 
 /// Rows `range` of a matrix with `len` columns, as a list column.
