@@ -38,7 +38,7 @@ pub struct SyntheticSet {
     /// Recorded answers for a fixed list of augmented views, if any.
     pub views: Option<Views>,
     /// The whole content of `synth.json`, an object. [`SyntheticSet::write`] fills in its entry `set`; everything else
-    /// is the caller's (`teacher`, `recipe`, `seed`, `device`, `versions`, `wall_seconds`, `metrics`, ...).
+    /// is the caller's (`teacher`, `source`, `recipe`, `seed`, `device`, `versions`, `wall_seconds`, `metrics`, ...).
     pub provenance: serde_json::Value,
 }
 
