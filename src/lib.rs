@@ -1,5 +1,6 @@
 //! `synth` compresses a trained vision model when its training data is gone.
 
+pub mod data;
 pub mod error;
 pub mod loss;
 pub mod nets;
@@ -7,5 +8,7 @@ pub mod ops;
 pub mod rng;
 pub mod tape;
 pub mod train;
+pub mod files;
+pub mod set;
 
 pub use error::{Error, Result};

@@ -1,0 +1,176 @@
+//! Encoded pictures to pixels, many at a time, with every limit checked before memory is taken.
+
+use super::{Images, ReadOptions};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits, imageops};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::io::Cursor;
+
+/// The longest side of a picture, in pixels.
+pub const MAX_SIDE: usize = 4096;
+
+/// The most decoded bytes that one dataset may take in memory: 16 GiB, twice the ImageNet validation set at 224x224.
+pub const MAX_PIXEL_BYTES: u64 = 16 << 30;
+
+/// What a decoder may allocate for one picture: one of [`MAX_SIDE`] squared, 16 bits, four channels, and its scratch.
+const MAX_DECODER_BYTES: u64 = 512 << 20;
+
+/// Why a picture was refused: what was found, what to do.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub found: String,
+    pub hint: &'static str,
+}
+
+impl Refusal {
+    pub fn new(found: impl Into<String>, hint: &'static str) -> Self {
+        Self { found: found.into(), hint }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+/// Gathers decoded pictures of one shape.
+pub(crate) struct Collector {
+    size: Option<(usize, usize)>,
+    channels: Option<usize>,
+    shape: Option<Shape>,
+    pixels: Vec<u8>,
+}
+
+impl Collector {
+    pub fn new(options: &ReadOptions) -> Self {
+        Self { size: options.size, channels: options.channels, shape: None, pixels: Vec::new() }
+    }
+
+    /// For pictures that must have one known shape.
+    pub fn exactly(height: usize, width: usize, channels: usize) -> Self {
+        let shape = Some(Shape { height, width, channels });
+        Self { size: None, channels: None, shape, pixels: Vec::new() }
+    }
+
+    /// Decodes `count` encoded pictures, in parallel, behind those already there. `cell(i)` gives the bytes of each.
+    /// On failure: the first refused one and the reason.
+    pub fn push<'a, F>(&mut self, count: usize, cell: F) -> Result<(), (usize, Refusal)>
+    where
+        F: Fn(usize) -> Result<Cow<'a, [u8]>, Refusal> + Sync,
+    {
+        if count == 0 {
+            return Ok(());
+        }
+        let shape = match self.shape {
+            Some(shape) => shape,
+            None => self.first_shape(&cell(0).map_err(|e| (0, e))?).map_err(|e| (0, e))?,
+        };
+        self.shape = Some(shape);
+        let len = shape.height * shape.width * shape.channels;
+        let start = self.pixels.len();
+        if (start as u64).saturating_add(len as u64 * count as u64) > MAX_PIXEL_BYTES {
+            let found = format!("the decoded pictures exceed {} GiB", MAX_PIXEL_BYTES >> 30);
+            return Err((0, Refusal::new(found, "read a smaller size or fewer rows")));
+        }
+        self.pixels.resize(start + len * count, 0);
+        let (resize, convert) = (self.size.is_some(), self.channels.is_some());
+        let failed = self.pixels[start..].par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {
+            let decoded = cell(i).and_then(|bytes| decode_into(&bytes, shape, resize, convert, out));
+            decoded.err().map(|e| (i, e))
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// All pictures so far; none when nothing was pushed.
+    pub fn finish(self) -> Option<Images> {
+        let Shape { height, width, channels } = self.shape?;
+        Some(Images { pixels: self.pixels, channels, height, width })
+    }
+
+    /// The common shape, as the options or else the first picture say.
+    fn first_shape(&self, bytes: &[u8]) -> Result<Shape, Refusal> {
+        let found = shape_of(&open(bytes)?)?;
+        let (height, width) = self.size.unwrap_or((found.height, found.width));
+        Ok(Shape { height, width, channels: self.channels.unwrap_or(found.channels) })
+    }
+}
+
+fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_, Refusal> {
+    const HINT: &str = "PNG, JPEG and WebP pictures can be read";
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE as u32);
+    limits.max_image_height = Some(MAX_SIDE as u32);
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    let format = image::guess_format(bytes)
+        .map_err(|_| Refusal::new(format!("{} bytes that are no picture", bytes.len()), HINT))?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|e| Refusal::new(broken(&e), HINT))
+}
+
+fn broken(e: &image::ImageError) -> String {
+    format!("a picture that cannot be decoded ({})", e.to_string().replace(['\n', '\r'], " "))
+}
+
+fn shape_of(decoder: &impl ImageDecoder) -> Result<Shape, Refusal> {
+    let (width, height) = decoder.dimensions();
+    let (width, height) = (width as usize, height as usize);
+    if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
+        return Err(Refusal::new(format!("a picture of {width}x{height} pixels"), "sides may be 1 to 4096 pixels"));
+    }
+    Ok(Shape { height, width, channels: if decoder.color_type().has_color() { 3 } else { 1 } })
+}
+
+fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mut [u8]) -> Result<(), Refusal> {
+    let decoder = open(bytes)?;
+    let found = shape_of(&decoder)?;
+    if found.channels != shape.channels && !convert {
+        let kind = |c| if c == 1 { "grey" } else { "colour" };
+        let found = format!("a {} picture among {} ones", kind(found.channels), kind(shape.channels));
+        return Err(Refusal::new(found, "ask for 1 or 3 channels"));
+    }
+    if (found.height, found.width) != (shape.height, shape.width) && !resize {
+        let found = format!(
+            "a picture of {}x{} pixels among {}x{} ones (width x height)",
+            found.width, found.height, shape.width, shape.height
+        );
+        return Err(Refusal::new(found, "ask for one size"));
+    }
+    const HINT: &str = "the file is damaged; get it again";
+    let plain = matches!(decoder.color_type(), ColorType::L8 | ColorType::Rgb8);
+    if plain && found == shape && decoder.total_bytes() == out.len() as u64 {
+        return decoder.read_image(out).map_err(|e| Refusal::new(broken(&e), HINT));
+    }
+    let picture = DynamicImage::from_decoder(decoder).map_err(|e| Refusal::new(broken(&e), HINT))?;
+    let pixels = fit(picture, shape);
+    if pixels.len() != out.len() {
+        return Err(Refusal::new(format!("{} decoded bytes instead of {}", pixels.len(), out.len()), HINT));
+    }
+    out.copy_from_slice(&pixels);
+    Ok(())
+}
+
+/// A picture in the channels and size of `shape`, `[H, W, C]`.
+fn fit(picture: DynamicImage, shape: Shape) -> Vec<u8> {
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    if shape.channels == 3 {
+        let rgb = picture.into_rgb8();
+        let same = rgb.dimensions() == (width, height);
+        if same { rgb } else { imageops::resize(&rgb, width, height, imageops::Triangle) }.into_raw()
+    } else {
+        let grey = if picture.color().has_color() { luma(&picture.into_rgb8()) } else { picture.into_luma8() };
+        let same = grey.dimensions() == (width, height);
+        if same { grey } else { imageops::resize(&grey, width, height, imageops::Triangle) }.into_raw()
+    }
+}
+
+/// Grey by ITU-R 601, in the fixed-point form of Pillow's `convert("L")`, which teachers of grey images were fed by
+/// (the `image` crate's own conversion is ITU-R 709).
+fn luma(rgb: &image::RgbImage) -> image::GrayImage {
+    image::GrayImage::from_fn(rgb.width(), rgb.height(), |x, y| {
+        let [r, g, b] = rgb.get_pixel(x, y).0.map(u32::from);
+        image::Luma([((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8])
+    })
+}

@@ -1,0 +1,136 @@
+//! Which parquet files of a dataset folder hold the split that is asked for.
+
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How deep below the folder parquet files are looked for: `NAME/SPLIT/0000.parquet` is the deepest layout in use.
+const MAX_DEPTH: usize = 3;
+
+/// More entries than this and the folder is not a dataset folder.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Splits by name, each with its configurations (sub-folders), each with its shards in name order.
+type Found = BTreeMap<String, BTreeMap<PathBuf, Vec<PathBuf>>>;
+
+/// The split's name (as in the file names) and its shards, in name order. `None` when the folder holds no parquet file.
+pub(crate) fn shards(root: &Path, asked: Option<&str>) -> Result<Option<(String, Vec<PathBuf>)>> {
+    let mut files = Vec::new();
+    collect(root, 0, &mut files)?;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    files.sort();
+    let mut found = Found::new();
+    for file in files {
+        let (split, configuration) = split_of(root, &file);
+        found.entry(split).or_default().entry(configuration).or_default().push(file);
+    }
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let split = choose(root, &names, asked)?.to_string();
+    let configurations = found.remove(&split).unwrap_or_default();
+    let folders: Vec<String> = configurations.keys().map(|p| p.display().to_string()).collect();
+    let mut files = configurations.into_values();
+    match (files.next(), files.next()) {
+        (Some(files), None) => {
+            whole(&files)?;
+            Ok(Some((split, files)))
+        }
+        _ => {
+            let found = format!("several folders hold the split `{split}`: {}", folders.join(", "));
+            Err(Error::file(root, found, "name one of them as the dataset"))
+        }
+    }
+}
+
+/// The wanted one of the splits that are there: by name or alias when asked for, else `test`, `validation`, the only.
+pub(super) fn choose<'a>(root: &Path, names: &[&'a str], asked: Option<&str>) -> Result<&'a str> {
+    let find = |wanted: &str| {
+        let exact = names.iter().find(|n| **n == wanted);
+        exact.or_else(|| names.iter().find(|n| alias(n) == alias(wanted))).copied()
+    };
+    let list = names.join(", ");
+    match asked {
+        Some(wanted) => find(wanted)
+            .ok_or_else(|| Error::file(root, format!("there is no split `{wanted}`"), format!("choose among: {list}"))),
+        None => find("test").or_else(|| find("validation")).or((names.len() == 1).then(|| names[0])).ok_or_else(|| {
+            Error::file(root, "it has neither a test nor a validation split", format!("choose a split among: {list}"))
+        }),
+    }
+}
+
+/// One name for the splits that people name differently.
+pub(super) fn alias(split: &str) -> &str {
+    match split {
+        "val" | "valid" | "dev" => "validation",
+        "training" => "train",
+        "eval" | "evaluation" => "test",
+        other => other,
+    }
+}
+
+/// Whether a name is that of a split rather than of a class.
+pub(super) fn is_split(name: &str) -> bool {
+    matches!(alias(name), "train" | "test" | "validation")
+}
+
+fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    for (count, entry) in fs::read_dir(folder).map_err(Error::io("list", folder))?.enumerate() {
+        if count >= MAX_ENTRIES {
+            return Err(Error::file(folder, format!("it has over {MAX_ENTRIES} entries"), "name a dataset folder"));
+        }
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if path.is_dir() {
+            if depth < MAX_DEPTH {
+                collect(&path, depth + 1, files)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "parquet") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Split and configuration of `CONFIGURATION/SPLIT-00000-of-00001.parquet`, `CONFIGURATION/SPLIT/0000.parquet` or
+/// `CONFIGURATION/SPLIT.parquet`.
+fn split_of(root: &Path, file: &Path) -> (String, PathBuf) {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = file.parent().unwrap_or(root);
+    let relative = |folder: &Path| folder.strip_prefix(root).unwrap_or(folder).to_path_buf();
+    if let Some((split, _)) = numbered(&stem) {
+        return (split.to_string(), relative(folder));
+    }
+    let is_number = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
+    match (is_number, folder.file_name(), folder.parent()) {
+        (true, Some(split), Some(parent)) => (split.to_string_lossy().into_owned(), relative(parent)),
+        _ => (stem, relative(folder)),
+    }
+}
+
+/// Split and shard count of `SPLIT-00000-of-00001`.
+fn numbered(stem: &str) -> Option<(&str, usize)> {
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let (split, index) = rest.rsplit_once('-')?;
+    index.parse::<usize>().ok()?;
+    Some((split, count.parse().ok()?))
+}
+
+/// Refuses a split of which a shard is missing: accuracy on a part would pass for accuracy on the whole.
+fn whole(files: &[PathBuf]) -> Result<()> {
+    let Some(first) = files.first() else { return Ok(()) };
+    for file in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        if let Some((_, count)) = numbered(&stem)
+            && count != files.len()
+        {
+            let folder = first.parent().unwrap_or(first);
+            let found = format!("{} of the {count} files that `{stem}` speaks of are there", files.len());
+            return Err(Error::file(folder, found, "get the missing ones, remove the surplus, or name one file"));
+        }
+    }
+    Ok(())
+}

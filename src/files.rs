@@ -1,0 +1,290 @@
+//! Files and folders that appear whole or not at all.
+//!
+//! A single file goes through [`write_atomic`]; a result folder is built inside a [`Staging`] and gets its final name
+//! only when it is complete. Whenever the process is killed, the final name holds the old thing, the new thing or
+//! nothing, never a part.
+
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes `bytes` to `path`, replacing what was there, so that a reader sees the old content or the new, never a part.
+///
+/// # Errors
+/// [`Error::Io`] when the folder does not exist, is not writable or is full; the old file is then untouched.
+pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    write_atomic_with(path, |file| file.write_all(bytes).map_err(Error::io("write", path)))
+}
+
+/// Like [`write_atomic`], for content that is produced piece by piece: `fill` writes into a temporary file of the same
+/// folder, which is flushed to the disk and renamed to `path` only when `fill` returns `Ok`.
+///
+/// # Errors
+/// Whatever `fill` returns, and [`Error::Io`]; the old file is then untouched and the temporary file is removed.
+pub fn write_atomic_with(path: impl AsRef<Path>, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let path = path.as_ref();
+    let (folder, name) = split(path)?;
+    let mut prefix = OsString::from(".");
+    prefix.push(&name);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    if let Some(permissions) = ordinary_permissions(0o666) {
+        builder.permissions(permissions);
+    }
+    let mut file = builder.tempfile_in(&folder).map_err(Error::io("create a temporary file for", path))?;
+    fill(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(Error::io("flush", path))?;
+    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    sync_folder(&folder)
+}
+
+/// SHA-256 of a file's content, as 64 lower-case hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read.
+pub fn sha256_file(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io("read", path)(e)),
+        }
+    }
+}
+
+/// SHA-256 of some bytes, as 64 lower-case hexadecimal digits.
+pub fn sha256_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A result folder under construction.
+///
+/// It lives beside its final name as `.NAME.partial-PID-xxxxxx`; [`Staging::finish`] gives it that name. Dropped
+/// without `finish`, it is removed.
+#[derive(Debug)]
+pub struct Staging {
+    partial: Option<PathBuf>,
+    target: PathBuf,
+    force: bool,
+    /// Holds a lock on the folder: how another process tells a running neighbour from a dead one.
+    _lock: Option<File>,
+}
+
+impl Staging {
+    /// Starts the folder that will become `target`. Missing parent folders are created; what dead processes left
+    /// half-made for the same target is removed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `target` exists (an empty folder does not count) and `force` is false, or when
+    /// replacing it would delete the current folder; [`Error::Io`] when the parent is not writable.
+    pub fn create(target: impl AsRef<Path>, force: bool) -> Result<Self> {
+        let target = target.as_ref().to_path_buf();
+        let (parent, name) = split(&target)?;
+        fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+        clean_up(&parent, &name, &target);
+        if occupied(&target) {
+            refuse_replacement(&target, force)?;
+        }
+        let mut builder = tempfile::Builder::new();
+        let prefix = tagged(&name, &format!("partial-{}-", std::process::id()));
+        builder.prefix(&prefix);
+        if let Some(permissions) = ordinary_permissions(0o777) {
+            builder.permissions(permissions);
+        }
+        let partial = builder.tempdir_in(&parent).map_err(Error::io("create a folder in", &parent))?.keep();
+        // Not every file system can lock a folder; without the lock nobody removes it, which is the safe side.
+        let lock = File::open(&partial).ok().filter(|f| f.try_lock().is_ok());
+        Ok(Self { partial: Some(partial), target, force, _lock: lock })
+    }
+
+    /// Where to write meanwhile.
+    pub fn path(&self) -> &Path {
+        self.partial.as_deref().unwrap_or(&self.target)
+    }
+
+    /// The name that the folder gets in the end.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Flushes everything to the disk and gives the folder its final name; with `force` an older folder of that name is
+    /// set aside first and deleted afterwards. Returns the final path.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the name was taken meanwhile or the system refuses; the finished work then stays in the
+    /// temporary folder, which the message names.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        let Some(partial) = self.partial.take() else { return Ok(self.target.clone()) };
+        self.publish(&partial).map_err(|e| Error::Failed {
+            found: format!("cannot move the finished folder to {}: {e}", self.target.display()),
+            hint: format!("the result is kept in {}; move it by hand", partial.display()),
+        })?;
+        Ok(self.target.clone())
+    }
+
+    fn publish(&self, partial: &Path) -> Result<()> {
+        let (parent, name) = split(&self.target)?;
+        sync_tree(partial)?;
+        let old = parent.join(tagged(&name, &format!("old-{}-{}", std::process::id(), nonce(partial))));
+        let replaced = self.force && occupied(&self.target);
+        if replaced {
+            fs::rename(&self.target, &old).map_err(Error::io("set aside", &self.target))?;
+        }
+        if let Err(e) = fs::rename(partial, &self.target) {
+            if replaced {
+                let _ = fs::rename(&old, &self.target);
+            }
+            return Err(Error::io("rename", partial)(e));
+        }
+        sync_folder(&parent)?;
+        if replaced {
+            remove(&old);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            remove(&partial);
+        }
+    }
+}
+
+/// Parent folder and name of a path; `.` when it has no parent.
+fn split(path: &Path) -> Result<(PathBuf, OsString)> {
+    let name = path.file_name().ok_or_else(|| {
+        Error::invalid(format!("path {}", path.display()), "it has no name of its own", "name a file or a new folder")
+    })?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((parent.to_path_buf(), name.to_os_string()))
+}
+
+/// `.NAME.TAG`
+fn tagged(name: &OsString, tag: &str) -> OsString {
+    let mut tagged = OsString::from(".");
+    tagged.push(name);
+    tagged.push(".");
+    tagged.push(tag);
+    tagged
+}
+
+/// The random end of a temporary folder's name.
+fn nonce(partial: &Path) -> String {
+    partial.to_string_lossy().rsplit('-').next().unwrap_or("0").to_string()
+}
+
+/// Whether something is there that a rename would lose.
+fn occupied(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Err(_) => false,
+        Ok(kind) if kind.is_dir() => fs::read_dir(path).map(|mut d| d.next().is_some()).unwrap_or(true),
+        Ok(_) => true,
+    }
+}
+
+fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
+    let what = format!("output {}", target.display());
+    if !force {
+        return Err(Error::invalid(what, "it exists already", "choose another name or use --force to replace it"));
+    }
+    let here = std::env::current_dir().and_then(fs::canonicalize);
+    if let (Ok(here), Ok(there)) = (here, fs::canonicalize(target))
+        && here.starts_with(there)
+    {
+        return Err(Error::invalid(what, "it contains the current folder", "choose another name"));
+    }
+    Ok(())
+}
+
+/// Removes what dead processes left for `target`, and puts an older result back that a kill had left set aside.
+fn clean_up(parent: &Path, name: &OsString, target: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let partial = tagged(name, "partial-").to_string_lossy().into_owned();
+    let old = tagged(name, "old-").to_string_lossy().into_owned();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(found) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if let Some(rest) = found.strip_prefix(&partial) {
+            if owner_is_dead(rest) && unlocked(&path) {
+                remove(&path);
+            }
+        } else if let Some(rest) = found.strip_prefix(&old)
+            && owner_is_dead(rest)
+            && (occupied(target) || fs::rename(&path, target).is_err())
+        {
+            remove(&path);
+        }
+    }
+}
+
+/// Whether `PID-xxxxxx` names a process that is certainly gone; where the system does not say, it may be alive.
+fn owner_is_dead(rest: &str) -> bool {
+    let pid = rest.split('-').next().and_then(|p| p.parse::<u32>().ok());
+    pid.is_some_and(|pid| Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists())
+}
+
+/// Whether nobody, on this machine or another that shares the disk, holds the folder's lock.
+fn unlocked(folder: &Path) -> bool {
+    File::open(folder).is_ok_and(|f| !matches!(f.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_))))
+}
+
+fn remove(path: &Path) {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    if let Err(e) = removed {
+        tracing::warn!("cannot remove {}: {e}", path.display());
+    }
+}
+
+fn sync_tree(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(Error::io("examine", &path))?;
+        if kind.is_dir() {
+            sync_tree(&path)?;
+        } else if kind.is_file() {
+            File::open(&path).and_then(|f| f.sync_all()).map_err(Error::io("flush", &path))?;
+        }
+    }
+    sync_folder(folder)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("flush", folder))
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> Result<()> {
+    Ok(()) // A folder cannot be opened for flushing there; the rename itself is journalled.
+}
+
+/// Permissions that the umask narrows, as for any other program's files (temporary files are private otherwise).
+#[cfg(unix)]
+fn ordinary_permissions(mode: u32) -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn ordinary_permissions(_mode: u32) -> Option<Permissions> {
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use super::*;
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.json");
+    write_atomic(&path, b"old").unwrap();
+    let failed = write_atomic_with(&path, |file| {
+        file.write_all(b"half").unwrap();
+        Err(Error::Interrupted)
+    });
+    assert!(matches!(failed, Err(Error::Interrupted)));
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    write_atomic(&path, b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!(names(folder.path()), ["a.json"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_gets_ordinary_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+    write_atomic(&ours, b"").unwrap();
+    fs::write(&plain, b"").unwrap();
+    let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode();
+    assert_eq!(mode(&ours), mode(&plain));
+}
+
+/// `printf abc | sha256sum`
+#[test]
+fn sha256_is_the_published_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("abc");
+    fs::write(&path, "abc").unwrap();
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(sha256_file(&path).unwrap(), expected);
+    assert_eq!(sha256_bytes(b"abc"), expected);
+}
+
+#[test]
+fn a_folder_appears_only_when_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("deep/result");
+    let staging = Staging::create(&target, false).unwrap();
+    fs::write(staging.path().join("x"), "1").unwrap();
+    assert!(!target.exists());
+    assert_eq!(staging.finish().unwrap(), target);
+    assert_eq!(fs::read(target.join("x")).unwrap(), b"1");
+    assert_eq!(names(target.parent().unwrap()), ["result"]);
+}
+
+#[test]
+fn a_dropped_folder_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let staging = Staging::create(folder.path().join("r"), false).unwrap();
+    fs::write(staging.path().join("x"), "1").unwrap();
+    drop(staging);
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn an_older_result_is_replaced_only_with_force_and_only_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("r");
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("x"), "old").unwrap();
+    let refusal = Staging::create(&target, false).unwrap_err().to_string();
+    assert!(refusal.contains("--force") && !refusal.contains('\n'), "{refusal}");
+    let staging = Staging::create(&target, true).unwrap();
+    fs::write(staging.path().join("y"), "new").unwrap();
+    assert_eq!(fs::read(target.join("x")).unwrap(), b"old");
+    staging.finish().unwrap();
+    assert_eq!(names(&target), ["y"]);
+    assert_eq!(names(folder.path()), ["r"]);
+}
+
+#[test]
+fn a_name_taken_meanwhile_keeps_both_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("r");
+    let staging = Staging::create(&target, false).unwrap();
+    let partial = staging.path().to_path_buf();
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("x"), "theirs").unwrap();
+    let message = staging.finish().unwrap_err().to_string();
+    assert!(message.contains(&*partial.to_string_lossy()), "{message}");
+    assert!(partial.is_dir() && target.join("x").is_file());
+}
+
+#[test]
+fn force_never_deletes_the_current_folder() {
+    let here = std::env::current_dir().unwrap();
+    assert!(Staging::create(&here, true).is_err());
+    assert!(Staging::create("/", true).is_err());
+    assert!(Staging::create("..", true).is_err());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("r");
+    let living = Staging::create(&target, false).unwrap();
+    // No process has this id: it is past the largest that Linux gives out.
+    let dead = folder.path().join(".r.partial-4194999-abcdef");
+    let aside = folder.path().join(".r.old-4194999-abcdef");
+    fs::create_dir(&dead).unwrap();
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("x"), "old").unwrap();
+    drop(Staging::create(&target, true).unwrap());
+    assert!(living.path().is_dir() && !dead.exists() && !aside.exists());
+    assert_eq!(fs::read(target.join("x")).unwrap(), b"old", "a result set aside by a killed process comes back");
+}

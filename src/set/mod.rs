@@ -1,0 +1,181 @@
+//! The synthetic set: images, labels and the teacher's answers, in memory and as a Hugging Face dataset folder.
+//!
+//! | file | content |
+//! |---|---|
+//! | `data/train-00000-of-0000N.parquet` | `image` (lossless PNG), `label`, `teacher_logits`, `teacher_confidence`, `priority`, optionally `view_logits` |
+//! | `README.md` | the dataset card; its YAML head makes `datasets.load_dataset(folder)` work |
+//! | `preview.png` | a grid of examples, one row per class |
+//! | `synth.json` | provenance, and under `set` the counts, sizes and views; written last |
+
+mod card;
+mod folder;
+pub mod preview;
+mod rows;
+
+#[cfg(test)]
+mod tests;
+
+use crate::data::{Images, MAX_CLASSES};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// The most views that a set may record per image.
+pub const MAX_VIEWS: usize = 1024;
+
+/// `n` synthetic images with what a teacher says about them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyntheticSet {
+    /// `[n, H, W, C]`, 8 bits.
+    pub images: Images,
+    /// The class each image was made for, `[n]`, below `class_names.len()`.
+    pub labels: Vec<u32>,
+    /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
+    pub logits: Vec<f32>,
+    /// Sampling priority as it was in the replay buffer, `[n]`, finite and not negative.
+    pub priority: Vec<f32>,
+    /// `[classes]`
+    pub class_names: Vec<String>,
+    /// Recorded answers for a fixed list of augmented views, if any.
+    pub views: Option<Views>,
+    /// The whole content of `synth.json`, an object. [`SyntheticSet::write`] fills in its entry `set`; everything else
+    /// is the caller's (`teacher`, `source`, `recipe`, `seed`, `device`, `versions`, `wall_seconds`, `metrics`, ...).
+    pub provenance: serde_json::Value,
+}
+
+/// The teacher's answers for the same list of views of every image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Views {
+    /// At most [`MAX_VIEWS`].
+    pub list: Vec<View>,
+    /// `[n, views, classes]`, finite. Stored as float32: half precision would move a logit of 20 by up to 0.008, which
+    /// is visible at temperature 1, for a few megabytes.
+    pub logits: Vec<f32>,
+}
+
+/// One augmentation: the image shifted by whole pixels, then mirrored left to right or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// Row of the crop in the padded image minus the padding, in pixels.
+    pub dy: i8,
+    /// Column of the crop in the padded image minus the padding, in pixels.
+    pub dx: i8,
+    /// Whether the crop is mirrored left to right.
+    pub flip: bool,
+}
+
+impl SyntheticSet {
+    /// Writes the set into `folder`, which is created when missing and must not yet have a `data` folder. Every file
+    /// appears whole; `synth.json`, without which [`SyntheticSet::read`] refuses, comes last. For a result folder that
+    /// appears at once, write into a [`crate::files::Staging`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the parts do not fit each other, [`Error::Invalid`] for values that cannot be stored (not
+    /// finite, label out of range), [`Error::Io`] for a full or read-only disk.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.check()?;
+        folder::write(self, folder.as_ref(), folder::SHARD_PIXEL_BYTES)
+    }
+
+    /// Reads a folder that [`SyntheticSet::write`] made; nothing is repaired. What was written comes back bit by bit.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the file and the row (counted from 0) when counts, picture sizes, logits lengths, label
+    /// ranges or the stored confidence disagree, or a number is not finite.
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
+        folder::read(folder.as_ref())
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The teacher's logits of one image, `[classes]`.
+    ///
+    /// # Panics
+    /// When `index >= len()`, like any slice.
+    pub fn answer(&self, index: usize) -> &[f32] {
+        let classes = self.class_names.len();
+        &self.logits[index * classes..(index + 1) * classes]
+    }
+
+    /// The highest softmax probability of the teacher's answer to each image, `[n]`, 0 to 1.
+    pub fn teacher_confidence(&self) -> Vec<f32> {
+        (0..self.len()).map(|i| confidence(self.answer(i))).collect()
+    }
+
+    /// Images per class, `[classes]`.
+    pub fn histogram(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.class_names.len()];
+        for &label in &self.labels {
+            if let Some(count) = counts.get_mut(label as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Share of images of which the teacher's highest logit is the label, 0 to 1.
+    pub fn agreement(&self) -> f64 {
+        let top = |i: usize| {
+            let answer = self.answer(i);
+            (1..answer.len()).fold(0, |best, c| if answer[c] > answer[best] { c } else { best })
+        };
+        let agree = (0..self.len()).filter(|&i| top(i) == self.labels[i] as usize).count();
+        agree as f64 / self.len().max(1) as f64
+    }
+
+    /// Whether the parts fit each other and can be stored.
+    fn check(&self) -> Result<()> {
+        let (n, classes) = (self.labels.len(), self.class_names.len());
+        self.images.check()?;
+        let lengths = [
+            ("images", self.images.len(), n),
+            ("logits", self.logits.len(), n * classes),
+            ("priority", self.priority.len(), n),
+            ("view logits", self.views.as_ref().map_or(0, |v| v.logits.len()), n * self.view_count() * classes),
+        ];
+        for (what, found, expected) in lengths {
+            if found != expected {
+                let found = format!("{what}: {found} instead of {expected}, for {n} labels and {classes} classes");
+                return Err(Error::shape("synthetic set", found));
+            }
+        }
+        let refuse = |found: String, hint: &str| Err(Error::invalid("synthetic set", found, hint));
+        if n == 0 || !(1..=MAX_CLASSES).contains(&classes) {
+            return refuse(format!("{n} images of {classes} classes"), "store at least one of each");
+        }
+        if self.views.as_ref().is_some_and(|v| v.list.is_empty() || v.list.len() > MAX_VIEWS) {
+            return refuse(format!("{} views", self.view_count()), "record 1 to 1024 views, or none at all");
+        }
+        if let Some(row) = self.labels.iter().position(|&l| l as usize >= classes) {
+            return refuse(format!("image {row}: label {} of {classes} classes", self.labels[row]), "relabel it");
+        }
+        let numbers = self.logits.iter().chain(self.views.iter().flat_map(|v| &v.logits));
+        if numbers.chain(&self.priority).any(|v| !v.is_finite()) || self.priority.iter().any(|&p| p < 0.0) {
+            return refuse("logits or priorities that are not finite, or below 0".into(), "the run went wrong before");
+        }
+        if !self.provenance.is_object() {
+            return refuse("its provenance is no JSON object".into(), "pass an object");
+        }
+        Ok(())
+    }
+
+    /// Recorded views per image.
+    fn view_count(&self) -> usize {
+        self.views.as_ref().map_or(0, |v| v.list.len())
+    }
+}
+
+/// The highest softmax probability, computed in f64 and rounded once.
+pub(crate) fn confidence(logits: &[f32]) -> f32 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - f64::from(top)).exp()).sum();
+    (1.0 / sum) as f32
+}
