@@ -106,6 +106,30 @@ fn published_pickles_equal_their_safetensors() {
 }
 
 #[test]
+fn damaged_published_pickles_are_read_or_refused() {
+    const LARGEST: usize = 300_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.pth");
+    let originals =
+        models().into_iter().flat_map(|model| std::fs::read_dir(model.join("originals"))).flatten().flatten();
+    for bytes in originals.map(|file| std::fs::read(file.path()).unwrap()).filter(|bytes| bytes.len() < LARGEST) {
+        // Cut anywhere; one byte changed among the first (a plain file's pickles) and the last (an archive's directory).
+        let cuts = (0..100).map(|part| bytes[..bytes.len() / 100 * part].to_vec());
+        let changed = (0..120).flat_map(|index| [index * 29, bytes.len() - 1 - index]).map(|at| {
+            let mut copy = bytes.clone();
+            copy[at] = copy[at].wrapping_mul(31).wrapping_add(7);
+            copy
+        });
+        for copy in cuts.chain(changed) {
+            std::fs::write(&path, copy).unwrap();
+            if let Err(error) = Checkpoint::read(&path) {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn published_files_are_written_back_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     for model in models() {

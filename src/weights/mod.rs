@@ -10,14 +10,14 @@
 //! what is missing, what is left over and what has the wrong shape.
 //!
 //! Nothing that a file says is believed before it is checked against the size of the file, and no file is executed:
-//! pickles are read by a small machine that only builds inert values (see [`pickle`]).
+//! pickles are read by a small machine that only builds inert values (`pickle/`).
 
 mod atomic;
 pub mod config;
 mod element;
 mod fault;
 pub mod folder;
-pub mod pickle;
+mod pickle;
 mod safetensors;
 pub mod schemes;
 pub mod strict;

@@ -10,7 +10,7 @@ use super::machine;
 use super::state_dict::StateDict;
 
 /// torch stores members as they are. A compressed member may grow by this much and no more.
-const GROWTH: u64 = 64;
+const GROWTH: u64 = 16;
 
 /// Reads a checkpoint in a zip archive.
 pub(in super::super) fn read(bytes: &[u8]) -> Parse<Contents> {

@@ -1,12 +1,12 @@
 //! Torch checkpoints (`.pth`, `.pt`, `.th`, `.bin`): pickles, read without executing anything.
 //!
-//! A pickle is a program for a stack machine that may call any Python function. [`machine`] runs the part of it that
-//! builds values; a name such as `os.system` is looked up in a short list of names that weights need ([`globals`]) and
+//! A pickle is a program for a stack machine that may call any Python function. `machine` runs the part of it that
+//! builds values; a name such as `os.system` is looked up in a short list of names that weights need (`globals`) and
 //! refused if it is not there. What remains are inert values in an arena: lists, dicts, texts, and tensors as views
 //! (offset, shape, strides) on storages that lie elsewhere in the file.
 //!
-//! Two containers: a zip archive (`NAME/data.pkl`, storages in `NAME/data/KEY`; [`archive`]), and the older plain format
-//! of five pickles followed by the storages ([`legacy`]). Device tags (`cuda:0`, `mps`) are ignored.
+//! Two containers: a zip archive (`NAME/data.pkl`, storages in `NAME/data/KEY`; `archive`), and the older plain format
+//! of five pickles followed by the storages (`legacy`). Device tags (`cuda:0`, `mps`) are ignored.
 //!
 //! Format: `torch/serialization.py` and `pickletools.py` of the Python library.
 

@@ -22,10 +22,9 @@ impl View<'_> {
         if self.count()? == 0 {
             return Ok(());
         }
-        let steps = self.shape.iter().zip(&self.strides);
-        let last = steps.fold(Some(self.offset), |last, (&size, &stride)| {
-            last.and_then(|last| last.checked_add((size - 1).checked_mul(stride)?))
-        });
+        let mut steps = self.shape.iter().zip(&self.strides);
+        let last =
+            steps.try_fold(self.offset, |last, (&size, &stride)| last.checked_add((size - 1).checked_mul(stride)?));
         if last.is_none_or(|last| last >= self.storage.window.1) {
             let found = format!(
                 "a tensor of shape {:?}, strides {:?}, offset {} in storage {} of {} elements",
