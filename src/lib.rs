@@ -2,13 +2,14 @@
 
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod loss;
 pub mod nets;
 pub mod ops;
 pub mod rng;
+pub mod set;
 pub mod tape;
 pub mod train;
-pub mod files;
-pub mod set;
+pub mod weights;
 
 pub use error::{Error, Result};

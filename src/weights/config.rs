@@ -1,0 +1,223 @@
+//! `config.json` of a model folder in Hub layout, with the fields that timm uses and a few of our own.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::atomic;
+use super::fault::quote;
+use crate::{Error, Result};
+
+/// The name of the file in its folder.
+pub const FILE_NAME: &str = "config.json";
+/// A configuration with the names of tens of thousands of classes stays below this.
+const SIZE_LIMIT: u64 = 16 << 20;
+/// The largest image side, and the largest number of image channels.
+const SIDE_LIMIT: usize = 4096;
+const CHANNEL_LIMIT: usize = 64;
+/// More classes than any classifier has.
+const CLASS_LIMIT: usize = 10_000_000;
+
+/// What a model is: architecture, classes, and the images it expects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Name of the architecture, e.g. `cifar_resnet20`.
+    pub architecture: String,
+    /// Family of networks, e.g. `cifar_resnet`; absent from timm's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_type: Option<String>,
+    /// Arguments of the family, e.g. `{"depth": 20, "shortcut": "A"}`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub model_args: Map<String, Value>,
+    /// Number of logits, at least 1.
+    pub num_classes: usize,
+    /// Width of the input of the last layer.
+    #[serde(default)]
+    pub num_features: Option<usize>,
+    /// Global pooling before the last layer, e.g. `avg`.
+    #[serde(default)]
+    pub global_pool: Option<String>,
+    /// One name per class, in the order of the logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_names: Option<Vec<String>>,
+    /// The images that the model was trained on.
+    pub pretrained_cfg: PretrainedConfig,
+    /// Labelled data to evaluate on, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_datasets: Option<BTreeMap<String, EvalDataset>>,
+    /// `image-classification` or `semantic-segmentation`.
+    #[serde(default = "image_classification")]
+    pub task: String,
+    /// Fields that we do not know; written back as they were.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The images that a model expects: `(pixel / 255 - mean) / std`, channels first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PretrainedConfig {
+    /// Name of these weights, e.g. `a1_in1k`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// `[channels, height, width]`.
+    pub input_size: [usize; 3],
+    /// Whether other sizes are impossible.
+    #[serde(default)]
+    pub fixed_input_size: bool,
+    /// Mean per channel, for pixels in 0..1.
+    pub mean: Vec<f64>,
+    /// Standard deviation per channel, for pixels in 0..1; above 0.
+    pub std: Vec<f64>,
+    /// `rgb` unless stated: `bgr` for models whose first channel is blue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_order: Option<String>,
+    /// Label that evaluation leaves out (segmentation).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_index: Option<i64>,
+    /// Image sides must be multiples of this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_divisor: Option<usize>,
+    /// Licence of the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Fields that we do not use (`interpolation`, `crop_pct`, `first_conv`, `classifier`, ...); written back as they were.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A labelled dataset to evaluate on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalDataset {
+    /// Path of the parquet file, relative to the data folder.
+    pub path: String,
+    /// Column with the image.
+    pub image: String,
+    /// Column with the class, or with the label image.
+    pub label: String,
+}
+
+fn image_classification() -> String {
+    "image-classification".to_string()
+}
+
+impl ModelConfig {
+    /// Reads and checks `config.json` in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::File`] if it is not JSON, lacks a field, or a value is out of range.
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
+        let path = folder.as_ref().join(FILE_NAME);
+        let file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
+        let mut bytes = Vec::new();
+        file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+        if bytes.len() as u64 > SIZE_LIMIT {
+            return Err(Error::file(&path, "more than 16 MB", "expected a small JSON file"));
+        }
+        let config: Self = serde_json::from_slice(&bytes).map_err(|error| {
+            let hint = "expected a model configuration as timm writes it (architecture, num_classes, pretrained_cfg)";
+            Error::file(&path, error.to_string(), hint)
+        })?;
+        config.check().map_err(|found| Error::file(&path, found, "correct the file"))?;
+        Ok(config)
+    }
+
+    /// Checks and writes `config.json` in `folder`, atomically; field order is fixed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a value is out of range; [`Error::Io`] if the file cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let invalid = |found| Error::invalid("model configuration", found, "it cannot be written");
+        self.check().map_err(invalid)?;
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| invalid(error.to_string()))?;
+        text.push('\n');
+        atomic::write(&folder.as_ref().join(FILE_NAME), |out| out.write_all(text.as_bytes()))
+    }
+
+    /// The first value that is out of range, in words.
+    fn check(&self) -> std::result::Result<(), String> {
+        let Self { num_classes, label_names, pretrained_cfg: images, .. } = self;
+        if !(1..=CLASS_LIMIT).contains(num_classes) {
+            return Err(format!("num_classes is {num_classes}, not 1 to {CLASS_LIMIT}"));
+        }
+        if let Some(names) = label_names
+            && names.len() != *num_classes
+        {
+            return Err(format!("{} label_names for num_classes {num_classes}", names.len()));
+        }
+        let [channels, height, width] = images.input_size;
+        let sides = [height, width].iter().all(|side| (1..=SIDE_LIMIT).contains(side));
+        if !sides || !(1..=CHANNEL_LIMIT).contains(&channels) {
+            let limits = format!("1 to {CHANNEL_LIMIT} channels and sides of 1 to {SIDE_LIMIT}");
+            return Err(format!("input_size is {:?}, expected {limits}", images.input_size));
+        }
+        for (name, values) in [("mean", &images.mean), ("std", &images.std)] {
+            if values.len() != channels {
+                return Err(format!("{} values of {name} for {channels} channels", values.len()));
+            }
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(format!("{name} has the value {value}"));
+            }
+        }
+        // Positive as f32 too: that is what images are divided by.
+        if let Some(value) = images.std.iter().find(|value| !(**value as f32).is_normal() || **value < 0.0) {
+            return Err(format!("std has the value {value}, expected one above 0"));
+        }
+        if images.size_divisor == Some(0) {
+            return Err("size_divisor is 0".into());
+        }
+        match images.channel_order.as_deref() {
+            None | Some("rgb" | "bgr") => Ok(()),
+            Some(other) => Err(format!("channel_order is {}, expected rgb or bgr", quote(other))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"architecture": "cifar_resnet20", "num_classes": 2, "label_names": ["a", "b"],
+        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "crop_pct": 1.0},
+        "unknown": [1, 2]}"#;
+
+    fn read(text: &str) -> Result<ModelConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
+        ModelConfig::read(folder.path())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let config = read(GOOD).unwrap();
+        assert_eq!(config.task, "image-classification");
+        let folder = tempfile::tempdir().unwrap();
+        config.write(folder.path()).unwrap();
+        assert_eq!(ModelConfig::read(folder.path()).unwrap(), config);
+        assert_eq!(config.extra["unknown"], serde_json::json!([1, 2]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (from, to, message) in [
+            ("\"num_classes\": 2", "\"num_classes\": 3", "2 label_names for num_classes 3"),
+            ("\"num_classes\": 2", "\"num_classes\": 0", "num_classes is 0"),
+            ("[3, 32, 32]", "[3, 32, 5000]", "input_size is [3, 32, 5000]"),
+            ("[3, 32, 32]", "[1, 32, 32]", "3 values of mean for 1 channels"),
+            ("[3, 32, 32]", "[3, 32]", "invalid length 2"),
+            ("[0.2, 0.2, 0.2]", "[0.2, 0.0, 0.2]", "std has the value 0"),
+            ("[0.2, 0.2, 0.2]", "[0.2, -1, 0.2]", "std has the value -1"),
+            ("[0.2, 0.2, 0.2]", "[0.2, 1e-60, 0.2]", "std has the value 0.000"),
+            ("[0.2, 0.2, 0.2]", "[0.2, 1e999, 0.2]", "number out of range"),
+            ("\"crop_pct\": 1.0", "\"channel_order\": \"gbr\"", "channel_order is `gbr`"),
+            ("\"architecture\"", "\"arch\"", "missing field `architecture`"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = read(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(message) && error.contains(FILE_NAME) && !error.contains('\n'), "{error}");
+        }
+    }
+}

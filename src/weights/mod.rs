@@ -1,0 +1,197 @@
+//! Trained weights on disk: reading checkpoints of any origin, strictly, and writing our own.
+//!
+//! ```text
+//! folder / file ──▶ folder::locate ──▶ config.json ──▶ ModelConfig
+//!                                 └──▶ Checkpoint::read ──▶ strict::fit (schemes) ──▶ tensors by canonical name
+//! ```
+//!
+//! A [`Checkpoint`] is every tensor of a file, by the name and in the layout that the file has. [`strict::fit`] turns it
+//! into exactly the tensors that a network expects, renaming by one of the tables of [`schemes`], or says on one line
+//! what is missing, what is left over and what has the wrong shape.
+//!
+//! Nothing that a file says is believed before it is checked against the size of the file, and no file is executed:
+//! pickles are read by a small machine that only builds inert values (`pickle/`).
+
+mod atomic;
+pub mod config;
+mod element;
+mod fault;
+pub mod folder;
+mod pickle;
+mod safetensors;
+pub mod schemes;
+pub mod strict;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+use fault::Fault;
+
+pub use config::{EvalDataset, ModelConfig, PretrainedConfig};
+pub use folder::{Source, locate};
+pub use schemes::Scheme;
+pub use strict::{Expected, fit};
+
+/// The elements of a tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RawData {
+    /// Floating point: f16 and bf16 are widened, f64 is rounded.
+    F32(Vec<f32>),
+    /// Every integer type, and bool as 0 and 1.
+    I64(Vec<i64>),
+}
+
+impl RawData {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One tensor of a checkpoint, in the layout of the file: `[out, in, kh, kw]` for a convolution, `[out, in]` for a
+/// linear layer; row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawTensor {
+    /// The dimensions; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// As many elements as the product of `shape`.
+    pub data: RawData,
+}
+
+impl RawTensor {
+    /// The elements of a floating-point tensor; `None` for an integer one.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match &self.data {
+            RawData::F32(values) => Some(values),
+            RawData::I64(_) => None,
+        }
+    }
+
+    /// The elements of an integer tensor; `None` for a floating-point one.
+    pub fn as_i64(&self) -> Option<&[i64]> {
+        match &self.data {
+            RawData::I64(values) => Some(values),
+            RawData::F32(_) => None,
+        }
+    }
+}
+
+/// All tensors of a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// The tensors by name, as the file names them (a `module.` in front of all of them is removed from a pickle).
+    pub tensors: BTreeMap<String, RawTensor>,
+    /// The file that was read.
+    pub source: PathBuf,
+    /// SHA-256 of that file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// `__metadata__` of a safetensors file; the plain numbers and short texts beside the state dict of a pickle
+    /// (`best_prec1`, `epoch`).
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a parser found in the bytes of a file.
+struct Contents {
+    tensors: BTreeMap<String, RawTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint: safetensors, or a torch pickle in the zip or the older plain format.
+    ///
+    /// The format is taken from the content; the name of the file plays no part.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read; [`Error::File`] if it is none of the three formats, is damaged, asks
+    /// for code to be run, or holds a tensor of a kind that has no place here (complex, quantised, sparse).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = read_whole(path)?;
+        let contents = parse(&bytes).map_err(|fault| fault.at(path))?;
+        Ok(Self {
+            tensors: contents.tensors,
+            source: path.to_path_buf(),
+            sha256: hex(&Sha256::digest(&bytes)),
+            metadata: contents.metadata,
+        })
+    }
+
+    /// Writes a safetensors file: f32 and i64 tensors, `metadata` as `__metadata__`.
+    ///
+    /// The write is atomic (temporary file in the same folder, fsync, rename, fsync of the folder), and the same input
+    /// always gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a tensor's shape does not fit its number of elements or its name is reserved;
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn write_safetensors(
+        path: impl AsRef<Path>,
+        tensors: &BTreeMap<String, RawTensor>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let header = safetensors::header(tensors, metadata)?;
+        atomic::write(path.as_ref(), |out| safetensors::write(out, &header, tensors))
+    }
+}
+
+/// Reads a regular file into memory; a pipe or a device is refused, since its size says nothing.
+fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let about = file.metadata().map_err(Error::io("read", path))?;
+    if !about.is_file() {
+        return Err(Error::file(path, "not a regular file", "give the checkpoint file itself"));
+    }
+    let mut bytes = Vec::new();
+    file.take(about.len()).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Recognises the format by content and parses it.
+fn parse(bytes: &[u8]) -> fault::Parse<Contents> {
+    match bytes {
+        [] => Err(Fault::new("the file is empty", "download or copy it again")),
+        [b'P', b'K', 3..=8, 4..=8, ..] => pickle::read_zip(bytes),
+        // The ninth byte of a safetensors file opens its JSON header; in a torch pickle it lies inside the magic number.
+        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(bytes),
+        [0x80, 2..=5, ..] => pickle::read_legacy(bytes),
+        _ => Err(foreign(bytes)),
+    }
+}
+
+/// Says what a file that is no checkpoint looks like.
+fn foreign(bytes: &[u8]) -> Fault {
+    let known: [(&[u8], &str, &str); 5] = [
+        (b"version https://git-lfs", "a Git LFS pointer, not the weights", "fetch the file itself with `git lfs pull`"),
+        (b"<", "a web page or XML, not a checkpoint", "the download went wrong; download it again"),
+        (b"\x89HDF", "an HDF5 file (Keras)", "convert it to safetensors"),
+        (b"{", "JSON text, not a checkpoint", "give the weights file, not its index or configuration"),
+        (b"\x1f\x8b", "a gzip archive", "unpack it first"),
+    ];
+    let found = known.into_iter().find(|(magic, _, _)| bytes.trim_ascii_start().starts_with(magic));
+    match found {
+        Some((_, what, hint)) => Fault::new(what, hint),
+        None => Fault::new(
+            "neither a safetensors file nor a torch checkpoint",
+            "expected .safetensors, or .pth/.pt/.th as written by torch.save(model.state_dict(), path)",
+        ),
+    }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;
