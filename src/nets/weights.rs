@@ -156,6 +156,17 @@ impl Weights {
         &self.tensors[id.0]
     }
 
+    /// Running mean and variance of the batch norm whose running mean is `id`.
+    pub fn running_statistics(&self, id: SlotId) -> Result<(Vec<f32>, Vec<f32>)> {
+        // A batch norm registers its variance right after its mean.
+        match self.tensors.get(id.0 + 1) {
+            Some(var) if self.slots[id.0 + 1].kind == Kind::RunningVar => {
+                Ok((view(&self.tensors[id.0])?.to_vec(), view(var)?.to_vec()))
+            }
+            _ => Err(Error::shape("batch_norm", format!("slot {} is no running mean", id.0))),
+        }
+    }
+
     /// Slots with their tensors.
     pub fn iter(&self) -> impl Iterator<Item = (&Slot, &Tensor)> {
         self.slots.iter().zip(&self.tensors)

@@ -322,6 +322,42 @@ pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Res
     })
 }
 
+/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each.
+pub fn place_bytes(
+    images: &[&[u8]],
+    [h, w, c]: [usize; 3],
+    places: &[Placement],
+    mean: &[f32],
+    std: &[f32],
+) -> Result<Tensor> {
+    let n = images.len();
+    check_places(n, c, places, mean, std)?;
+    if n == 0 || images.iter().any(|i| i.len() != h * w * c) {
+        return Err(Error::shape("augment", format!("{n} images, expected {h}x{w}x{c} bytes each")));
+    }
+    let scale: Vec<f32> = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
+    let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    // SAFETY: every image is written in full by its own task.
+    unsafe {
+        build((n, h, w, c), |out| {
+            let out = Shared(out);
+            par::each(n, |i| {
+                let to = std::slice::from_raw_parts_mut(out.at(i * h * w * c), h * w * c);
+                for (o, pixel) in to.chunks_exact_mut(c).enumerate() {
+                    match places[i].source(o / w, o % w, h, w) {
+                        Some(f) => {
+                            for (ch, p) in pixel.iter_mut().enumerate() {
+                                *p = f32::from(images[i][f * c + ch]) * scale[ch] + shift[ch];
+                            }
+                        }
+                        None => pixel.copy_from_slice(&shift),
+                    }
+                }
+            });
+        })
+    }
+}
+
 /// Gradient of [`place`] with respect to the images.
 pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("augment", dy)?;

@@ -7,9 +7,11 @@
 //! | `preview.png` | a grid of examples, one row per class |
 //! | `synth.json` | provenance, and under `set` the counts, sizes and views; written last |
 
+pub mod buffer;
 mod card;
 mod folder;
 pub mod preview;
+pub mod priority;
 mod rows;
 
 #[cfg(test)]

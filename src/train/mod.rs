@@ -3,7 +3,9 @@
 mod average;
 mod optimizer;
 mod schedule;
+mod step;
 
 pub use average::WeightAverage;
-pub use optimizer::{Adam, Decay, Sgd};
+pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
+pub use step::{BN_MOMENTUM, StepReport, train_step};

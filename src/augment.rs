@@ -1,0 +1,60 @@
+//! Random crops, flips and mixing of training images.
+
+use crate::ops::spatial::Placement;
+use crate::rng::Stream;
+use rand::RngExt;
+use rand_distr::{Beta, Distribution};
+use serde::{Deserialize, Serialize};
+
+/// Crop after zero-padding, and mirroring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CropFlip {
+    /// Pixels of zero padding on each side before a crop of the original size.
+    pub crop: usize,
+    /// Whether half of the images are mirrored.
+    pub flip: bool,
+}
+
+impl CropFlip {
+    /// One random placement per image.
+    pub fn draw(&self, n: usize, rng: &mut Stream) -> Vec<Placement> {
+        let reach = self.crop as i32;
+        (0..n)
+            .map(|_| Placement {
+                dy: rng.random_range(-reach..=reach),
+                dx: rng.random_range(-reach..=reach),
+                flip: self.flip && rng.random::<bool>(),
+            })
+            .collect()
+    }
+}
+
+/// One mixing coefficient and partner per image (Zhang et al., "mixup", 2018): `λ·a + (1 − λ)·b`.
+pub struct Mixing {
+    pub lambda: f32,
+    pub partner: Vec<usize>,
+}
+
+impl Mixing {
+    /// λ from Beta(α, α) and a random permutation of the batch.
+    pub fn draw(alpha: f64, n: usize, rng: &mut Stream) -> Self {
+        let lambda = Beta::new(alpha, alpha).map_or(1.0, |b| b.sample(rng)) as f32;
+        let mut partner: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            partner.swap(i, rng.random_range(0..=i));
+        }
+        Self { lambda, partner }
+    }
+
+    /// Mixes rows of equal length.
+    pub fn apply(&self, values: &[f32]) -> Vec<f32> {
+        let len = values.len() / self.partner.len().max(1);
+        let mut out = Vec::with_capacity(values.len());
+        for (i, &p) in self.partner.iter().enumerate() {
+            let (a, b) = (&values[i * len..(i + 1) * len], &values[p * len..(p + 1) * len]);
+            out.extend(a.iter().zip(b).map(|(a, b)| self.lambda * a + (1.0 - self.lambda) * b));
+        }
+        out
+    }
+}

@@ -1,0 +1,86 @@
+//! How a student learns: the choices of the distillation stage and of the adversary.
+
+use crate::augment::CropFlip;
+use crate::loss::Matching;
+use crate::set::priority::PriorityRule;
+use crate::train::{Decay, Schedule};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// All choices of a student's training. Every field is a recipe key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StudentRecipe {
+    /// Updates in all.
+    pub steps: usize,
+    pub batch: usize,
+    pub lr: f64,
+    pub momentum: f64,
+    pub nesterov: bool,
+    pub weight_decay: f64,
+    pub decay: Decay,
+    pub schedule: Schedule,
+    /// Steps of linear warm-up.
+    pub warmup: usize,
+    pub matching: Matching,
+    pub augment: CropFlip,
+    /// Share of the run, from its start, in which batches are mixed; 0 is never. Needs live answers.
+    pub mixup_until: f64,
+    /// α of the mixing coefficient's Beta distribution.
+    pub mixup_alpha: f64,
+    /// Decay of the weight average; 0 switches it off.
+    pub average: f64,
+    /// Batches over which the batch norms are estimated anew at the end; 0 keeps the running statistics.
+    pub reestimate: usize,
+    pub priority: PriorityRule,
+}
+
+impl Default for StudentRecipe {
+    fn default() -> Self {
+        Self {
+            steps: 4000,
+            batch: 128,
+            lr: 0.1,
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 5e-4,
+            decay: Decay::All,
+            schedule: Schedule::OneCycle { rise: 0.15, start: 0.1, floor: 0.0 },
+            warmup: 0,
+            matching: Matching::Kl { temperature: 4.0 },
+            augment: CropFlip { crop: 4, flip: true },
+            mixup_until: 0.0,
+            mixup_alpha: 1.0,
+            average: 0.99,
+            reestimate: 20,
+            priority: PriorityRule { alpha: 0.3, ..PriorityRule::default() },
+        }
+    }
+}
+
+impl StudentRecipe {
+    /// # Errors
+    /// The first value that is out of its range, with the range.
+    pub fn check(&self) -> Result<()> {
+        let range = |key: &str, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("student.{key}"), format!("{value}"), format!("must be within {low} to {high}")))
+        };
+        range("batch", self.batch as f64, 2.0, 65_536.0)?;
+        range("lr", self.lr, 0.0, 100.0)?;
+        range("momentum", self.momentum, 0.0, 0.9999)?;
+        range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        range("mixup_until", self.mixup_until, 0.0, 1.0)?;
+        range("mixup_alpha", self.mixup_alpha, 1e-3, 100.0)?;
+        range("average", self.average, 0.0, 0.99999)?;
+        range("priority.alpha", self.priority.alpha, 0.0, 10.0)?;
+        range("priority.beta", self.priority.beta, 0.0, 1.0)?;
+        range("priority.temperature", self.priority.temperature, 1e-3, 1000.0)?;
+        if let Matching::Kl { temperature } = self.matching {
+            range("matching.temperature", temperature, 1e-3, 1000.0)?;
+        }
+        Ok(())
+    }
+}

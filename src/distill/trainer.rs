@@ -1,0 +1,187 @@
+//! A student in training on a pool of images with a teacher's answers: the adversary of the inversion stage and the
+//! student of the distillation stage are both this.
+
+use super::StudentRecipe;
+use crate::augment::Mixing;
+use crate::data::Images;
+use crate::loss::{kl_per_sample, matching_loss};
+use crate::nets::{Forward, Mode, Network};
+use crate::ops::mem::{tensor, view};
+use crate::ops::spatial::Placement;
+use crate::rng::Streams;
+use crate::set::Views;
+use crate::set::priority::Priorities;
+use crate::tape::{Tape, Var};
+use crate::teacher::Teacher;
+use crate::train::{Sgd, WeightAverage, train_step};
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// Where the teacher's answers on augmented images come from.
+pub enum Answers<'a> {
+    /// The teacher runs on every batch.
+    Live(&'a Teacher),
+    /// Recorded for a fixed list of views per image.
+    Stored(&'a Views),
+}
+
+/// What a step may draw from.
+pub struct Pool<'a> {
+    pub images: &'a Images,
+    pub priorities: &'a mut Priorities,
+    pub answers: Answers<'a>,
+    /// Images that may be drawn: `0..drawable`.
+    pub drawable: usize,
+}
+
+/// What the input of a student needs.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Height, width, channels.
+    pub dims: [usize; 3],
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+    pub classes: usize,
+}
+
+/// Numbers of a step.
+pub struct TrainReport {
+    pub loss: f64,
+    pub lr: f64,
+    /// Share of the batch on which student and teacher decide alike.
+    pub agreement: f64,
+}
+
+/// A student with its optimizer, schedule and weight average.
+pub struct Trainer {
+    pub student: Network,
+    recipe: StudentRecipe,
+    input: Input,
+    sgd: Sgd,
+    average: Option<WeightAverage>,
+    streams: Streams,
+    purpose: &'static str,
+    done: usize,
+}
+
+impl Trainer {
+    /// A trainer that starts from `student`'s weights; `purpose` names its random streams.
+    pub fn new(
+        student: Network,
+        recipe: StudentRecipe,
+        input: Input,
+        streams: Streams,
+        purpose: &'static str,
+    ) -> Result<Self> {
+        recipe.check()?;
+        let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
+        let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
+        Ok(Self { student, recipe, input, sgd, average, streams, purpose, done: 0 })
+    }
+
+    /// Steps done so far.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// One update on a batch drawn by priority.
+    pub fn step(&mut self, pool: &mut Pool) -> Result<TrainReport> {
+        let mut rng = self.streams.stream(self.purpose, self.done as u64);
+        let r = &self.recipe;
+        let draw = pool.priorities.draw(r.batch, &mut rng);
+        let (mut x, mut answers) = self.batch(pool, &draw.indices, &mut rng)?;
+        let mixing = ((self.done as f64) < r.mixup_until * r.steps as f64)
+            .then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
+        if let Some(m) = &mixing {
+            let Answers::Live(teacher) = &pool.answers else {
+                return Err(Error::invalid("student.mixup_until", "mixing with stored answers", "use live answers"));
+            };
+            let mixed = m.apply(&view(&x)?);
+            x = tensor(mixed, x.shape().clone())?;
+            answers = Some(teacher.answers(&x)?);
+        }
+        let answers = match (answers, &pool.answers) {
+            (Some(a), _) => a,
+            (None, Answers::Live(teacher)) => teacher.answers(&x)?,
+            (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
+        };
+        let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
+        let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
+        let report = train_step(&self.student, &mut self.sgd, x, lr as f32, |logits| {
+            matching_loss(logits, &answers, r.matching, weights)
+        })?;
+        if !report.loss.is_finite() {
+            let found = format!("the loss is {} at step {}", report.loss, self.done);
+            return Err(Error::Failed { found, hint: "lower student.lr".into() });
+        }
+        if mixing.is_none() {
+            let gaps = kl_per_sample(&report.logits, &answers, r.priority.temperature)?;
+            pool.priorities.update(&draw.indices, &gaps);
+        }
+        if let Some(average) = &mut self.average {
+            average.update(&self.student)?;
+        }
+        self.done += 1;
+        Ok(TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &answers)? })
+    }
+
+    /// Augmented, normalised images, and their answers if those are recorded.
+    fn batch(
+        &self,
+        pool: &Pool,
+        indices: &[usize],
+        rng: &mut crate::rng::Stream,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (places, answers) = match &pool.answers {
+            Answers::Live(_) => (self.recipe.augment.draw(indices.len(), rng), None),
+            Answers::Stored(views) => {
+                use rand::RngExt;
+                let k = self.input.classes;
+                let mut places = Vec::with_capacity(indices.len());
+                let mut logits = Vec::with_capacity(indices.len() * k);
+                for &i in indices {
+                    let v = rng.random_range(0..views.list.len());
+                    let view = views.list[v];
+                    places.push(Placement { dy: i32::from(view.dy), dx: i32::from(view.dx), flip: view.flip });
+                    let at = (i * views.list.len() + v) * k;
+                    logits.extend_from_slice(&views.logits[at..at + k]);
+                }
+                (places, Some(tensor(logits, (indices.len(), k))?))
+            }
+        };
+        Ok((self.placed(pool.images, indices, &places)?, answers))
+    }
+
+    fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
+        let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+        crate::ops::spatial::place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
+    }
+
+    /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `images` if asked.
+    pub fn finished(&self, images: &Images) -> Result<Network> {
+        let network = match &self.average {
+            Some(a) => a.network(&self.student)?,
+            None => self.student.duplicate()?,
+        };
+        let mut rng = self.streams.stream("re-estimate", 0);
+        use rand::RngExt;
+        for i in 0..self.recipe.reestimate {
+            let indices: Vec<usize> = (0..self.recipe.batch).map(|_| rng.random_range(0..images.len())).collect();
+            let places = self.recipe.augment.draw(indices.len(), &mut rng);
+            let x = self.placed(images, &indices, &places)?;
+            let tape = Tape::new();
+            // 1/(i+1): the plain mean over all batches.
+            let mode = Mode::Reestimate { momentum: 1.0 / (i + 1) as f64 };
+            network.forward(&mut Forward::new(&tape, &network.weights, mode), Var::constant(x))?;
+        }
+        Ok(network)
+    }
+}
+
+/// Share of rows whose largest entries are at the same place.
+pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let k = a.dims().last().copied().unwrap_or(1);
+    let (a, b) = (view(a)?, view(b)?);
+    let same = a.chunks(k).zip(b.chunks(k)).filter(|(a, b)| crate::loss::argmax(a) == crate::loss::argmax(b)).count();
+    Ok(same as f64 / (a.len() / k).max(1) as f64)
+}

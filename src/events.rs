@@ -1,0 +1,43 @@
+//! What a running stage tells those who watch it: progress bars, the metrics log, tests.
+
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One line of progress.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// `warm-up`, `synthesis`, `adversary`, `distill`, `train`, ...
+    pub stage: &'static str,
+    /// Rounds or steps done, of `total`.
+    pub done: usize,
+    pub total: usize,
+    /// Images worked on since the last record of this stage.
+    pub images: usize,
+    /// Named numbers: loss terms, rates, shares.
+    pub values: Vec<(&'static str, f64)>,
+}
+
+/// Somebody who watches.
+pub trait Observer {
+    /// Called after every round or every few steps.
+    fn record(&mut self, record: &Record);
+}
+
+/// Nobody.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn record(&mut self, _: &Record) {}
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks every running stage to stop at its next step.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// `Err(Interrupted)` once somebody has asked to stop.
+pub fn check_interrupt() -> crate::Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) { Err(crate::Error::Interrupted) } else { Ok(()) }
+}

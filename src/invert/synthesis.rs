@@ -1,0 +1,313 @@
+//! The inner loop of inversion: a batch of labels becomes a batch of images.
+
+use super::recipe::{Keep, Lifecycle, PhiTarget, Recipe};
+use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_disagreement};
+use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, generator};
+use crate::ops::mem::{tensor, update, view};
+use crate::ops::norm::add_into;
+use crate::ops::spatial::Placement;
+use crate::rng::{self, Streams};
+use crate::set::buffer::confidence;
+use crate::tape::{self, Tape, Var};
+use crate::teacher::Teacher;
+use crate::train::{Adam, BN_MOMENTUM, trainable};
+use crate::{Error, Result};
+use candle_core::Tensor;
+use rand::RngExt;
+use std::sync::Arc;
+
+/// Mean values of the loss terms over the inner steps of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    pub total: f64,
+    pub bn: f64,
+    pub one_hot: f64,
+    pub adversarial: f64,
+    /// Share of the batch that the teacher takes for its label.
+    pub on_label: f64,
+    /// Share on which teacher and adversary decide alike.
+    pub agreement: f64,
+}
+
+/// A synthesised batch.
+pub struct Synthesised {
+    /// `[N, H, W, C]`, 8 bits, rounded.
+    pub pixels: Vec<u8>,
+    pub labels: Vec<u32>,
+    /// Terms at the last inner step.
+    pub last: Terms,
+}
+
+/// The generator and everything that stays between batches.
+pub struct Synthesiser<'a> {
+    teacher: &'a Teacher,
+    recipe: Recipe,
+    arch: Arc<Architecture>,
+    pub generator: Network,
+    meta: Adam,
+    bn: BnStatsLoss,
+    streams: Streams,
+}
+
+impl<'a> Synthesiser<'a> {
+    /// # Errors
+    /// A teacher without batch norms where the recipe matches them, or an image size the generator cannot make.
+    pub fn new(teacher: &'a Teacher, recipe: &Recipe, streams: Streams) -> Result<Self> {
+        if recipe.loss.bn > 0.0 {
+            teacher.needs_batch_norm(&recipe.name)?;
+        }
+        let g = &recipe.generator;
+        let arch = Arc::new(generator(&GeneratorConfig {
+            latent: g.latent + if g.conditional { teacher.classes } else { 0 },
+            width: g.width,
+            channels: teacher.channels,
+            size: teacher.size,
+        })?);
+        let generator = Network::init(arch.clone(), &mut streams.stream("invert/generator", 0))?;
+        let betas = (g.betas.0 as f32, g.betas.1 as f32);
+        let bn = BnStatsLoss::new(batch_norm_targets(teacher)?, recipe.loss.bn_form, recipe.loss.bn_momentum);
+        Ok(Self { teacher, recipe: recipe.clone(), arch, generator, meta: Adam::new(betas), bn, streams })
+    }
+
+    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents.
+    ///
+    /// `histogram` counts the buffer's images per teacher class (for φ); without an adversary its term is 0.
+    pub fn batch(
+        &mut self,
+        round: usize,
+        steps: usize,
+        histogram: &[usize],
+        adversary: Option<&Network>,
+    ) -> Result<Synthesised> {
+        let recipe = self.recipe.clone();
+        let g = &recipe.generator;
+        let mut rng = self.streams.stream("invert/batch", round as u64);
+        let labels = balanced_labels(recipe.batch, self.teacher.classes, &mut rng);
+        let latents = self.latents(&labels, &mut rng)?;
+        let fast = match g.lifecycle {
+            Lifecycle::CarryOver => self.generator.clone(),
+            Lifecycle::Reset => {
+                Network::init(self.arch.clone(), &mut self.streams.stream("invert/generator", round as u64 + 1))?
+            }
+            Lifecycle::Fomaml | Lifecycle::Reptile => self.generator.duplicate()?,
+        };
+        let betas = (g.betas.0 as f32, g.betas.1 as f32);
+        let (mut adam, mut adam_z) = (Adam::new(betas), Adam::new(betas));
+        let mut meta_grads: Vec<Option<Tensor>> = Vec::new();
+        let mut best: Option<(f64, Tensor)> = None;
+        let mut last = Terms::default();
+        let mut moments = Vec::new();
+        for step in 0..steps {
+            let places = recipe.augment.draw(labels.len(), &mut rng);
+            let pass = self.inner_step(&fast, &latents, &labels, &places, histogram, adversary)?;
+            if !pass.terms.total.is_finite() {
+                let found = format!("the inversion loss is {} in batch {round}, step {step}", pass.terms.total);
+                return Err(Error::Failed { found, hint: "lower generator.lr, or check the teacher's normalisation".into() });
+            }
+            if best.as_ref().is_none_or(|(loss, _)| pass.terms.total < *loss) {
+                best = Some((pass.terms.total, pass.images));
+            }
+            adam.step(trainable(&fast.weights, &pass.grads), g.lr as f32)?;
+            adam_z.step([(&latents, Some(&pass.latent_grad))], g.lr_latent as f32)?;
+            if g.lifecycle == Lifecycle::Fomaml {
+                accumulate(&mut meta_grads, pass.grads)?;
+            }
+            (last, moments) = (pass.terms, pass.moments);
+        }
+        if recipe.loss.bn > 0.0 {
+            self.bn.observe(&moments)?;
+        }
+        self.meta_step(&fast, meta_grads, steps)?;
+        let images = match (g.keep, best) {
+            (Keep::LowestLoss, Some((_, images))) => images,
+            _ => self.images(&fast, &latents)?,
+        };
+        let pixels = view(&images)?.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+        Ok(Synthesised { pixels, labels, last })
+    }
+
+    /// Latents `[N, latent (+ K)]`: normal draws, then the scaled one-hot label if the generator is conditional.
+    fn latents(&self, labels: &[u32], rng: &mut rng::Stream) -> Result<Tensor> {
+        let g = &self.recipe.generator;
+        let classes = if g.conditional { self.teacher.classes } else { 0 };
+        let noise = rng::normal(rng, labels.len() * g.latent);
+        let mut values = Vec::with_capacity(labels.len() * (g.latent + classes));
+        for (z, &y) in noise.chunks_exact(g.latent).zip(labels) {
+            values.extend_from_slice(z);
+            values.extend((0..classes).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
+        }
+        tensor(values, (labels.len(), g.latent + classes))
+    }
+
+    fn images(&self, generator: &Network, latents: &Tensor) -> Result<Tensor> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &generator.weights, Mode::Reestimate { momentum: BN_MOMENTUM });
+        generator.forward(&mut f, Var::constant(latents.clone()))?.tensor()
+    }
+
+    /// Forward through generator, augmentation, teacher and adversary; all losses; backward to generator and latents.
+    pub fn inner_step(
+        &self,
+        generator: &Network,
+        latents: &Tensor,
+        labels: &[u32],
+        places: &[Placement],
+        histogram: &[usize],
+        adversary: Option<&Network>,
+    ) -> Result<InnerPass> {
+        let (teacher, loss) = (self.teacher, &self.recipe.loss);
+        let tape = Tape::new();
+        let mut g = Forward::new(&tape, &generator.weights, Mode::Train { momentum: BN_MOMENTUM });
+        let z = tape.leaf(latents.clone());
+        let images = generator.forward(&mut g, z.clone())?;
+        let seen = tape::place(&tape, &images, places, &teacher.mean, &teacher.std)?;
+        let mode = if loss.bn > 0.0 { Mode::Match } else { Mode::Frozen };
+        let mut t = Forward::new(&tape, &teacher.network.weights, mode);
+        let answers = teacher.network.forward(&mut t, seen.clone())?;
+        let logits = answers.tensor()?;
+
+        let mut terms = Terms::default();
+        let mut seeds = Vec::new();
+        let moments = t.moments.iter().map(|(_, m)| m.tensor()).collect::<Result<Vec<_>>>()?;
+        if loss.bn > 0.0 {
+            let (value, grads) = self.bn.loss(&moments)?;
+            terms.bn = value;
+            for ((_, m), grad) in t.moments.iter().zip(grads) {
+                scale(&grad, loss.bn)?;
+                seeds.push((m.clone(), grad));
+            }
+        }
+        let phi = self.phi(&logits, histogram)?;
+        let ce = cross_entropy(&logits, labels, phi.as_deref())?;
+        terms.one_hot = ce.value;
+        terms.on_label = on_label(&logits, labels)?;
+        scale(&ce.grad, loss.one_hot)?;
+        seeds.push((answers.clone(), ce.grad));
+        if let Some(adversary) = adversary.filter(|_| loss.adversarial > 0.0) {
+            let mut s = Forward::new(&tape, &adversary.weights, Mode::Frozen);
+            let theirs = adversary.forward(&mut s, seen)?;
+            let d = masked_disagreement(&logits, &theirs.tensor()?)?;
+            (terms.adversarial, terms.agreement) = (d.value, d.agreement);
+            scale(&d.teacher_grad, loss.adversarial)?;
+            scale(&d.adversary_grad, loss.adversarial)?;
+            seeds.push((answers, d.teacher_grad));
+            seeds.push((theirs, d.adversary_grad));
+        }
+        terms.total = loss.bn * terms.bn + loss.one_hot * terms.one_hot + loss.adversarial * terms.adversarial;
+
+        let mut grads = tape.backward(seeds)?;
+        let latent_grad = match grads.take(&z) {
+            Some(grad) => self.latent_part(grad)?,
+            None => latents.zeros_like()?,
+        };
+        Ok(InnerPass { images: images.tensor()?, grads: g.gradients(&mut grads), latent_grad, moments, terms })
+    }
+
+    /// Labels are given, not learned: their columns get no gradient.
+    fn latent_part(&self, grad: Tensor) -> Result<Tensor> {
+        let (_, columns) = grad.dims2()?;
+        let latent = self.recipe.generator.latent;
+        if columns > latent {
+            update(&grad, |g| g.chunks_exact_mut(columns).for_each(|row| row[latent..].fill(0.0)))?;
+        }
+        Ok(grad)
+    }
+
+    fn phi(&self, logits: &Tensor, histogram: &[usize]) -> Result<Option<Vec<f32>>> {
+        let phi = &self.recipe.phi;
+        if !matches!(phi.target, PhiTarget::CrossEntropy | PhiTarget::Both) {
+            return Ok(None);
+        }
+        let values = view(logits)?;
+        let rows = values.chunks_exact(self.teacher.classes);
+        let (class, conf): (Vec<u32>, Vec<f32>) = rows.map(|r| (argmax(r) as u32, confidence(r))).unzip();
+        Ok(Some(phi.modulation().weights(&class, &conf, histogram)))
+    }
+
+    /// What the finished batch leaves in the meta generator.
+    fn meta_step(&mut self, fast: &Network, grads: Vec<Option<Tensor>>, steps: usize) -> Result<()> {
+        let g = &self.recipe.generator;
+        let factor = if g.meta_factor > 0.0 { g.meta_factor } else { steps as f64 };
+        let lr = (g.lr * factor) as f32;
+        match g.lifecycle {
+            Lifecycle::Fomaml => self.meta.step(trainable(&self.generator.weights, &grads), lr),
+            Lifecycle::Reptile => {
+                let way = self.generator.weights.duplicate()?;
+                way.combine(&fast.weights, |a, b| a.iter_mut().zip(b).for_each(|(a, b)| *a -= b))?;
+                let grads: Vec<Option<Tensor>> = way.iter().map(|(_, t)| Some(t.clone())).collect();
+                self.meta.step(trainable(&self.generator.weights, &grads), lr)
+            }
+            Lifecycle::CarryOver | Lifecycle::Reset => self.generator.weights.copy_from(&fast.weights),
+        }
+    }
+}
+
+/// What one inner step found.
+pub struct InnerPass {
+    /// `[N, H, W, C]` in `[0, 1]`, before the update.
+    pub images: Tensor,
+    pub grads: Vec<Option<Tensor>>,
+    pub latent_grad: Tensor,
+    pub moments: Vec<Tensor>,
+    pub terms: Terms,
+}
+
+fn scale(t: &Tensor, k: f64) -> Result<()> {
+    update(t, |v| v.iter_mut().for_each(|v| *v *= k as f32))
+}
+
+fn accumulate(sum: &mut Vec<Option<Tensor>>, grads: Vec<Option<Tensor>>) -> Result<()> {
+    if sum.is_empty() {
+        *sum = grads;
+        return Ok(());
+    }
+    for (s, g) in sum.iter_mut().zip(grads) {
+        match (s.as_ref(), g) {
+            (Some(s), Some(g)) => add_into(s, &g)?,
+            (None, g) => *s = g,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
+    let k = logits.dims()[1];
+    let values = view(logits)?;
+    let hits = values.chunks_exact(k).zip(labels).filter(|(r, y)| argmax(r) == **y as usize).count();
+    Ok(hits as f64 / labels.len().max(1) as f64)
+}
+
+/// Labels in exact balance: whole sweeps over the classes, the remainder a random choice of distinct classes, shuffled.
+pub fn balanced_labels(n: usize, classes: usize, rng: &mut rng::Stream) -> Vec<u32> {
+    let shuffled = |rng: &mut rng::Stream, len: usize| {
+        let mut v: Vec<u32> = (0..len as u32).collect();
+        for i in (1..len).rev() {
+            v.swap(i, rng.random_range(0..=i));
+        }
+        v
+    };
+    let order = shuffled(rng, n);
+    let rest = shuffled(rng, classes);
+    let whole = n / classes * classes;
+    order.iter().map(|&i| if (i as usize) < whole { i % classes as u32 } else { rest[i as usize - whole] }).collect()
+}
+
+/// Running statistics of every 2-d batch norm of the teacher, in the order in which a forward pass meets them.
+fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
+    if teacher.network.arch.norm_layers() == 0 {
+        return Ok(Vec::new());
+    }
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Match);
+    let [h, w] = teacher.size;
+    let blank = Tensor::zeros((1, h, w, teacher.channels), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    teacher.network.forward(&mut f, Var::constant(blank))?;
+    f.moments
+        .iter()
+        .map(|(id, _)| {
+            let (mean, var) = teacher.network.weights.running_statistics(*id)?;
+            Ok(LayerStatistics { mean, var, eps: 1e-5 })
+        })
+        .collect()
+}

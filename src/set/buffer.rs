@@ -1,0 +1,174 @@
+//! The replay buffer: a fixed number of inverted images, partly replaced each round.
+
+use super::priority::{Priorities, PriorityRule};
+use crate::Result;
+use crate::data::Images;
+use crate::loss::{Modulation, argmax, log_softmax};
+use serde::{Deserialize, Serialize};
+
+/// Which images leave for new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replacement {
+    /// Those with the lowest priority (learned already), oldest first among equals.
+    Priority,
+    /// The oldest.
+    Oldest,
+}
+
+/// Rules of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BufferRule {
+    pub capacity: usize,
+    pub replacement: Replacement,
+    /// No class falls below / rises above these multiples of capacity / classes by replacement.
+    pub guards: (f64, f64),
+    /// φ as a factor of the priority to stay, where the recipe wants it in replacement.
+    pub modulation: Option<Modulation>,
+}
+
+/// One stored image's bookkeeping.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// The class it was made for.
+    pub label: u32,
+    /// The class the teacher sees, and how surely.
+    pub class: u32,
+    pub confidence: f32,
+    /// Round in which it came.
+    pub round: u64,
+}
+
+/// New images with the teacher's answers.
+pub struct Batch<'a> {
+    /// `[n, H, W, C]`
+    pub pixels: &'a [u8],
+    pub labels: &'a [u32],
+    /// `[n, K]`, for the stored 8-bit images.
+    pub logits: &'a [f32],
+    pub round: u64,
+}
+
+/// A fixed-size store of images and answers.
+pub struct ReplayBuffer {
+    rule: BufferRule,
+    classes: usize,
+    pub images: Images,
+    pub logits: Vec<f32>,
+    pub entries: Vec<Entry>,
+    pub priorities: Priorities,
+    histogram: Vec<usize>,
+}
+
+impl ReplayBuffer {
+    /// An empty buffer for `[h, w, c]` images of `classes` classes.
+    pub fn new(rule: BufferRule, priority: PriorityRule, [h, w, c]: [usize; 3], classes: usize) -> Result<Self> {
+        Ok(Self {
+            rule,
+            classes,
+            images: Images::new(Vec::new(), c, h, w)?,
+            logits: Vec::new(),
+            entries: Vec::new(),
+            priorities: Priorities::new(priority, 0),
+            histogram: vec![0; classes],
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.rule.capacity
+    }
+
+    /// Images per class as the teacher sees them.
+    pub fn histogram(&self) -> &[usize] {
+        &self.histogram
+    }
+
+    /// Images per class as they were asked for.
+    pub fn label_histogram(&self) -> Vec<usize> {
+        let mut h = vec![0; self.classes];
+        self.entries.iter().for_each(|e| h[e.label as usize] += 1);
+        h
+    }
+
+    /// Takes in a batch: appended while there is room, then replacing others. Returns the slots that were written.
+    pub fn insert(&mut self, batch: &Batch) -> Vec<usize> {
+        let image_len = self.images.image_len();
+        let mut written = Vec::with_capacity(batch.labels.len());
+        let keep = self.keep_scores();
+        for (i, &label) in batch.labels.iter().enumerate() {
+            let logits = &batch.logits[i * self.classes..(i + 1) * self.classes];
+            let entry = Entry { label, class: argmax(logits) as u32, confidence: confidence(logits), round: batch.round };
+            let pixels = &batch.pixels[i * image_len..(i + 1) * image_len];
+            if !self.is_full() {
+                self.images.pixels.extend_from_slice(pixels);
+                self.logits.extend_from_slice(logits);
+                self.entries.push(entry);
+                self.priorities.extend(1);
+                self.histogram[entry.class as usize] += 1;
+                written.push(self.len() - 1);
+            } else if let Some(slot) = self.leaver(entry.class, &keep, batch.round) {
+                self.histogram[self.entries[slot].class as usize] -= 1;
+                self.histogram[entry.class as usize] += 1;
+                self.images.pixels[slot * image_len..(slot + 1) * image_len].copy_from_slice(pixels);
+                self.logits[slot * self.classes..(slot + 1) * self.classes].copy_from_slice(logits);
+                self.entries[slot] = entry;
+                self.priorities.reset(slot);
+                written.push(slot);
+            }
+        }
+        written
+    }
+
+    /// How much each stored image deserves to stay.
+    fn keep_scores(&self) -> Vec<f64> {
+        let mut keep = match self.rule.replacement {
+            Replacement::Priority => self.priorities.probabilities(),
+            Replacement::Oldest => vec![1.0; self.len()],
+        };
+        if let Some(m) = self.rule.modulation {
+            let class: Vec<u32> = self.entries.iter().map(|e| e.class).collect();
+            let confidence: Vec<f32> = self.entries.iter().map(|e| e.confidence).collect();
+            let phi = m.weights(&class, &confidence, &self.histogram);
+            keep.iter_mut().zip(phi).for_each(|(k, p)| *k *= f64::from(p));
+        }
+        keep
+    }
+
+    /// Who leaves for an image of `class`: someone of the same class if that class is full, else anyone of a class that
+    /// can spare one. Images of this round stay. `None` if the newcomer itself has no place.
+    fn leaver(&self, class: u32, keep: &[f64], round: u64) -> Option<usize> {
+        let share = self.rule.capacity as f64 / self.classes as f64;
+        let (low, high) = (self.rule.guards.0 * share, self.rule.guards.1 * share);
+        let own_only = self.histogram[class as usize] as f64 + 1.0 > high;
+        let better = |a: usize, b: usize| {
+            let (ka, kb) = (keep.get(a), keep.get(b));
+            ka.partial_cmp(&kb).is_some_and(|o| o.then(self.entries[a].round.cmp(&self.entries[b].round)).is_lt())
+        };
+        let mut best: Option<usize> = None;
+        for (i, e) in self.entries.iter().enumerate() {
+            let allowed = if own_only {
+                e.class == class
+            } else {
+                e.class == class || self.histogram[e.class as usize] as f64 - 1.0 >= low
+            };
+            if allowed && e.round != round && best.is_none_or(|b| better(i, b)) {
+                best = Some(i);
+            }
+        }
+        best
+    }
+}
+
+/// The largest probability of a row of logits.
+pub(crate) fn confidence(logits: &[f32]) -> f32 {
+    let row: Vec<f64> = logits.iter().map(|v| f64::from(*v)).collect();
+    log_softmax(&row, 1.0).into_iter().fold(f64::NEG_INFINITY, f64::max).exp() as f32
+}

@@ -1,0 +1,131 @@
+//! Prioritised sampling with importance weights: images on which teacher and student differ come up more often, and
+//! the bias is taken back in the loss (Schaul et al., "Prioritized Experience Replay", 2016, as SSD-KD uses it).
+
+use crate::rng::Stream;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// Exponents of the sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityRule {
+    /// How sharply the gap decides: `P_i ∝ (|δ_i| + ε)^α`; 0 is uniform.
+    pub alpha: f64,
+    /// How much of the bias is taken back: `w_i = (N·P_i)^(−β)`; 1 is all.
+    pub beta: f64,
+    /// Temperature of the gap `KL(teacher ‖ student)`; the distillation temperature would make it flat.
+    pub temperature: f64,
+}
+
+impl Default for PriorityRule {
+    fn default() -> Self {
+        Self { alpha: 0.6, beta: 0.4, temperature: 1.0 }
+    }
+}
+
+const EPSILON: f64 = 1e-6;
+/// Bounds of a remembered weight, so that one rare image cannot take over.
+const WEIGHT_BOUNDS: (f64, f64) = (0.05, 20.0);
+
+/// The gap and the last importance weight of every stored image.
+#[derive(Clone, Debug)]
+pub struct Priorities {
+    rule: PriorityRule,
+    /// δ_i = w_{i−1}·KL; images that nobody has looked at yet carry the largest one.
+    gap: Vec<f64>,
+    weight: Vec<f64>,
+}
+
+/// A drawn batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draw {
+    pub indices: Vec<usize>,
+    /// Importance weights, divided by the largest of the batch.
+    pub weights: Vec<f32>,
+}
+
+impl Priorities {
+    /// `n` images that nobody has looked at yet.
+    pub fn new(rule: PriorityRule, n: usize) -> Self {
+        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n] }
+    }
+
+    pub fn len(&self) -> usize {
+        self.gap.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.gap.is_empty()
+    }
+
+    pub fn rule(&self) -> PriorityRule {
+        self.rule
+    }
+
+    /// Adds `n` images that nobody has looked at yet.
+    pub fn extend(&mut self, n: usize) {
+        let fresh = self.fresh();
+        self.gap.resize(self.gap.len() + n, fresh);
+        self.weight.resize(self.weight.len() + n, 1.0);
+    }
+
+    /// Image `i` is a new one.
+    pub fn reset(&mut self, i: usize) {
+        self.gap[i] = self.fresh();
+        self.weight[i] = 1.0;
+    }
+
+    fn fresh(&self) -> f64 {
+        self.gap.iter().copied().fold(None, |m: Option<f64>, g| Some(m.map_or(g, |m| m.max(g)))).unwrap_or(1.0)
+    }
+
+    /// `(|δ_i| + ε)^α`, not yet divided by the sum.
+    fn mass(&self, i: usize) -> f64 {
+        (self.gap[i].abs() + EPSILON).powf(self.rule.alpha)
+    }
+
+    /// P_i of every image.
+    pub fn probabilities(&self) -> Vec<f64> {
+        let mass: Vec<f64> = (0..self.len()).map(|i| self.mass(i)).collect();
+        let sum: f64 = mass.iter().sum();
+        mass.into_iter().map(|m| m / sum).collect()
+    }
+
+    /// Draws `batch` images with replacement.
+    pub fn draw(&self, batch: usize, rng: &mut Stream) -> Draw {
+        let p = self.probabilities();
+        let mut cumulative = Vec::with_capacity(p.len());
+        let mut sum = 0.0;
+        for v in &p {
+            sum += v;
+            cumulative.push(sum);
+        }
+        let indices: Vec<usize> = (0..batch)
+            .map(|_| {
+                let u = rng.random::<f64>() * sum;
+                cumulative.partition_point(|c| *c <= u).min(p.len() - 1)
+            })
+            .collect();
+        let raw: Vec<f64> = indices.iter().map(|&i| self.importance(p[i])).collect();
+        let largest = raw.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        Draw { indices, weights: raw.into_iter().map(|w| (w / largest) as f32).collect() }
+    }
+
+    fn importance(&self, p: f64) -> f64 {
+        (self.len() as f64 * p).powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
+    }
+
+    /// Takes in the gaps `KL(teacher ‖ student)` that were seen on drawn images.
+    pub fn update(&mut self, indices: &[usize], gaps: &[f32]) {
+        for (&i, &g) in indices.iter().zip(gaps) {
+            self.gap[i] = self.weight[i] * f64::from(g);
+        }
+        if self.rule.beta == 0.0 {
+            return;
+        }
+        let sum: f64 = (0..self.len()).map(|i| self.mass(i)).sum();
+        for &i in indices {
+            self.weight[i] = self.importance(self.mass(i) / sum);
+        }
+    }
+}

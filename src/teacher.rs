@@ -1,0 +1,55 @@
+//! The frozen network whose data are gone.
+
+use crate::data::Images;
+use crate::nets::{Network, infer};
+use crate::ops::spatial::{Placement, place_bytes};
+use crate::{Error, Result, ops::mem};
+use candle_core::Tensor;
+
+/// A frozen classifier with what its input needs.
+pub struct Teacher {
+    pub network: Network,
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+    /// Height and width.
+    pub size: [usize; 2],
+    pub channels: usize,
+    pub classes: usize,
+}
+
+impl Teacher {
+    /// Logits `[N, K]` for normalised images.
+    pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
+        infer(&self.network, x)
+    }
+
+    /// Images `indices` of `images`, placed and normalised.
+    pub fn normalised(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
+        let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+        place_bytes(&slices, [self.size[0], self.size[1], self.channels], places, &self.mean, &self.std)
+    }
+
+    /// Logits of all 8-bit images as they are, `[N·K]`.
+    pub fn answers_u8(&self, images: &Images, batch: usize) -> Result<Vec<f32>> {
+        let mut out = Vec::with_capacity(images.len() * self.classes);
+        let all: Vec<usize> = (0..images.len()).collect();
+        for chunk in all.chunks(batch.max(1)) {
+            let x = self.normalised(images, chunk, &vec![Placement::default(); chunk.len()])?;
+            out.extend_from_slice(&mem::view(&self.answers(&x)?)?);
+        }
+        Ok(out)
+    }
+
+    /// # Errors
+    /// If the teacher has no 2-d batch norm, which `recipe` matches.
+    pub fn needs_batch_norm(&self, recipe: &str) -> Result<()> {
+        if self.network.arch.norm_layers() > 0 {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("recipe {recipe}"),
+            "it matches batch-norm statistics, and the teacher has no 2-d batch norm",
+            "set loss.bn = 0 in the recipe, or bring a teacher with batch norms",
+        ))
+    }
+}
