@@ -1,11 +1,13 @@
 //! What both stages share: optimizers, schedules, averages of weights, one training step.
 
 mod average;
+mod evaluate;
 mod optimizer;
 mod schedule;
 mod step;
 
 pub use average::WeightAverage;
+pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, StepReport, train_step};
