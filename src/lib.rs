@@ -9,6 +9,7 @@ pub mod events;
 pub mod files;
 pub mod invert;
 pub mod loss;
+pub mod model;
 pub mod nets;
 pub mod ops;
 pub mod rng;
