@@ -59,17 +59,22 @@ impl Model {
             Some(config) => overridden(config, arch, overrides)?,
             None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
         };
+        Self::from_parts(config, checkpoint, &path.display().to_string())
+    }
+
+    /// The model that `config` describes with the tensors of `checkpoint`; `source` is how messages call it.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_parts(config: ModelConfig, checkpoint: Checkpoint, source: &str) -> Result<Self> {
         if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
-            return Err(Error::file(
-                path,
-                "its first channel is blue (channel_order bgr)",
-                "only RGB models are supported",
-            ));
+            let found = "its first channel is blue (channel_order bgr)";
+            return Err(Error::file(source, found, "only RGB models are supported"));
         }
         let arch = Arc::new(registry::from_config(&config)?);
         let sha256 = checkpoint.sha256.clone();
         let weights = weights_of(&arch.slots, checkpoint)?;
-        Ok(Self { network: Network { arch, weights }, config, sha256, source: path.display().to_string() })
+        Ok(Self { network: Network { arch, weights }, config, sha256, source: source.to_string() })
     }
 
     /// Writes `model.safetensors` (tensors in file layout under the architecture's own names), `config.json`, `README.md`

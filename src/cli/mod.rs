@@ -3,10 +3,17 @@
 //! A new subcommand is a file with a `#[derive(Args)]` struct and a `run(&self, &Global) -> Result<()>`, a variant of
 //! [`Command`] and an arm of [`run`]. Results go to stdout through [`print`], everything else to stderr.
 
+mod bench;
+mod distill;
 mod eval;
 mod inspect;
+mod invert;
 mod options;
 mod progress;
+mod recipe;
+mod recipes;
+mod run;
+mod train;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -38,8 +45,21 @@ pub struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
+    Invert(invert::Invert),
+    Distill(distill::Distill),
     Eval(eval::Eval),
     Inspect(inspect::Inspect),
+    Train(train::Train),
+    Recipes(recipes::Recipes),
+    Bench(bench::Bench),
+}
+
+impl Global {
+    /// Shows and logs the progress of a job whose result is built in `staging`.
+    fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
+        synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
+    }
 }
 
 /// Sets up logging, threads and Ctrl-C, and runs the subcommand.
@@ -56,6 +76,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Err(_) => std::process::exit(130),
     });
     match &cli.command {
+        Command::Run(command) => command.run(global),
+        Command::Invert(command) => command.run(global),
+        Command::Distill(command) => command.run(global),
+        Command::Train(command) => command.run(global),
+        Command::Recipes(command) => command.run(global),
+        Command::Bench(command) => command.run(global),
         Command::Eval(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
     }

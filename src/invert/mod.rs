@@ -24,6 +24,8 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
+    /// Images synthesised in all, of which the buffer keeps some.
+    pub synthesised: usize,
     pub synthesis_time: Duration,
     pub adversary_time: Duration,
 }
@@ -82,7 +84,9 @@ pub fn invert(
     }
     let finished = trainer.finished(&buffer.images)?;
     let Synthesiser { generator, .. } = synthesiser;
-    Ok(Inversion { buffer, generator, adversary: trainer.student, finished, synthesis_time, adversary_time })
+    let synthesised = (warm_up + recipe.rounds) * recipe.batch;
+    let adversary = trainer.student;
+    Ok(Inversion { buffer, generator, adversary, finished, synthesised, synthesis_time, adversary_time })
 }
 
 /// Batches that fill the buffer.

@@ -120,6 +120,8 @@ pub struct Recipe {
     pub phi: PhiRecipe,
     pub buffer: BufferRecipe,
     pub augment: CropFlip,
+    /// Views per image whose answers are recorded when both stages run in one; 0 asks the teacher on every batch.
+    pub views: usize,
     /// How the adversary learns; with `--on-the-fly` it is the student.
     pub student: StudentRecipe,
 }
@@ -173,12 +175,34 @@ impl Default for Recipe {
             phi: PhiRecipe::default(),
             buffer: BufferRecipe::default(),
             augment: CropFlip { crop: 4, flip: true },
+            views: 0,
             student: StudentRecipe::default(),
         }
     }
 }
 
 impl Recipe {
+    /// Every recipe: name, one line about it, and how to make it.
+    pub const ALL: &'static [(&'static str, &'static str, fn() -> Recipe)] = &[(
+        "ssd",
+        "small class-modulated set with a replay buffer and priority sampling (after SSD-KD, CVPR 2024); the default",
+        Recipe::default,
+    )];
+
+    /// The recipe called `name`.
+    ///
+    /// # Errors
+    /// A name that is not in [`Recipe::ALL`].
+    pub fn named(name: &str) -> Result<Self> {
+        match Self::ALL.iter().find(|(n, ..)| *n == name) {
+            Some((.., make)) => Ok(make()),
+            None => {
+                let known: Vec<&str> = Self::ALL.iter().map(|(n, ..)| *n).collect();
+                Err(Error::invalid("recipe", format!("there is no recipe {name:?}"), format!("take one of: {}", known.join(", "))))
+            }
+        }
+    }
+
     /// Images that the buffer holds for `classes` classes.
     pub fn samples(&self, classes: usize) -> usize {
         if self.buffer.samples > 0 { self.buffer.samples } else { 5000.max(50 * classes) }
