@@ -17,6 +17,7 @@ simd_fn!(pub(super) fn sums(x: *const f32, count: usize, c: usize, out: *mut f32
 #[inline(always)]
 unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut f32) {
     let whole = c - c % S::LANES;
+    // SAFETY: `x` holds count·c values, `out` 2·c; vectors start below `whole` and end inside the row.
     unsafe {
         let mut i = 0;
         while i < whole {
@@ -52,6 +53,7 @@ simd_fn!(
 unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*const f32>, out: *mut f32) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `x`, `residual` and `out` hold count·c values, scale and shift c; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
@@ -63,7 +65,7 @@ unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*co
                 if let Some(residual) = residual {
                     z = S::add(z, S::load(residual.add(at)));
                 }
-                S::store(out.add(at), S::min(S::max(z, S::mul(z, slope)), cap));
+                S::store(out.add(at), S::min(cap, S::max(S::mul(z, slope), z)));
                 i += S::LANES;
             }
             while i < c {
@@ -79,6 +81,7 @@ unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*co
 /// `d` through the derivative of the activation whose output is `y`.
 #[inline(always)]
 unsafe fn masked<S: Simd>(d: S::V, y: S::V, slope: S::V, cap: S::V) -> S::V {
+    // SAFETY: no pointers; the instruction set is that of the caller.
     unsafe {
         let zero = S::splat(0.0);
         let d = S::if_gt(y, zero, d, S::mul(d, slope));
@@ -90,6 +93,7 @@ simd_fn!(pub(super) fn mask(d: *mut f32, y: *const f32, n: usize, act: Activatio
 
 #[inline(always)]
 unsafe fn mask_kernel<S: Simd>(d: *mut f32, y: *const f32, n: usize, act: Activation) {
+    // SAFETY: `d` and `y` hold n values; a vector is only used where all its lanes lie below n.
     unsafe {
         let (slope, cap) = (S::splat(act.slope), S::splat(act.cap));
         let mut i = 0;
@@ -112,6 +116,7 @@ simd_fn!(
 unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f32, out: *mut f32) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `d` and `x` hold count·c values, scale and shift c, `out` 2·c; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         let mut i = 0;
@@ -160,6 +165,7 @@ unsafe fn backward_apply_kernel<S: Simd>(
 ) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `d`, `x` and `out` hold count·c values, scale, shift and `k` c each; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
@@ -192,6 +198,7 @@ simd_fn!(pub(super) fn add(a: *mut f32, b: *const f32, n: usize) = add_kernel);
 
 #[inline(always)]
 unsafe fn add_kernel<S: Simd>(a: *mut f32, b: *const f32, n: usize) {
+    // SAFETY: `a` and `b` hold n values; a vector is only used where all its lanes lie below n.
     unsafe {
         let mut i = 0;
         while i + S::LANES <= n {
