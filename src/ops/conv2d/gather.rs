@@ -202,6 +202,10 @@ unsafe fn job_kernel<S: Simd>(job: &Job) {
 /// Floats of the largest register tile: 16 vectors of 16 lanes.
 const MAX_TILE: usize = 256;
 
+/// Groups of four pixels whose sums stay in registers. In f32 the error grows with the number of additions to one
+/// accumulator, and a variance is the small difference of large sums; more often, the flushes would cost time.
+const STATS_SPOTS: usize = 64;
+
 /// Where a group of four neighbouring pixels of one row reads and writes.
 #[derive(Clone, Copy)]
 struct Spot {
@@ -230,31 +234,45 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
             valid: (phase.cols - col).min(4),
         }
     };
-    // SAFETY: `lane` holds CV·LANES ≤ 32 values; `sums` has a row of c_out values for each of Σ and Σ².
+    // SAFETY: tiles are counted off below `total`; the rest as the caller promises.
     unsafe {
-        let mut stats = [[S::splat(0.0); CV]; 2];
-        let mut i = 0;
-        while i + PG <= total {
-            let mut spots = [spot(i); PG];
-            for (k, s) in spots.iter_mut().enumerate().skip(1) {
-                *s = spot(i + k);
+        let mut start = 0;
+        while start < total {
+            let end = if job.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
+            let mut stats = [[S::splat(0.0); CV]; 2];
+            let mut i = start;
+            while i + PG <= end {
+                let mut spots = [spot(i); PG];
+                for (k, s) in spots.iter_mut().enumerate().skip(1) {
+                    *s = spot(i + k);
+                }
+                one_tile::<S, CV, PG>(job, &spots, &mut stats);
+                i += PG;
             }
-            one_tile::<S, CV, PG>(job, &spots, &mut stats);
-            i += PG;
+            while i < end {
+                one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
+                i += 1;
+            }
+            if job.epilogue.sums {
+                flush_stats::<S, CV>(job, &stats);
+            }
+            start = end;
         }
-        while i < total {
-            one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
-            i += 1;
-        }
-        if job.epilogue.sums {
-            let mut lane = [0f32; 64];
-            for (k, s) in stats.iter().enumerate() {
-                for (v, s) in s.iter().enumerate() {
-                    S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
-                }
-                for (c, v) in lane.iter().take(job.columns).enumerate() {
-                    *job.sums.add(k * plan.c_out + job.first + c) += v;
-                }
+    }
+}
+
+/// Adds Σ and Σ² of some tiles to those of the piece.
+#[inline(always)]
+unsafe fn flush_stats<S: Simd, const CV: usize>(job: &Job, stats: &[[S::V; CV]; 2]) {
+    let mut lane = [0f32; 64];
+    for (k, s) in stats.iter().enumerate() {
+        // SAFETY: `lane` holds CV·LANES ≤ 32 values; `sums` has a row of c_out values for each of Σ and Σ².
+        unsafe {
+            for (v, s) in s.iter().enumerate() {
+                S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
+            }
+            for (c, v) in lane.iter().take(job.columns).enumerate() {
+                *job.sums.add(k * job.plan.c_out + job.first + c) += v;
             }
         }
     }
