@@ -26,9 +26,9 @@ pub struct Distill {
     /// Teacher [default: the one that the set names, checked by its hash]
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
-    /// Whether the teacher answers every batch, or its recorded answers serve
-    #[arg(long, value_enum, default_value_t = Answers::Live)]
-    answers: Answers,
+    /// Whether the teacher answers every batch, or its recorded answers serve [default: stored if the set has them]
+    #[arg(long, value_enum)]
+    answers: Option<Answers>,
     /// Where the student's weights start
     #[arg(long, value_enum, default_value_t = Init::Scratch)]
     init: Init,
@@ -70,14 +70,15 @@ impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.force)?;
         let set = SyntheticSet::read(&self.set)?;
-        let teacher = match self.answers == Answers::Live || self.init == Init::TeacherBlocks {
+        let recorded = if set.views.is_some() { Answers::Stored } else { Answers::Live };
+        let answers = self.answers.unwrap_or(recorded);
+        let teacher = match answers == Answers::Live || self.init == Init::TeacherBlocks {
             true => Some(self.teacher_of(&set)?),
             false => None,
         };
-        let described = set_input(&set, &self.set);
         let like = match &teacher {
-            Some(t) => t.config.clone(),
-            None => described?,
+            Some(teacher) => teacher.config.clone(),
+            None => set_input(&set, &self.set)?,
         };
         let job = DistillJob {
             set: &set,
@@ -85,7 +86,7 @@ impl Distill {
             teacher: teacher.as_ref(),
             like: &like,
             student: &self.student,
-            answers: if self.answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
+            answers: if answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
             start: match self.init {
                 Init::Scratch => Start::Scratch,
                 Init::Adversary => Start::Adversary(&self.set),

@@ -30,9 +30,9 @@ pub struct Invert {
     /// Network that disagrees with the teacher while images are made
     #[arg(long, value_name = "NET", default_value = "resnet8")]
     adversary: String,
-    /// Record the teacher's answers on this many views per image, for `distill --answers stored`
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    views: u16,
+    /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Replace an existing result
@@ -51,11 +51,11 @@ impl Invert {
         if let Some(samples) = self.samples {
             recipe.buffer.samples = samples;
         }
+        recipe.views = self.views.unwrap_or(recipe.views);
         let job = InvertJob {
             teacher: &teacher,
             recipe: &recipe,
             adversary: &self.adversary,
-            views: self.views.into(),
             seed: self.seed,
         };
         let inverted = job.run(&mut global.reporter(&staging)?)?;

@@ -56,7 +56,6 @@ impl Run {
             recipe: &recipe,
             distill: &recipe.student,
             on_the_fly: self.on_the_fly,
-            views: recipe.views,
             seed: self.seed,
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;

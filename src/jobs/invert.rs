@@ -1,7 +1,6 @@
 //! A teacher becomes a set.
 
 use super::{circumstances, fresh_student, identity, merge, mib, seconds};
-use crate::distill::{record_views, view_list};
 use crate::events::Observer;
 use crate::files::Staging;
 use crate::invert::{Inversion, Recipe, invert};
@@ -23,8 +22,6 @@ pub struct InvertJob<'a> {
     pub recipe: &'a Recipe,
     /// Architecture of the adversary.
     pub adversary: &'a str,
-    /// Views per image to record answers for; 0 records none.
-    pub views: usize,
     pub seed: u64,
 }
 
@@ -48,19 +45,10 @@ impl InvertJob<'_> {
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
         let inversion = invert(&teacher, student, self.recipe, self.seed, observer)?;
-        let views_start = Instant::now();
-        let views = match self.views {
-            0 => None,
-            count => {
-                let list = view_list(count, &self.recipe.student.augment, &mut streams.stream("invert/views", 0));
-                Some(record_views(&teacher, &inversion.buffer.images, list)?)
-            }
-        };
         let times = json!({
             "total": seconds(start.elapsed()),
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
-            "views": seconds(views_start.elapsed()),
         });
         let provenance = self.provenance(&inversion, times);
         let Inversion { buffer, generator, finished, .. } = inversion;
@@ -71,7 +59,7 @@ impl InvertJob<'_> {
             logits: buffer.logits,
             priority,
             class_names: self.teacher.class_names(),
-            views,
+            views: buffer.views,
             provenance,
         };
         let part = |network, config: &crate::weights::ModelConfig| Model {

@@ -18,7 +18,6 @@ pub struct RunJob<'a> {
     pub distill: &'a StudentRecipe,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
-    pub views: usize,
     pub seed: u64,
 }
 
@@ -41,7 +40,6 @@ impl RunJob<'_> {
             teacher: self.teacher,
             recipe: self.recipe,
             adversary: self.student,
-            views: if self.on_the_fly { 0 } else { self.views },
             seed: self.seed,
         };
         let inverted = job.run(observer)?;
@@ -59,7 +57,7 @@ impl RunJob<'_> {
             );
             return Ok(Ran { inverted, student, provenance });
         }
-        let answers = if self.views > 0 { AnswerMode::Stored } else { AnswerMode::Live };
+        let answers = if self.recipe.views > 0 { AnswerMode::Stored } else { AnswerMode::Live };
         let job = DistillJob {
             set: &inverted.set,
             set_name: "set".into(),
