@@ -50,6 +50,7 @@ impl Model {
     pub fn load(path: impl AsRef<Path>, arch: Option<&str>, overrides: &Overrides) -> Result<Self> {
         let path = path.as_ref();
         let source = locate(path)?;
+        let guessed = source.config.is_none() && (overrides.mean.is_none() || overrides.std.is_none());
         if source.config.is_none() && arch.is_none() {
             return Err(unnamed(&source.weights));
         }
@@ -59,6 +60,7 @@ impl Model {
             Some(config) => overridden(config, arch, overrides)?,
             None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
         };
+        let arch = Arc::new(registry::from_config(&config)?);
         if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
             return Err(Error::file(
                 path,
@@ -66,9 +68,11 @@ impl Model {
                 "only RGB models are supported",
             ));
         }
-        let arch = Arc::new(registry::from_config(&config)?);
         let sha256 = checkpoint.sha256.clone();
         let weights = weights_of(&arch.slots, checkpoint)?;
+        if guessed {
+            tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", path.display());
+        }
         Ok(Self { network: Network { arch, weights }, config, sha256, source: path.display().to_string() })
     }
 
@@ -157,9 +161,6 @@ fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Resu
             classes_of(checkpoint, head.map_or("fc.weight", |slot| &slot.name))?
         }
     };
-    if overrides.mean.is_none() || overrides.std.is_none() {
-        tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", checkpoint.source.display());
-    }
     let mean = overrides.mean.clone().unwrap_or(vec![0.0; channels]);
     let std = overrides.std.clone().unwrap_or(vec![1.0; channels]);
     let (_, config) = registry::new_model(arch, &shape(num_classes), None, &mean, &std)?;
