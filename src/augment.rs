@@ -1,7 +1,7 @@
 //! Random crops, flips and mixing of training images.
 
 use crate::ops::spatial::Placement;
-use crate::rng::Stream;
+use crate::rng::{Stream, permutation};
 use rand::RngExt;
 use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,7 @@ impl Mixing {
     /// λ from Beta(α, α) and a random permutation of the batch.
     pub fn draw(alpha: f64, n: usize, rng: &mut Stream) -> Self {
         let lambda = Beta::new(alpha, alpha).map_or(1.0, |b| b.sample(rng)) as f32;
-        let mut partner: Vec<usize> = (0..n).collect();
-        for i in (1..n).rev() {
-            partner.swap(i, rng.random_range(0..=i));
-        }
+        let partner = permutation(n, rng);
         Self { lambda, partner }
     }
 

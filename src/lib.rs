@@ -1,6 +1,7 @@
 //! `synth` compresses a trained vision model when its training data is gone.
 
 pub mod augment;
+pub mod bench;
 pub mod data;
 pub mod distill;
 pub mod error;

@@ -42,3 +42,13 @@ pub fn uniform(rng: &mut Stream, n: usize, bound: f32) -> Vec<f32> {
     use rand::RngExt;
     (0..n).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound).collect()
 }
+
+/// `0..n` in random order.
+pub fn permutation(n: usize, rng: &mut Stream) -> Vec<usize> {
+    use rand::RngExt;
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        order.swap(i, rng.random_range(0..=i));
+    }
+    order
+}

@@ -1,7 +1,13 @@
 //! The distillation stage: a student learns from a set and a teacher's answers.
 
 mod recipe;
+mod stage;
+mod start;
 mod trainer;
+mod views;
 
 pub use recipe::StudentRecipe;
+pub use stage::{AnswerSource, Distilled, EarlyStop, distill};
+pub use start::start_from;
 pub use trainer::{Answers, Input, Pool, TrainReport, Trainer, agreement};
+pub use views::{record_views, view_list};

@@ -30,8 +30,6 @@ pub struct Pool<'a> {
     pub images: &'a Images,
     pub priorities: &'a mut Priorities,
     pub answers: Answers<'a>,
-    /// Images that may be drawn: `0..drawable`.
-    pub drawable: usize,
 }
 
 /// What the input of a student needs.
@@ -155,6 +153,14 @@ impl Trainer {
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
         crate::ops::spatial::place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
+    }
+
+    /// The network as it would be kept now, without estimating batch norms anew.
+    pub fn current(&self) -> Result<Network> {
+        match &self.average {
+            Some(a) => Ok(Network { arch: self.student.arch.clone(), weights: a.weights.clone() }),
+            None => Ok(self.student.clone()),
+        }
     }
 
     /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `images` if asked.

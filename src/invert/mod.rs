@@ -68,12 +68,10 @@ pub fn invert(
         let start = Instant::now();
         for _ in 0..recipe.adversary_steps {
             check_interrupt()?;
-            let drawable = buffer.len();
             let mut pool = Pool {
                 images: &buffer.images,
                 priorities: &mut buffer.priorities,
                 answers: Answers::Live(teacher),
-                drawable,
             };
             let r = trainer.step(&mut pool)?;
             let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];

@@ -13,7 +13,6 @@ use crate::teacher::Teacher;
 use crate::train::{Adam, BN_MOMENTUM, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
-use rand::RngExt;
 use std::sync::Arc;
 
 /// Mean values of the loss terms over the inner steps of a batch.
@@ -280,17 +279,10 @@ fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
 
 /// Labels in exact balance: whole sweeps over the classes, the remainder a random choice of distinct classes, shuffled.
 pub fn balanced_labels(n: usize, classes: usize, rng: &mut rng::Stream) -> Vec<u32> {
-    let shuffled = |rng: &mut rng::Stream, len: usize| {
-        let mut v: Vec<u32> = (0..len as u32).collect();
-        for i in (1..len).rev() {
-            v.swap(i, rng.random_range(0..=i));
-        }
-        v
-    };
-    let order = shuffled(rng, n);
-    let rest = shuffled(rng, classes);
+    let order = rng::permutation(n, rng);
+    let rest = rng::permutation(classes, rng);
     let whole = n / classes * classes;
-    order.iter().map(|&i| if (i as usize) < whole { i % classes as u32 } else { rest[i as usize - whole] }).collect()
+    order.into_iter().map(|i| if i < whole { i % classes } else { rest[i - whole] } as u32).collect()
 }
 
 /// Running statistics of every 2-d batch norm of the teacher, in the order in which a forward pass meets them.

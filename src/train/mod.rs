@@ -5,9 +5,11 @@ mod evaluate;
 mod optimizer;
 mod schedule;
 mod step;
+mod supervised;
 
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
+pub use supervised::{SupervisedRecipe, supervised};
 pub use step::{BN_MOMENTUM, StepReport, train_step};

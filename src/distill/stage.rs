@@ -1,0 +1,169 @@
+//! The distillation stage proper: from a set on disk to a student.
+
+use super::trainer::{Answers, Input, Pool, Trainer, agreement};
+use super::{StudentRecipe, views};
+use crate::data::Images;
+use crate::events::{Observer, Record, check_interrupt};
+use crate::loss::kl_per_sample;
+use crate::nets::{Network, infer};
+use crate::ops::mem::tensor;
+use crate::ops::spatial::{Placement, place_bytes};
+use crate::rng::Streams;
+use crate::set::priority::Priorities;
+use crate::set::{SyntheticSet, Views};
+use crate::teacher::Teacher;
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// Where the teacher's answers come from.
+pub enum AnswerSource<'a> {
+    /// The teacher answers every augmented view.
+    Live(&'a Teacher),
+    /// Answers recorded in the set; no teacher is needed.
+    Stored,
+}
+
+/// When to stop before the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlyStop {
+    /// Checks without improvement on the held-out tenth.
+    pub patience: usize,
+}
+
+/// What distillation leaves.
+pub struct Distilled {
+    /// Averaged, with batch norms estimated anew, as the recipe says.
+    pub student: Network,
+    pub steps: usize,
+    /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
+    pub held_out_agreement: f64,
+    pub held_out_kl: f64,
+}
+
+/// Checks on the held-out tenth per run.
+const CHECKS: usize = 20;
+
+/// Trains `student` on nine tenths of `set`.
+///
+/// # Errors
+/// A set that does not fit the student's input, stored answers asked of a set that has none, a recipe out of range,
+/// a loss that is no number, an interruption.
+pub fn distill(
+    set: &SyntheticSet,
+    answers: AnswerSource,
+    student: Network,
+    input: &Input,
+    recipe: &StudentRecipe,
+    early_stop: Option<EarlyStop>,
+    seed: u64,
+    observer: &mut dyn Observer,
+) -> Result<Distilled> {
+    check_fit(set, input)?;
+    let streams = Streams::new(seed);
+    let (train, held_out) = split(set, &streams)?;
+    let stored = match (&answers, &train.views) {
+        (AnswerSource::Stored, None) => {
+            return Err(Error::invalid(
+                "answers",
+                "the set has no recorded views",
+                "make it with `synth invert --views N`, or use live answers with --teacher",
+            ));
+        }
+        (AnswerSource::Stored, Some(v)) => Some(v),
+        (AnswerSource::Live(_), _) => None,
+    };
+    let mut priorities = Priorities::new(recipe.priority, train.len());
+    let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
+    let check_every = recipe.steps.div_ceil(CHECKS).max(1);
+    let (mut best, mut since_best) = (f64::INFINITY, 0usize);
+    let mut last = (0.0, f64::NAN);
+    while trainer.done() < recipe.steps {
+        check_interrupt()?;
+        let from = match (&answers, stored) {
+            (AnswerSource::Live(teacher), _) => Answers::Live(teacher),
+            (AnswerSource::Stored, Some(views)) => Answers::Stored(views),
+            (AnswerSource::Stored, None) => return Err(Error::shape("distill", "recorded views went missing")),
+        };
+        let r = trainer.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers: from })?;
+        let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
+        let (done, total) = (trainer.done(), recipe.steps);
+        observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
+        if done % check_every == 0 || done == total {
+            last = compare(&trainer.current()?, &held_out, input)?;
+            let values = vec![("agreement", last.0), ("kl", last.1)];
+            observer.record(&Record { stage: "held-out", done, total, images: 0, values });
+            since_best = if last.1 < best { 0 } else { since_best + 1 };
+            best = best.min(last.1);
+            if early_stop.is_some_and(|e| since_best >= e.patience) {
+                break;
+            }
+        }
+    }
+    let student = trainer.finished(&train.images)?;
+    if held_out.len() > 0 {
+        last = compare(&student, &held_out, input)?;
+    }
+    Ok(Distilled { student, steps: trainer.done(), held_out_agreement: last.0, held_out_kl: last.1 })
+}
+
+fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {
+    let dims = [set.images.height, set.images.width, set.images.channels];
+    if dims != input.dims || set.class_names.len() != input.classes {
+        let found = format!("images of {dims:?} and {} classes", set.class_names.len());
+        let hint = format!("the student takes {:?} and {} classes", input.dims, input.classes);
+        return Err(Error::invalid("set", found, hint));
+    }
+    if set.len() < 2 {
+        return Err(Error::invalid("set", format!("{} images", set.len()), "make a larger set"));
+    }
+    Ok(())
+}
+
+/// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch.
+fn split(set: &SyntheticSet, streams: &Streams) -> Result<(SyntheticSet, SyntheticSet)> {
+    let order = crate::rng::permutation(set.len(), &mut streams.stream("distill/held-out", 0));
+    let (mut held_out, mut train) = (order[..set.len() / 10].to_vec(), order[set.len() / 10..].to_vec());
+    held_out.sort_unstable();
+    train.sort_unstable();
+    Ok((subset(set, &train)?, subset(set, &held_out)?))
+}
+
+/// The given images of a set, with everything that belongs to them.
+fn subset(set: &SyntheticSet, indices: &[usize]) -> Result<SyntheticSet> {
+    let k = set.class_names.len();
+    let rows = |values: &[f32], len: usize| -> Vec<f32> {
+        indices.iter().flat_map(|&i| values[i * len..(i + 1) * len].iter().copied()).collect()
+    };
+    let pixels = indices.iter().flat_map(|&i| set.images.image(i).iter().copied()).collect();
+    Ok(SyntheticSet {
+        images: Images::new(pixels, set.images.channels, set.images.height, set.images.width)?,
+        labels: indices.iter().map(|&i| set.labels[i]).collect(),
+        logits: rows(&set.logits, k),
+        priority: rows(&set.priority, 1),
+        class_names: set.class_names.clone(),
+        views: set
+            .views
+            .as_ref()
+            .map(|v| Views { list: v.list.clone(), logits: rows(&v.logits, v.list.len() * k) }),
+        provenance: set.provenance.clone(),
+    })
+}
+
+/// Agreement and mean KL between a network and the recorded answers of a set, without augmentation.
+fn compare(network: &Network, set: &SyntheticSet, input: &Input) -> Result<(f64, f64)> {
+    let k = input.classes;
+    let (mut same, mut kl) = (0.0, 0.0);
+    for chunk in (0..set.len()).collect::<Vec<_>>().chunks(views::BATCH) {
+        let logits = infer(network, &plain(&set.images, chunk, input)?)?;
+        let answers: Tensor = tensor(set.logits[chunk[0] * k..(chunk[chunk.len() - 1] + 1) * k].to_vec(), (chunk.len(), k))?;
+        same += agreement(&logits, &answers)? * chunk.len() as f64;
+        kl += kl_per_sample(&logits, &answers, 1.0)?.iter().map(|v| f64::from(*v)).sum::<f64>();
+    }
+    let n = set.len().max(1) as f64;
+    Ok((same / n, kl / n))
+}
+
+fn plain(images: &Images, indices: &[usize], input: &Input) -> Result<Tensor> {
+    let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+    place_bytes(&slices, input.dims, &vec![Placement::default(); indices.len()], &input.mean, &input.std)
+}

@@ -1,0 +1,49 @@
+//! Recorded answers: the teacher runs once over a fixed list of views of every image, and never again.
+
+use crate::Result;
+use crate::augment::CropFlip;
+use crate::data::Images;
+use crate::ops::mem::view;
+use crate::ops::spatial::Placement;
+use crate::rng::Stream;
+use crate::set::{View, Views};
+use crate::teacher::Teacher;
+use rand::RngExt;
+
+/// Images per forward pass.
+pub(super) const BATCH: usize = 250;
+
+/// `count` different views within the reach of `augment`: the plain one first, the others drawn; if `augment` knows
+/// fewer, all of them.
+pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View> {
+    let reach = i8::try_from(augment.crop).unwrap_or(i8::MAX);
+    let flips: &[bool] = if augment.flip { &[false, true] } else { &[false] };
+    let mut all = Vec::new();
+    for dy in -reach..=reach {
+        for dx in -reach..=reach {
+            all.extend(flips.iter().map(|&flip| View { dy, dx, flip }).filter(|v| (v.dy, v.dx, v.flip) != (0, 0, false)));
+        }
+    }
+    let mut list = vec![View { dy: 0, dx: 0, flip: false }];
+    while list.len() < count.max(1) && !all.is_empty() {
+        list.push(all.swap_remove(rng.random_range(0..all.len())));
+    }
+    list
+}
+
+/// The teacher's answers on every view of every image.
+pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Result<Views> {
+    let (n, k, v) = (images.len(), teacher.classes, list.len());
+    let mut logits = vec![0f32; n * v * k];
+    for (j, view_of) in list.iter().enumerate() {
+        let place = Placement { dy: i32::from(view_of.dy), dx: i32::from(view_of.dx), flip: view_of.flip };
+        for chunk in (0..n).collect::<Vec<_>>().chunks(BATCH) {
+            let x = teacher.normalised(images, chunk, &vec![place; chunk.len()])?;
+            let answers = teacher.answers(&x)?;
+            for (row, &i) in view(&answers)?.chunks_exact(k).zip(chunk) {
+                logits[(i * v + j) * k..][..k].copy_from_slice(row);
+            }
+        }
+    }
+    Ok(Views { list, logits })
+}
