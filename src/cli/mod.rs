@@ -21,7 +21,7 @@ use synth::{Error, Result, events};
 
 /// Compress a trained vision model when its training data is gone
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(version, max_term_width = 100, subcommand_required = true, arg_required_else_help = false)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// Options of every subcommand.
 #[derive(Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Threads to compute with [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
