@@ -3,8 +3,11 @@
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 
-/// What a name without a number in it stands for: the name, its family, its arguments.
-const FIXED: &[(&str, &str, fn() -> Value)] = &[
+/// A name, its family, its arguments.
+type Fixed = (&'static str, &'static str, fn() -> Value);
+
+/// Names without a depth or a width to read off.
+const FIXED: &[Fixed] = &[
     ("resnet18", "resnet_cifar_form", || json!({"depth": 18})),
     ("resnet34", "resnet_cifar_form", || json!({"depth": 34})),
     ("mlperf-resnet8", "mlperf_tiny_resnet8", || json!({})),

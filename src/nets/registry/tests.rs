@@ -4,7 +4,7 @@ use super::*;
 use crate::nets::{Forward, Kind, Mode, Network};
 use crate::ops::mem::{tensor, view};
 use crate::rng::{Streams, normal};
-use crate::tape::{Tape, Var};
+use crate::tape::Tape;
 use std::sync::Arc;
 
 const RGB: Shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
