@@ -15,6 +15,8 @@ pub mod priority;
 mod rows;
 
 #[cfg(test)]
+mod buffer_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::data::{Images, MAX_CLASSES};

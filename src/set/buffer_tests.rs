@@ -1,0 +1,113 @@
+//! What the buffer keeps when new images come.
+
+use super::buffer::{Batch, BufferRule, Replacement, ReplayBuffer};
+use super::priority::PriorityRule;
+use crate::loss::{Diversity, Modulation, PhiNorm};
+
+const CLASSES: usize = 4;
+
+fn buffer(modulation: Option<Modulation>, guards: (f64, f64), replacement: Replacement) -> ReplayBuffer {
+    let rule = BufferRule { capacity: 100, replacement, guards, modulation };
+    ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap()
+}
+
+/// Logits that give class `c` the probability `p` and the others the rest.
+fn logits(c: usize, p: f32) -> Vec<f32> {
+    (0..CLASSES).map(|k| if k == c { p.ln() } else { ((1.0 - p) / (CLASSES - 1) as f32).ln() }).collect()
+}
+
+/// 40 rounds of 20 images: half of all images of class 0, every second image of a class with a confidence of 0.99, the
+/// others with 0.6.
+fn feed(buffer: &mut ReplayBuffer) {
+    for round in 0..40u64 {
+        let (mut labels, mut all) = (Vec::new(), Vec::new());
+        for i in 0..20usize {
+            let class = if i % 2 == 0 { 0 } else { 1 + i / 2 % 3 };
+            labels.push(class as u32);
+            all.extend(logits(class, if (i / 2) % 2 == 0 { 0.99 } else { 0.6 }));
+        }
+        buffer.insert(&Batch { pixels: &[round as u8; 20], labels: &labels, logits: &all, view_logits: &[], round });
+        assert_eq!(buffer.len(), (20 * (round as usize + 1)).min(100));
+        assert_eq!(buffer.histogram().iter().sum::<usize>(), buffer.len());
+        assert_eq!(buffer.images.len(), buffer.len());
+    }
+}
+
+fn state(buffer: &ReplayBuffer) -> (f64, f64) {
+    let share = buffer.histogram()[0] as f64 / buffer.len() as f64;
+    let confidence = buffer.entries.iter().map(|e| f64::from(e.confidence)).sum::<f64>() / buffer.len() as f64;
+    (share, confidence)
+}
+
+/// Fed with one class in every second image, the buffer follows; with φ in replacement the class falls to at most 40 %,
+/// and the mean confidence falls by at least 0.1, because sure images of a full class leave first.
+#[test]
+fn modulation_in_replacement_evens_classes_and_keeps_unsure_images() {
+    let free = (0.0, 1e9);
+    let mut plain = buffer(None, free, Replacement::Oldest);
+    feed(&mut plain);
+    let (share, confidence) = state(&plain);
+    assert!((share - 0.5).abs() < 0.01 && (confidence - 0.795).abs() < 0.03, "{share} {confidence}");
+
+    let phi = Modulation { diversity: Diversity::Relative, gamma: 2.0, norm: PhiNorm::None };
+    let mut modulated = buffer(Some(phi), free, Replacement::Oldest);
+    feed(&mut modulated);
+    let (share, modulated_confidence) = state(&modulated);
+    assert!(share <= 0.4, "class 0 holds {share}");
+    assert!(modulated_confidence <= confidence - 0.1, "{modulated_confidence} against {confidence}");
+}
+
+/// With guards of 0.5 and 1.5 no class leaves 12 to 38 of 100 images, whatever comes.
+#[test]
+fn guards_bound_every_class() {
+    let mut guarded = buffer(None, (0.5, 1.5), Replacement::Priority);
+    // An even start.
+    for round in 0..5u64 {
+        let labels: Vec<u32> = (0..20).map(|i| i % 4).collect();
+        let all: Vec<f32> = labels.iter().flat_map(|c| logits(*c as usize, 0.9)).collect();
+        guarded.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round });
+    }
+    for round in 5..60u64 {
+        let all: Vec<f32> = (0..20).flat_map(|_| logits(0, 0.9)).collect();
+        guarded.insert(&Batch { pixels: &[1; 20], labels: &[0; 20], logits: &all, view_logits: &[], round });
+        assert!(guarded.histogram().iter().all(|n| (12..=38).contains(n)), "{:?}", guarded.histogram());
+    }
+}
+
+/// By age: after a full turn nothing old is left; images of the running round never leave for each other.
+#[test]
+fn the_oldest_leave_first() {
+    let mut b = buffer(None, (0.0, 1e9), Replacement::Oldest);
+    for round in 0..10u64 {
+        let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
+        let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
+        let written = b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round });
+        assert_eq!(written.len(), 20);
+    }
+    assert!(b.entries.iter().all(|e| e.round >= 5), "rounds {:?}", b.entries.iter().map(|e| e.round).min());
+}
+
+/// P_i ∝ δ_i^α, w_i = (N·P_i)^−β over the largest; images that nobody saw carry the largest gap.
+#[test]
+fn priorities_follow_the_gap() {
+    use crate::rng::Streams;
+    let rule = PriorityRule { alpha: 0.5, beta: 1.0, temperature: 1.0 };
+    let mut p = super::priority::Priorities::new(rule, 3);
+    p.update(&[0, 1, 2], &[1.0, 4.0, 9.0]);
+    for (got, expected) in p.probabilities().iter().zip([1.0 / 6.0, 2.0 / 6.0, 3.0 / 6.0]) {
+        assert!((got - expected).abs() < 1e-5, "{:?}", p.probabilities());
+    }
+    p.extend(1);
+    assert!((p.probabilities()[3] - p.probabilities()[2]).abs() < 1e-9);
+    let mut rng = Streams::new(0).stream("test", 0);
+    let draw = p.draw(20_000, &mut rng);
+    let share = draw.indices.iter().filter(|i| **i == 0).count() as f64 / 20_000.0;
+    assert!((share - 1.0 / 9.0).abs() < 0.01, "{share}");
+    // Weights take the bias back: share × weight is the same for every image.
+    let weight = |i: usize| {
+        let at = draw.indices.iter().position(|d| *d == i).unwrap();
+        f64::from(draw.weights[at])
+    };
+    let products: Vec<f64> = (0..4).map(|i| p.probabilities()[i] * weight(i)).collect();
+    assert!(products.iter().all(|v| (v / products[0] - 1.0).abs() < 1e-3), "{products:?}");
+}
