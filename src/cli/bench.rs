@@ -6,8 +6,8 @@ use serde_json::json;
 use std::sync::Arc;
 use synth::Result;
 use synth::bench::{Pass, StepBench, step};
-use synth::nets::registry::{Shape, from_name};
 use synth::nets::Network;
+use synth::nets::registry::{Shape, from_name};
 use synth::rng::Streams;
 
 /// Time the real work

@@ -162,7 +162,10 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
         ("seconds", wall.to_string()),
     ];
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
-        rows.push(("held out", format!("agrees with the teacher on {:.1} % of unseen synthetic images", 100.0 * share)));
+        rows.push((
+            "held out",
+            format!("agrees with the teacher on {:.1} % of unseen synthetic images", 100.0 * share),
+        ));
     }
     print(&table(&rows))
 }

@@ -57,7 +57,7 @@ impl Train {
         let data = Labelled::read(&self.data, &options)?;
         let (mean, std) = data.images.mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
-        if std.iter().any(|s| !(*s > 0.0)) {
+        if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(Error::invalid("--std", format!("{std:?}"), "every channel needs a deviation above 0"));
         }
         let job = TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.seed };

@@ -100,7 +100,7 @@ pub fn distill(
         }
     }
     let student = trainer.finished(&train.images)?;
-    if held_out.len() > 0 {
+    if !held_out.is_empty() {
         last = compare(&student, &held_out, input)?;
     }
     Ok(Distilled { student, steps: trainer.done(), held_out_agreement: last.0, held_out_kl: last.1 })
@@ -141,10 +141,7 @@ fn subset(set: &SyntheticSet, indices: &[usize]) -> Result<SyntheticSet> {
         logits: rows(&set.logits, k),
         priority: rows(&set.priority, 1),
         class_names: set.class_names.clone(),
-        views: set
-            .views
-            .as_ref()
-            .map(|v| Views { list: v.list.clone(), logits: rows(&v.logits, v.list.len() * k) }),
+        views: set.views.as_ref().map(|v| Views { list: v.list.clone(), logits: rows(&v.logits, v.list.len() * k) }),
         provenance: set.provenance.clone(),
     })
 }
@@ -155,7 +152,8 @@ fn compare(network: &Network, set: &SyntheticSet, input: &Input) -> Result<(f64,
     let (mut same, mut kl) = (0.0, 0.0);
     for chunk in (0..set.len()).collect::<Vec<_>>().chunks(views::BATCH) {
         let logits = infer(network, &plain(&set.images, chunk, input)?)?;
-        let answers: Tensor = tensor(set.logits[chunk[0] * k..(chunk[chunk.len() - 1] + 1) * k].to_vec(), (chunk.len(), k))?;
+        let answers: Tensor =
+            tensor(set.logits[chunk[0] * k..(chunk[chunk.len() - 1] + 1) * k].to_vec(), (chunk.len(), k))?;
         same += agreement(&logits, &answers)? * chunk.len() as f64;
         kl += kl_per_sample(&logits, &answers, 1.0)?.iter().map(|v| f64::from(*v)).sum::<f64>();
     }

@@ -124,12 +124,7 @@ impl Trainer {
     }
 
     /// Augmented, normalised images, and their answers if those are recorded.
-    fn batch(
-        &self,
-        pool: &Pool,
-        indices: &[usize],
-        rng: &mut crate::rng::Stream,
-    ) -> Result<(Tensor, Option<Tensor>)> {
+    fn batch(&self, pool: &Pool, indices: &[usize], rng: &mut crate::rng::Stream) -> Result<(Tensor, Option<Tensor>)> {
         let (places, answers) = match &pool.answers {
             Answers::Live(_) => (self.recipe.augment.draw(indices.len(), rng), None),
             Answers::Stored(views) => {

@@ -21,7 +21,9 @@ pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View
     let mut all = Vec::new();
     for dy in -reach..=reach {
         for dx in -reach..=reach {
-            all.extend(flips.iter().map(|&flip| View { dy, dx, flip }).filter(|v| (v.dy, v.dx, v.flip) != (0, 0, false)));
+            all.extend(
+                flips.iter().map(|&flip| View { dy, dx, flip }).filter(|v| (v.dy, v.dx, v.flip) != (0, 0, false)),
+            );
         }
     }
     let mut list = vec![View { dy: 0, dx: 0, flip: false }];

@@ -3,11 +3,10 @@
 mod recipe;
 mod synthesis;
 
-pub use recipe::{
-    BufferRecipe, GeneratorRecipe, Keep, Lifecycle, LossRecipe, PhiRecipe, PhiTarget, Recipe,
-};
+pub use recipe::{BufferRecipe, GeneratorRecipe, Keep, Lifecycle, LossRecipe, PhiRecipe, PhiTarget, Recipe};
 pub use synthesis::{InnerPass, Synthesised, Synthesiser, Terms, balanced_labels};
 
+use crate::Result;
 use crate::data::Images;
 use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
 use crate::events::{Observer, Record, check_interrupt};
@@ -15,7 +14,6 @@ use crate::nets::Network;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
 use crate::teacher::Teacher;
-use crate::Result;
 use std::time::{Duration, Instant};
 
 /// What inversion leaves.

@@ -202,7 +202,11 @@ impl Recipe {
             Some((.., make)) => Ok(make()),
             None => {
                 let known: Vec<&str> = Self::ALL.iter().map(|(n, ..)| *n).collect();
-                Err(Error::invalid("recipe", format!("there is no recipe {name:?}"), format!("take one of: {}", known.join(", "))))
+                Err(Error::invalid(
+                    "recipe",
+                    format!("there is no recipe {name:?}"),
+                    format!("take one of: {}", known.join(", ")),
+                ))
             }
         }
     }

@@ -101,7 +101,10 @@ impl<'a> Synthesiser<'a> {
             let pass = self.inner_step(&fast, &latents, &labels, &places, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
                 let found = format!("the inversion loss is {} in batch {round}, step {step}", pass.terms.total);
-                return Err(Error::Failed { found, hint: "lower generator.lr, or check the teacher's normalisation".into() });
+                return Err(Error::Failed {
+                    found,
+                    hint: "lower generator.lr, or check the teacher's normalisation".into(),
+                });
             }
             if best.as_ref().is_none_or(|(loss, _)| pass.terms.total < *loss) {
                 best = Some((pass.terms.total, pass.images));

@@ -68,8 +68,7 @@ impl DistillJob<'_> {
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
-        let done =
-            distill(self.set, answers, fresh, &input, self.recipe, self.early_stop, self.seed, observer)?;
+        let done = distill(self.set, answers, fresh, &input, self.recipe, self.early_stop, self.seed, observer)?;
         let provenance = json!({
             "kind": "student",
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
@@ -109,7 +108,13 @@ impl DistillJob<'_> {
             }
             Start::TeacherBlocks => match self.teacher {
                 Some(teacher) => ("the teacher", start_from(network, &teacher.network)?),
-                None => return Err(Error::invalid("--init teacher-blocks", "there is no teacher", "name it with --teacher")),
+                None => {
+                    return Err(Error::invalid(
+                        "--init teacher-blocks",
+                        "there is no teacher",
+                        "name it with --teacher",
+                    ));
+                }
             },
         };
         if copied == 0 {

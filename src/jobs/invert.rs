@@ -1,6 +1,7 @@
 //! A teacher becomes a set.
 
 use super::{circumstances, fresh_student, identity, merge, mib, seconds};
+use crate::Result;
 use crate::events::Observer;
 use crate::files::Staging;
 use crate::invert::{Inversion, Recipe, invert};
@@ -10,7 +11,6 @@ use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use crate::weights::Checkpoint;
-use crate::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -15,8 +15,8 @@ pub use shipped::{SHIPPED, open_teacher};
 pub use train::TrainJob;
 
 use crate::model::Model;
-use crate::nets::registry::{self, Shape};
 use crate::nets::Network;
+use crate::nets::registry::{self, Shape};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
 use crate::{Result, ops};

@@ -1,12 +1,12 @@
 //! Both stages in one: a teacher becomes a student.
 
 use super::{AnswerMode, DistillJob, InvertJob, Start, identity, merge, seconds};
+use crate::Result;
 use crate::distill::StudentRecipe;
 use crate::events::Observer;
 use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
-use crate::Result;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -36,12 +36,7 @@ impl RunJob<'_> {
     /// As [`InvertJob::run`] and [`DistillJob::run`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
         let begin = Instant::now();
-        let job = InvertJob {
-            teacher: self.teacher,
-            recipe: self.recipe,
-            adversary: self.student,
-            seed: self.seed,
-        };
+        let job = InvertJob { teacher: self.teacher, recipe: self.recipe, adversary: self.student, seed: self.seed };
         let inverted = job.run(observer)?;
         if self.on_the_fly {
             let student = inverted.adversary.clone();

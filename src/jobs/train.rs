@@ -1,6 +1,7 @@
 //! Labelled images become a model.
 
 use super::{circumstances, merge, mib, seconds};
+use crate::Result;
 use crate::data::Labelled;
 use crate::events::Observer;
 use crate::model::Model;
@@ -10,7 +11,6 @@ use crate::ops::mem::peak_memory;
 use crate::rng::Streams;
 use crate::teacher::Teacher;
 use crate::train::{SupervisedRecipe, supervised};
-use crate::Result;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;

@@ -141,7 +141,8 @@ fn batch_norm_statistics_as_a_sum_of_norms() {
     // The average moves by a tenth towards what it is shown: now (.04, .92, 1.85, 1.15).
     loss.observe(&[observed()]).unwrap();
     let seen = mem::tensor(vec![0.04, 0.92, 1.85, 1.15], (2, 2)).unwrap();
-    let expected = BnStatsLoss::new(vec![layer()], BnForm::SumOfNorms, 0.0).loss(&[seen.clone()]).unwrap().0;
+    let expected =
+        BnStatsLoss::new(vec![layer()], BnForm::SumOfNorms, 0.0).loss(std::slice::from_ref(&seen)).unwrap().0;
     assert!((loss.loss(&[seen]).unwrap().0 - expected).abs() < 1e-6);
 }
 
@@ -162,7 +163,7 @@ fn batch_norm_statistics_in_units_of_the_teacher() {
 fn matched_statistics_pull_nowhere() {
     let exact = mem::tensor(vec![0.1, -0.2, 1.0, 2.0], (2, 2)).unwrap();
     for form in [BnForm::SumOfNorms, BnForm::TeacherUnits] {
-        let (value, grads) = BnStatsLoss::new(vec![layer()], form, 0.0).loss(&[exact.clone()]).unwrap();
+        let (value, grads) = BnStatsLoss::new(vec![layer()], form, 0.0).loss(std::slice::from_ref(&exact)).unwrap();
         close("at the target", value, 0.0, &grads[0], &[0.0; 4]);
     }
 }

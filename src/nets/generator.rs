@@ -5,8 +5,8 @@
 
 use super::layers::{Builder, Conv, Linear, Norm};
 use super::{Architecture, Body, Forward};
-use crate::ops::conv2d::Conv2dSpec;
 use crate::ops::Activation;
+use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, UnaryOp, Var};
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ pub fn generator(config: &GeneratorConfig) -> Result<Architecture> {
     if h == 0 || w == 0 || h % 4 != 0 || w % 4 != 0 {
         return Err(Error::invalid("generator", format!("image size {h}x{w}"), "both sides must be divisible by 4"));
     }
-    if config.width < 2 || config.width % 2 != 0 || config.latent == 0 || config.channels == 0 {
+    if config.width < 2 || !config.width.is_multiple_of(2) || config.latent == 0 || config.channels == 0 {
         return Err(Error::invalid("generator", format!("{config:?}"), "width must be even, nothing may be 0"));
     }
     let default = |c_in: usize| super::Init::Uniform(1.0 / ((9 * c_in) as f32).sqrt());

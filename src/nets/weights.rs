@@ -21,7 +21,9 @@ pub enum Kind {
     NormWeight,
     NormBias,
     /// `spatial`: of a 2-d batch norm (matched in inversion), else of a 1-d one.
-    RunningMean { spatial: bool },
+    RunningMean {
+        spatial: bool,
+    },
     RunningVar,
 }
 

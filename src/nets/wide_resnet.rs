@@ -50,8 +50,7 @@ impl WideResNet {
         let conv1 = b.conv("conv1", self.in_channels, widths[0], k3);
         let mut blocks = Vec::new();
         let mut c_in = widths[0];
-        for g in 1..=3 {
-            let c_out = widths[g];
+        for (g, &c_out) in widths.iter().enumerate().skip(1) {
             for i in 0..(self.depth - 4) / 6 {
                 let stride = if g > 1 && i == 0 { 2 } else { 1 };
                 let name = |part: &str| format!("block{g}.layer.{i}.{part}");

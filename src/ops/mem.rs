@@ -2,9 +2,9 @@
 
 use crate::{Error, Result};
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Shape, Storage, Tensor};
+use parking_lot::RwLockReadGuard;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
-use parking_lot::RwLockReadGuard;
 
 /// Read access to the values of a contiguous f32 tensor on the CPU.
 pub struct View<'a> {
@@ -24,7 +24,12 @@ pub fn view(t: &Tensor) -> Result<View<'_>> {
     };
     match &*storage {
         Storage::Cpu(CpuStorage::F32(_)) => {}
-        _ => return Err(Error::shape("view", format!("expected f32 on the CPU, found {:?} on {:?}", t.dtype(), t.device()))),
+        _ => {
+            return Err(Error::shape(
+                "view",
+                format!("expected f32 on the CPU, found {:?} on {:?}", t.dtype(), t.device()),
+            ));
+        }
     }
     Ok(View { storage, start, len: end - start })
 }

@@ -66,7 +66,9 @@ pub fn global_mean_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tensor> {
 pub enum PoolKind {
     Max,
     /// The mean; padding counts as zeros if `count_padding` (PyTorch's default), else only real pixels count.
-    Average { count_padding: bool },
+    Average {
+        count_padding: bool,
+    },
 }
 
 /// Windows of a pooling layer.
@@ -123,7 +125,9 @@ pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
                 for x in cols.clone() {
                     let from = &image[(y * w + x) * c..][..c];
                     match p.kind {
-                        PoolKind::Max => pixel.iter_mut().zip(from).for_each(|(o, v)| *o = if beats(*v, *o) { *v } else { *o }),
+                        PoolKind::Max => {
+                            pixel.iter_mut().zip(from).for_each(|(o, v)| *o = if beats(*v, *o) { *v } else { *o })
+                        }
                         PoolKind::Average { .. } => pixel.iter_mut().zip(from).for_each(|(o, v)| *o += v),
                     }
                 }
@@ -397,6 +401,7 @@ fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f
     if places.len() == n && mean.len() == c && std.len() == c {
         return Ok(());
     }
-    let found = format!("{n} images of {c} channels, {} places, mean of {}, std of {}", places.len(), mean.len(), std.len());
+    let found =
+        format!("{n} images of {c} channels, {} places, mean of {}, std of {}", places.len(), mean.len(), std.len());
     Err(Error::shape("augment", found))
 }

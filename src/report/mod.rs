@@ -1,7 +1,7 @@
 //! What a run shows and logs.
 
-use crate::events::{Observer, Record};
 use crate::Result;
+use crate::events::{Observer, Record};
 use std::path::Path;
 
 /// Progress and the metrics log of a run.

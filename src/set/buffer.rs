@@ -118,7 +118,8 @@ impl ReplayBuffer {
         let keep = self.keep_scores();
         for (i, &label) in batch.labels.iter().enumerate() {
             let logits = row(batch.logits, i, self.classes);
-            let entry = Entry { label, class: argmax(logits) as u32, confidence: confidence(logits), round: batch.round };
+            let entry =
+                Entry { label, class: argmax(logits) as u32, confidence: confidence(logits), round: batch.round };
             let slot = if self.is_full() {
                 let Some(slot) = self.leaver(entry.class, &keep, batch.round) else { continue };
                 self.histogram[self.entries[slot].class as usize] -= 1;

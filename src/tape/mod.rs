@@ -47,7 +47,10 @@ pub struct Var {
 enum Value {
     Dense(Tensor),
     /// `act(scale·raw + shift)`, never written to memory unless somebody asks.
-    Lazy { raw: Tensor, affine: Affine },
+    Lazy {
+        raw: Tensor,
+        affine: Affine,
+    },
 }
 
 impl Var {
@@ -117,10 +120,13 @@ impl Tape {
             return Var { id: None, value };
         }
         let id = self.next_id();
-        self.push(vec![id], Box::new(move |grads| match grads.take_id(id) {
-            Some(dy) => backward(dy, grads),
-            None => Ok(()),
-        }));
+        self.push(
+            vec![id],
+            Box::new(move |grads| match grads.take_id(id) {
+                Some(dy) => backward(dy, grads),
+                None => Ok(()),
+            }),
+        );
         Var { id: Some(id), value }
     }
 

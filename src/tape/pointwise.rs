@@ -1,9 +1,9 @@
 //! Element-wise functions on the tape.
 
 use super::{Tape, Value, Var};
+use crate::Result;
 use crate::ops::pointwise;
 use crate::ops::{Activation, mem, norm};
-use crate::Result;
 
 pub use crate::ops::pointwise::UnaryOp;
 

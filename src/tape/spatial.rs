@@ -21,9 +21,8 @@ pub fn pool(tape: &Tape, x: &Var, p: Pool) -> Result<Var> {
     let t = x.tensor()?;
     let y = spatial::pool(&t, &p)?;
     let x = x.clone();
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
-        grads.add(&x, spatial::pool_backward(&dy, &t, &p)?)
-    }))
+    Ok(tape
+        .record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&x, spatial::pool_backward(&dy, &t, &p)?)))
 }
 
 /// Bilinear resizing to `h × w`.

@@ -13,5 +13,5 @@ pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
-pub use supervised::{SupervisedRecipe, supervised};
 pub use step::{BN_MOMENTUM, StepReport, train_step};
+pub use supervised::{SupervisedRecipe, supervised};

@@ -8,12 +8,21 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     Constant,
     /// Half a cosine from 1 to `floor`.
-    Cosine { floor: f64 },
+    Cosine {
+        floor: f64,
+    },
     /// Multiplied by `gamma` at each of these shares of the run (in [0, 1]).
-    Step { at: Vec<f64>, gamma: f64 },
+    Step {
+        at: Vec<f64>,
+        gamma: f64,
+    },
     /// Linear from `start` to 1 over the first `rise` of the run, then half a cosine to `floor` (Smith and Topin, 2018,
     /// with cosine annealing).
-    OneCycle { rise: f64, start: f64, floor: f64 },
+    OneCycle {
+        rise: f64,
+        start: f64,
+        floor: f64,
+    },
 }
 
 impl Schedule {
@@ -26,7 +35,8 @@ impl Schedule {
     }
 
     fn at(&self, t: f64) -> f64 {
-        let cosine = |t: f64, floor: f64| floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * t.min(1.0)).cos());
+        let cosine =
+            |t: f64, floor: f64| floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * t.min(1.0)).cos());
         match self {
             Self::Constant => 1.0,
             Self::Cosine { floor } => cosine(t, *floor),

@@ -6,8 +6,7 @@ use crate::ops::mem::{tensor, view};
 use std::sync::Arc;
 
 fn two_parameters() -> Weights {
-    let slot =
-        Slot { name: "p".into(), kind: Kind::LinearWeight, shape: vec![1, 2], init: Init::Constant(0.0) };
+    let slot = Slot { name: "p".into(), kind: Kind::LinearWeight, shape: vec![1, 2], init: Init::Constant(0.0) };
     Weights::from_file(Arc::new(vec![slot]), |_| Ok(vec![1.0, -2.0])).unwrap()
 }
 

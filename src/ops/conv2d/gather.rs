@@ -339,12 +339,7 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
 
 /// Epilogue and store of one pixel whose block is full.
 #[inline(always)]
-unsafe fn write_pixel<S: Simd, const CV: usize>(
-    job: &Job,
-    values: *const f32,
-    at: usize,
-    stats: &mut [[S::V; CV]; 2],
-) {
+unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
     let e = job.epilogue;
     // SAFETY: the block is full: CV·LANES columns from `first` exist in bias, residual and output.
     unsafe {
@@ -366,12 +361,7 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(
 
 /// Epilogue and store of one pixel whose block has fewer columns than the registers hold.
 #[inline(always)]
-unsafe fn write_part<S: Simd, const CV: usize>(
-    job: &Job,
-    values: *const f32,
-    at: usize,
-    stats: &mut [[S::V; CV]; 2],
-) {
+unsafe fn write_part<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
     let e = job.epilogue;
     let mut part = [0f32; 64];
     // SAFETY: only `columns` values of the pixel are touched; `part` holds CV·LANES ≤ 32.

@@ -145,7 +145,11 @@ impl<'a> Job<'a> {
                                 x: unsafe { x.add(stretch.x + g * reads) },
                                 // SAFETY: block `b` of group `g` of the first pixel: rows hold whole blocks, spread where they do not by nature.
                                 dy: unsafe { dy.add(stretch.dy + g * columns + b * self.cb) },
-                                x_strides: [plan.hp * plan.wp * plan.c, phase.step[0] * plan.wp * plan.c, phase.step[1] * plan.c],
+                                x_strides: [
+                                    plan.hp * plan.wp * plan.c,
+                                    phase.step[0] * plan.wp * plan.c,
+                                    phase.step[1] * plan.c,
+                                ],
                                 dy_strides: [
                                     plan.out_h * plan.out_w * width,
                                     phase.out_step[0] * plan.out_w * width,

@@ -85,9 +85,8 @@ fn forward_lines(k: usize, s: usize, d: usize, p: usize, up: usize, out: usize) 
 fn backward_lines(k: usize, s: usize, d: usize, p: usize, up: usize, size: usize) -> Vec<Line> {
     if up == 2 {
         // dx[i] = Σ dy[2i + δ] with δ = a − 2·floor((a + k − p)/2) for both output parities a.
-        let taps = (0..2isize).flat_map(|a| {
-            (0..k).map(move |k| (a - 2 * (a + k as isize - p as isize).div_euclid(2), k))
-        });
+        let taps =
+            (0..2isize).flat_map(|a| (0..k).map(move |k| (a - 2 * (a + k as isize - p as isize).div_euclid(2), k)));
         return vec![Line { out: 0, out_step: 1, count: size, step: 2, taps: merge(taps) }];
     }
     (0..s.min(size))

@@ -111,7 +111,8 @@ fn every_shape_agrees_with_the_definition() {
 /// kernel, kernels beyond the image, groups, blocks of output channels that are not full.
 fn shapes() -> impl Strategy<Value = ([usize; 5], Conv2dSpec)> {
     let pair = |max: usize| [1..=max, 1..=max];
-    let padding = [0..6usize, 0..6, 0..6, 0..6].prop_map(|[top, left, bottom, right]| Padding { top, left, bottom, right });
+    let padding =
+        [0..6usize, 0..6, 0..6, 0..6].prop_map(|[top, left, bottom, right]| Padding { top, left, bottom, right });
     let plain = (pair(5), pair(4), padding.clone(), pair(3))
         .prop_map(|(kernel, stride, padding, dilation)| (kernel, stride, padding, dilation, 1));
     let upsampled = (pair(5), padding).prop_map(|(kernel, padding)| (kernel, [1, 1], padding, [1, 1], 2));
@@ -158,8 +159,7 @@ fn check_fused([n, h, w, c_in, c_out]: [usize; 5], spec: Conv2dSpec, act: Activa
         let read = crate::ops::norm::apply(&x, &before, None).unwrap();
         let (plain, _) = forward(&read, None, &wt, &spec, &After::NOTHING).unwrap();
         let (p, b, r) = (view(&plain).unwrap(), view(&bias).unwrap(), view(&residual).unwrap());
-        let expected: Vec<f64> =
-            (0..p.len()).map(|i| f64::from(act.apply(p[i] + b[i % c_out] + r[i]))).collect();
+        let expected: Vec<f64> = (0..p.len()).map(|i| f64::from(act.apply(p[i] + b[i % c_out] + r[i]))).collect();
         let after = After { bias: Some(&bias), residual: Some(&residual), act, sums: true };
         let (y, sums) = forward(&x, Some(&before), &wt, &spec, &after).unwrap();
         close("fused", &view(&y).unwrap(), &expected);

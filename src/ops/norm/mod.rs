@@ -156,7 +156,9 @@ pub fn backward_apply(
             let at = r.start * channels;
             let rows = Rows { scale, shift, act: affine.act, count: r.len() };
             // SAFETY: disjoint rows; a kernel reads each element before it writes it, so `d` and `out` may be one.
-            unsafe { kernels::backward_apply(&rows, d.map(|d| d.at(at).cast_const()), xs.as_ptr().add(at), k, out.at(at)) };
+            unsafe {
+                kernels::backward_apply(&rows, d.map(|d| d.at(at).cast_const()), xs.as_ptr().add(at), k, out.at(at))
+            };
         });
     };
     match dz {
