@@ -52,7 +52,13 @@ impl Invert {
             recipe.buffer.samples = samples;
         }
         recipe.views = self.views.unwrap_or(recipe.views);
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: &self.adversary, seed: self.seed };
+        let job = InvertJob {
+            teacher: &teacher,
+            recipe: &recipe,
+            adversary: &self.adversary,
+            on_the_fly: false,
+            seed: self.seed,
+        };
         let inverted = job.run(&mut global.reporter(&staging)?)?;
         let set = &inverted.set;
         let (count, agreement, wall) = (set.len(), set.agreement(), set.provenance["wall_seconds"].clone());

@@ -3,7 +3,7 @@
 use super::options::TeacherOptions;
 use super::recipe::Overrides;
 use super::{Global, distill};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use synth::Result;
 use synth::files::Staging;
@@ -29,6 +29,9 @@ pub struct Run {
     /// The adversary is the student and leaves the loop trained: no second stage
     #[arg(long)]
     on_the_fly: bool,
+    /// Where the student of the second stage starts
+    #[arg(long, value_enum, default_value_t = Init::Adversary)]
+    init: Init,
     /// Images of the set [default: max(5000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
@@ -40,6 +43,14 @@ pub struct Run {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Init {
+    /// From the adversary of the same architecture, which has seen every image
+    Adversary,
+    /// From fresh weights: the fair start in a comparison of methods
+    Scratch,
 }
 
 impl Run {
@@ -54,7 +65,7 @@ impl Run {
             teacher: &teacher,
             student: &self.student,
             recipe: &recipe,
-            distill: &recipe.student,
+            from_scratch: self.init == Init::Scratch,
             on_the_fly: self.on_the_fly,
             seed: self.seed,
         };

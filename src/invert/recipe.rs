@@ -125,6 +125,8 @@ pub struct Recipe {
     /// Views per image (crops and flips) for which the teacher's answers are recorded as soon as it is kept; the adversary
     /// then learns from records, and so may the student. 0 asks the teacher on every batch.
     pub views: usize,
+    /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
+    pub finish_steps: usize,
     /// How the adversary learns; with `--on-the-fly` it is the student.
     pub student: StudentRecipe,
 }
@@ -173,13 +175,14 @@ impl Default for Recipe {
             batch: 256,
             practice: 10,
             rounds: 40,
-            adversary_steps: 100,
+            adversary_steps: 50,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
             phi: PhiRecipe::default(),
             buffer: BufferRecipe::default(),
             augment: CropFlip { crop: 4, flip: true },
             views: 8,
+            finish_steps: 1000,
             student: StudentRecipe::default(),
         }
     }

@@ -4,6 +4,7 @@ use super::{circumstances, fresh_student, identity, merge, mib, seconds};
 use crate::distill::{AnswerSource, EarlyStop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
 use crate::model::{Model, Overrides};
+use crate::nets::Network;
 use crate::ops::mem::peak_memory;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
@@ -26,6 +27,8 @@ pub enum Start<'a> {
     Scratch,
     /// The adversary kept in the set's folder.
     Adversary(&'a Path),
+    /// The adversary itself.
+    Network(&'a Network),
     /// Tensors of the teacher whose names and shapes agree.
     TeacherBlocks,
 }
@@ -91,7 +94,7 @@ impl DistillJob<'_> {
         Ok((student, merge(provenance, circumstances(self.seed))))
     }
 
-    fn start(&self, network: &crate::nets::Network, config: &ModelConfig) -> Result<usize> {
+    fn start(&self, network: &Network, config: &ModelConfig) -> Result<usize> {
         let (from, copied) = match &self.start {
             Start::Scratch => return Ok(0),
             Start::Adversary(folder) => {
@@ -106,6 +109,7 @@ impl DistillJob<'_> {
                 let adversary = Model::load(&path, Some(self.student), &overrides)?;
                 ("the adversary", start_from(network, &adversary.network)?)
             }
+            Start::Network(adversary) => ("the adversary", start_from(network, adversary)?),
             Start::TeacherBlocks => match self.teacher {
                 Some(teacher) => ("the teacher", start_from(network, &teacher.network)?),
                 None => {
@@ -129,7 +133,7 @@ impl Start<'_> {
     fn name(&self) -> &'static str {
         match self {
             Self::Scratch => "scratch",
-            Self::Adversary(_) => "adversary",
+            Self::Adversary(_) | Self::Network(_) => "adversary",
             Self::TeacherBlocks => "teacher-blocks",
         }
     }

@@ -10,11 +10,15 @@ use crate::ops::mem::peak_memory;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
+use crate::train::Schedule;
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
+
+/// Steps of linear warm-up of an adversary whose rate stays constant.
+const ADVERSARY_WARMUP: usize = 100;
 
 /// Options of an inversion.
 pub struct InvertJob<'a> {
@@ -22,6 +26,9 @@ pub struct InvertJob<'a> {
     pub recipe: &'a Recipe,
     /// Architecture of the adversary.
     pub adversary: &'a str,
+    /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
+    /// stays high, so that the adversary goes on following the new images.
+    pub on_the_fly: bool,
     pub seed: u64,
 }
 
@@ -44,7 +51,12 @@ impl InvertJob<'_> {
         let teacher = Teacher::of(self.teacher);
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
-        let inversion = invert(&teacher, student, self.recipe, self.seed, observer)?;
+        let mut recipe = self.recipe.clone();
+        if !self.on_the_fly {
+            recipe.student.schedule = Schedule::Constant;
+            recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
+        }
+        let inversion = invert(&teacher, student, &recipe, self.seed, observer)?;
         let times = json!({
             "total": seconds(start.elapsed()),
             "synthesis": seconds(inversion.synthesis_time),

@@ -7,6 +7,7 @@ use crate::events::Observer;
 use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
+use crate::train::Schedule;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -15,7 +16,8 @@ pub struct RunJob<'a> {
     pub teacher: &'a Model,
     pub student: &'a str,
     pub recipe: &'a Recipe,
-    pub distill: &'a StudentRecipe,
+    /// Whether the student of the second stage starts from fresh weights, else from the adversary.
+    pub from_scratch: bool,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
     pub seed: u64,
@@ -30,13 +32,32 @@ pub struct Ran {
 }
 
 impl RunJob<'_> {
+    /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
+    fn second_stage(&self) -> StudentRecipe {
+        if self.from_scratch {
+            return self.recipe.student.clone();
+        }
+        StudentRecipe {
+            steps: self.recipe.finish_steps,
+            schedule: Schedule::Cosine { floor: 0.0 },
+            warmup: 0,
+            ..self.recipe.student.clone()
+        }
+    }
+
     /// Runs both stages, or the one of `on_the_fly`.
     ///
     /// # Errors
     /// As [`InvertJob::run`] and [`DistillJob::run`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
         let begin = Instant::now();
-        let job = InvertJob { teacher: self.teacher, recipe: self.recipe, adversary: self.student, seed: self.seed };
+        let job = InvertJob {
+            teacher: self.teacher,
+            recipe: self.recipe,
+            adversary: self.student,
+            on_the_fly: self.on_the_fly,
+            seed: self.seed,
+        };
         let inverted = job.run(observer)?;
         if self.on_the_fly {
             let student = inverted.adversary.clone();
@@ -53,6 +74,7 @@ impl RunJob<'_> {
             return Ok(Ran { inverted, student, provenance });
         }
         let answers = if self.recipe.views > 0 { AnswerMode::Stored } else { AnswerMode::Live };
+        let recipe = self.second_stage();
         let job = DistillJob {
             set: &inverted.set,
             set_name: "set".into(),
@@ -60,8 +82,8 @@ impl RunJob<'_> {
             like: &self.teacher.config,
             student: self.student,
             answers,
-            start: Start::Scratch,
-            recipe: self.distill,
+            start: if self.from_scratch { Start::Scratch } else { Start::Network(&inverted.adversary.network) },
+            recipe: &recipe,
             early_stop: None,
             seed: self.seed,
         };
