@@ -184,7 +184,9 @@ fn matching(file: &Fixtures, case: &str) -> Vec<Pair> {
     ]
 }
 
-fn check(case: &str, runs: &[(&str, fn(&Fixtures, &str) -> Vec<Pair>)]) {
+type Run = fn(&Fixtures, &str) -> Vec<Pair>;
+
+fn check(case: &str, runs: &[(&str, Run)]) {
     let file = Fixtures::load("nets.safetensors");
     for (what, run) in runs {
         let worst = verify(&format!("{case} {what}"), TOLERANCE, || run(&file, case));

@@ -15,6 +15,7 @@ pub struct ConvOutput {
 /// `act(conv(x) + bias + residual)`; `x` may be lazy: its map is applied while reading.
 ///
 /// `x [N,H,W,C]`, `w [KH,KW,C/groups,C_out]`, `bias [C_out]`, `residual` as the output.
+#[allow(clippy::too_many_arguments)]
 pub fn conv2d(
     tape: &Tape,
     x: &Var,

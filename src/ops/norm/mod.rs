@@ -62,7 +62,8 @@ pub fn apply(x: &Tensor, affine: &Affine, residual: Option<&Tensor>) -> Result<T
         return Err(Error::shape("batch_norm", "residual or shift does not have the shape of its input".to_string()));
     }
     let pieces = par::pieces(count, grain(channels));
-    let (xs, rs, scale, shift): (&[f32], Option<&[f32]>, &[f32], &[f32]) = (&xv, rv.as_deref(), &scale, &shift);
+    let (xs, rs): (&[f32], Option<&[f32]>) = (&xv, rv.as_deref());
+    let (scale, shift): (&[f32], &[f32]) = (&scale, &shift);
     // SAFETY: the pieces cover all rows.
     unsafe {
         build(x.shape().clone(), |out| {
