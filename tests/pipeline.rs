@@ -29,13 +29,14 @@ fn tiny() -> Recipe {
     recipe.generator.inner_steps = 2;
     recipe.generator.warmup_steps = 2;
     recipe.buffer.samples = 60;
+    recipe.finish_steps = 4;
     recipe.student = StudentRecipe { steps: 4, batch: 16, reestimate: 2, ..StudentRecipe::default() };
     recipe
 }
 
 /// The bits of everything a run leaves.
 fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
-    let job = RunJob { teacher, student: "resnet8", recipe, distill: &recipe.student, on_the_fly, seed };
+    let job = RunJob { teacher, student: "resnet8", recipe, from_scratch: false, on_the_fly, seed };
     let ran = job.run(&mut Silent).unwrap();
     let set = &ran.inverted.set;
     let mut bits: Vec<u32> = set.logits.iter().chain(&set.priority).map(|v| v.to_bits()).collect();
@@ -68,7 +69,7 @@ fn grey_and_large_images_need_no_special_case() {
             teacher: &teacher,
             student: "wrn-10-1",
             recipe: &tiny(),
-            distill: &tiny().student,
+            from_scratch: true,
             on_the_fly: false,
             seed: 0,
         }
@@ -87,7 +88,7 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
     for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
         let mut recipe = tiny();
         recipe.generator.lifecycle = lifecycle;
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 1 };
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 1 };
         let set = job.run(&mut Silent).unwrap().set;
         assert_eq!(set.len(), 60, "{lifecycle:?}");
         let histogram = set.histogram();
@@ -98,7 +99,7 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
 #[test]
 fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
     let teacher = random_teacher("lenet-cifar", 3, 32);
-    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", seed: 0 };
+    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, seed: 0 };
     let error = job.run(&mut Silent).err().expect("refused").to_string();
     assert!(error.contains("batch norm") && error.contains("loss.bn = 0"), "{error}");
     let mut recipe = tiny();
@@ -110,7 +111,7 @@ fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
 #[test]
 fn a_student_needs_no_teacher_when_answers_are_stored() {
     let teacher = random_teacher("resnet8", 3, 16);
-    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", seed: 0 };
+    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, seed: 0 };
     let set = job.run(&mut Silent).unwrap().set;
     let recipe = tiny().student;
     let job = DistillJob {
@@ -143,7 +144,7 @@ fn recipes_out_of_range_are_refused_by_name() {
     for (key, spoil) in cases {
         let mut recipe = tiny();
         spoil(&mut recipe);
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 0 };
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 0 };
         let error = job.run(&mut Silent).err().expect(key).to_string();
         assert!(error.contains(key) && error.contains("must be within"), "{error}");
     }
@@ -160,7 +161,7 @@ fn modulated_cross_entropy_leaves_fewer_doubtful_images() {
         (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
         (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
         (recipe.phi.target, recipe.loss.one_hot) = (target, 2.0);
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 5 };
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 5 };
         let set = job.run(&mut Silent).unwrap().set;
         let confidence = set.teacher_confidence();
         confidence.iter().filter(|c| **c < 0.7).count() as f64 / confidence.len() as f64
