@@ -10,6 +10,7 @@ pub mod invert;
 pub mod loss;
 pub mod nets;
 pub mod ops;
+pub mod report;
 pub mod rng;
 pub mod set;
 pub mod tape;
