@@ -1,6 +1,7 @@
 //! `synth` compresses a trained vision model when its training data is gone.
 
 pub mod augment;
+pub mod bench;
 pub mod data;
 pub mod distill;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod events;
 pub mod files;
 pub mod invert;
 pub mod loss;
+pub mod model;
 pub mod nets;
 pub mod ops;
 pub mod report;

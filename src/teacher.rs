@@ -1,6 +1,7 @@
 //! The frozen network whose data are gone.
 
 use crate::data::Images;
+use crate::model::Model;
 use crate::nets::{Network, infer};
 use crate::ops::spatial::{Placement, place_bytes};
 use crate::{Error, Result, ops::mem};
@@ -18,6 +19,21 @@ pub struct Teacher {
 }
 
 impl Teacher {
+    /// The frozen form of `model`; it shares the weights.
+    pub fn of(model: &Model) -> Self {
+        let images = &model.config.pretrained_cfg;
+        let [channels, height, width] = images.input_size;
+        let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
+        Self {
+            network: model.network.clone(),
+            mean: narrow(&images.mean),
+            std: narrow(&images.std),
+            size: [height, width],
+            channels,
+            classes: model.config.num_classes,
+        }
+    }
+
     /// Logits `[N, K]` for normalised images.
     pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
         infer(&self.network, x)

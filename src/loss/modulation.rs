@@ -48,7 +48,7 @@ impl Modulation {
             .iter()
             .zip(confidence)
             .map(|(c, p)| {
-                let count = histogram[*c as usize] as f64;
+                let count = histogram.get(*c as usize).copied().unwrap_or(0) as f64;
                 let diversity = match self.diversity {
                     Diversity::Off => 1.0,
                     _ if total == 0 => 1.0,

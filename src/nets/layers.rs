@@ -3,7 +3,7 @@
 use super::forward::{Forward, Mode};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
-use crate::ops::conv2d::{Conv2dSpec, Sums};
+use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
 use crate::ops::{Activation, mem};
 use crate::tape::{self, BatchNorm, Var};
 
@@ -77,6 +77,7 @@ impl Builder {
 }
 
 /// A convolution.
+#[derive(Clone, Copy)]
 pub struct Conv {
     weight: SlotId,
     bias: Option<SlotId>,
@@ -84,6 +85,11 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// The same layer with other zeros around its input (where they depend on the input's size).
+    pub fn padded(self, padding: Padding) -> Self {
+        Self { spec: Conv2dSpec { padding, ..self.spec }, ..self }
+    }
+
     /// `act(conv(x) + residual)`.
     pub fn forward(&self, f: &mut Forward, x: &Var, residual: Option<&Var>, act: Activation) -> Result<Var> {
         Ok(self.run(f, x, residual, act, false)?.0)
@@ -196,5 +202,11 @@ impl Linear {
     pub fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
         let (w, b) = (f.param(self.weight), f.param(self.bias));
         tape::linear(f.tape, x, &w, Some(&b))
+    }
+
+    /// `act(x·w + b)`.
+    pub fn forward_act(&self, f: &mut Forward, x: &Var, act: Activation) -> Result<Var> {
+        let y = self.forward(f, x)?;
+        tape::activate(f.tape, &y, act)
     }
 }

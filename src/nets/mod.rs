@@ -5,14 +5,21 @@
 mod forward;
 mod generator;
 pub mod layers;
+mod lenet;
+mod mlperf_resnet8;
+pub mod registry;
 mod resnet_cifar;
+mod small_cnn;
 mod weights;
 mod wide_resnet;
 
 pub use forward::{Forward, Mode, infer};
 pub use generator::{GeneratorConfig, generator};
 pub use layers::Builder;
+pub use lenet::{LeNet5, LeNetCifar};
+pub use mlperf_resnet8::MlperfResNet8;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
+pub use small_cnn::SmallCnn;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 

@@ -22,7 +22,7 @@ pub enum Shortcut {
 pub struct ResNetCifar {
     /// Blocks per group.
     pub blocks: Vec<usize>,
-    /// Width of each group; the stem has the first.
+    /// Width of each group; the stem has the first. One more than `blocks` gives the stem its own, in front.
     pub widths: Vec<usize>,
     pub shortcut: Shortcut,
     pub in_channels: usize,
@@ -62,7 +62,8 @@ impl ResNetCifar {
         let bn1 = b.norm("bn1", self.widths[0], self.bn_eps);
         let mut blocks = Vec::new();
         let mut c_in = self.widths[0];
-        for (g, (&count, &c_out)) in self.blocks.iter().zip(&self.widths).enumerate() {
+        let groups = &self.widths[self.widths.len().saturating_sub(self.blocks.len())..];
+        for (g, (&count, &c_out)) in self.blocks.iter().zip(groups).enumerate() {
             for i in 0..count {
                 let stride = if g > 0 && i == 0 { 2 } else { 1 };
                 let name = |part: &str| format!("layer{}.{i}.{part}", g + 1);
@@ -107,7 +108,9 @@ impl Block {
         let shortcut = match &self.shortcut {
             None => x.clone(),
             Some(BlockShortcut::Pad) => tape::subsample_pad(f.tape, x, self.stride, self.c_out)?,
-            Some(BlockShortcut::Project(conv, bn)) => conv.forward_norm(f, bn, x, None, Activation::IDENTITY)?.dense()?,
+            Some(BlockShortcut::Project(conv, bn)) => {
+                conv.forward_norm(f, bn, x, None, Activation::IDENTITY)?.dense()?
+            }
         };
         self.conv2.forward_norm(f, &self.bn2, &h, Some(&shortcut), Activation::RELU)
     }

@@ -1,12 +1,14 @@
 //! What both stages share: optimizers, schedules, averages of weights, one training step.
 
 mod average;
+mod evaluate;
 mod optimizer;
 mod schedule;
 mod step;
 mod supervised;
 
 pub use average::WeightAverage;
+pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use supervised::{SupervisedRecipe, supervised};

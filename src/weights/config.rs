@@ -137,7 +137,7 @@ impl ModelConfig {
     }
 
     /// The first value that is out of range, in words.
-    fn check(&self) -> std::result::Result<(), String> {
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
         let Self { num_classes, label_names, pretrained_cfg: images, .. } = self;
         if !(1..=CLASS_LIMIT).contains(num_classes) {
             return Err(format!("num_classes is {num_classes}, not 1 to {CLASS_LIMIT}"));

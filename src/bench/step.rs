@@ -1,0 +1,141 @@
+//! One step of the real work, timed: the very functions that the commands call, on random images.
+
+use crate::distill::StudentRecipe;
+use crate::invert::{Recipe, Synthesiser};
+use crate::loss::{cross_entropy, matching_loss};
+use crate::nets::Network;
+use crate::ops::mem::tensor;
+use crate::ops::{mem::page_faults, spatial::Placement};
+use crate::rng::{self, Streams};
+use crate::teacher::Teacher;
+use crate::train::{Adam, Sgd, train_step, trainable};
+use crate::{Error, Result};
+use candle_core::Tensor;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Which step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// Supervised student step: forward, cross-entropy, backward, SGD.
+    Train,
+    /// Frozen forward pass.
+    Infer,
+    /// Generator, frozen teacher with statistic matching and cross-entropy, backward to the generator, Adam.
+    Invert,
+    /// Teacher forward and student step on the divergence from it.
+    Distill,
+}
+
+/// What to time.
+pub struct StepBench {
+    pub pass: Pass,
+    /// The network that trains, or the teacher in `infer` and `invert`.
+    pub net: Network,
+    /// For `distill`.
+    pub teacher: Option<Network>,
+    pub batch: usize,
+    /// Height, width, channels.
+    pub dims: [usize; 3],
+    pub classes: usize,
+    pub seconds: f64,
+}
+
+/// The result of a timing.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepResult {
+    pub median_ms: f64,
+    pub min_ms: f64,
+    pub steps: usize,
+    /// Page faults per step in the steady state (0 where the system does not count them).
+    pub page_faults_per_step: f64,
+}
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 3;
+/// Steps timed at least.
+const AT_LEAST: usize = 5;
+
+/// Times a pass.
+///
+/// # Errors
+/// What the pass itself reports, or `distill` without a teacher.
+pub fn step(bench: &StepBench) -> Result<StepResult> {
+    let [h, w, c] = bench.dims;
+    let mut rng = Streams::new(0).stream("bench", 0);
+    let x = tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?;
+    let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
+    match bench.pass {
+        Pass::Infer => timed(bench.seconds, || crate::nets::infer(&bench.net, &x).map(|_| ())),
+        Pass::Train => {
+            let mut sgd = sgd();
+            timed(bench.seconds, || {
+                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| cross_entropy(y, &labels, None)).map(|_| ())
+            })
+        }
+        Pass::Distill => {
+            let Some(teacher) = &bench.teacher else {
+                return Err(Error::invalid("--pass distill", "no teacher", "name one with --teacher"));
+            };
+            let (mut sgd, how) = (sgd(), StudentRecipe::default().matching);
+            timed(bench.seconds, || {
+                let answers = crate::nets::infer(teacher, &x)?;
+                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| matching_loss(y, &answers, how, None)).map(|_| ())
+            })
+        }
+        Pass::Invert => invert(bench, &labels),
+    }
+}
+
+fn sgd() -> Sgd {
+    Sgd::new(0.9, false, 1e-4, crate::train::Decay::All)
+}
+
+fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
+    let [h, w, channels] = bench.dims;
+    let teacher = Teacher {
+        network: bench.net.clone(),
+        mean: vec![0.0; channels],
+        std: vec![1.0; channels],
+        size: [h, w],
+        channels,
+        classes: bench.classes,
+    };
+    let mut recipe = Recipe::default();
+    recipe.generator.conditional = false;
+    let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0))?;
+    let latent = recipe.generator.latent;
+    let mut rng = Streams::new(0).stream("bench/latents", 0);
+    let latents: Tensor = tensor(rng::normal(&mut rng, bench.batch * latent), (bench.batch, latent))?;
+    let places = vec![Placement::default(); bench.batch];
+    let (mut adam, mut adam_z) = (Adam::new((0.5, 0.999)), Adam::new((0.5, 0.999)));
+    let generator = synthesiser.generator.duplicate()?;
+    timed(bench.seconds, || {
+        let pass = synthesiser.inner_step(&generator, &latents, labels, &places, &[], None)?;
+        adam.step(trainable(&generator.weights, &pass.grads), 3e-3)?;
+        adam_z.step([(&latents, Some(&pass.latent_grad))], 1e-2)
+    })
+}
+
+fn timed(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
+    for _ in 0..WARM_UP {
+        f()?;
+    }
+    let faults = page_faults();
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let mut times = Vec::new();
+    while times.len() < AT_LEAST || Instant::now() < end {
+        let start = Instant::now();
+        f()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let faults = (page_faults() - faults) as f64 / times.len() as f64;
+    times.sort_by(f64::total_cmp);
+    Ok(StepResult {
+        median_ms: times[times.len() / 2],
+        min_ms: times[0],
+        steps: times.len(),
+        page_faults_per_step: faults,
+    })
+}

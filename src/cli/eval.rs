@@ -1,0 +1,133 @@
+//! `synth eval`: accuracy of a model on labelled images.
+
+use super::options::ModelOptions;
+use super::progress::Bar;
+use super::{Global, print, print_json, table};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use synth::Result;
+use synth::data::{Labelled, ReadOptions};
+use synth::model::Model;
+use synth::teacher::Teacher;
+use synth::train::{Evaluation, Matched, evaluate, labels_for};
+
+/// Most classes whose confusion matrix is printed for people.
+const LISTED_CLASSES: usize = 20;
+/// Longest class name in the table.
+const NAME_WIDTH: usize = 14;
+
+/// Accuracy of a model on labelled images
+#[derive(Args)]
+pub struct Eval {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Parquet file, Hugging Face dataset folder, or folder with one sub-folder of pictures per class
+    #[arg(long, value_name = "DATASET")]
+    data: PathBuf,
+    /// Split of the dataset [default: test, else validation, else the only one]
+    #[arg(long)]
+    split: Option<String>,
+    /// Images per forward pass
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Look at no more than this many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Convert the images to the size and the channels that the model reads
+    #[arg(long)]
+    resize: bool,
+    /// Column with the pictures, if several could be meant
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+    /// Column with the labels, if several could be meant
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images
+    #[arg(long)]
+    json: bool,
+}
+
+impl Eval {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let model = self.model.load()?;
+        let frozen = Teacher::of(&model);
+        let mut data = Labelled::read(&self.data, &self.reading(&frozen))?;
+        let matched = labels_for(&model.class_names(), &mut data)?;
+        if matched == Matched::ByOrder {
+            tracing::warn!("{}: classes have other names than the model's; they are taken in their order", data.name);
+        }
+        let found = evaluate(&frozen, &data, self.batch as usize, &mut Bar::new(global.quiet || self.json))?;
+        match self.json {
+            true => print_json(&self.as_json(&found, &model, &data, matched)),
+            false => print(&self.as_text(&found, &model, &data)),
+        }
+    }
+
+    fn reading(&self, model: &Teacher) -> ReadOptions {
+        ReadOptions {
+            split: self.split.clone(),
+            image_column: self.image_column.clone(),
+            label_column: self.label_column.clone(),
+            size: self.resize.then_some((model.size[0], model.size[1])),
+            channels: self.resize.then_some(model.channels),
+            limit: self.limit,
+        }
+    }
+
+    fn as_json(&self, found: &Evaluation, model: &Model, data: &Labelled, matched: Matched) -> Value {
+        let mut json = json!(found);
+        json["model"] = json!({
+            "source": model.source,
+            "sha256": model.sha256,
+            "architecture": model.config.architecture,
+            "parameters": model.network.arch.parameters(),
+        });
+        json["data"] = json!({
+            "source": self.data.display().to_string(),
+            "name": data.name,
+            "sha256": data.sha256,
+            "class_names": data.class_names,
+            "labels_matched": matched,
+            "resized": self.resize,
+        });
+        json
+    }
+
+    fn as_text(&self, found: &Evaluation, model: &Model, data: &Labelled) -> String {
+        let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+        let mut rows = vec![
+            ("model", format!("{} ({})", model.source, model.config.architecture)),
+            ("data", format!("{}, {} images", data.name, found.count)),
+            ("top-1", format!("{} ({} of {})", percent(found.top1), found.correct, found.count)),
+        ];
+        rows.extend(found.top5.map(|share| ("top-5", percent(share))));
+        rows.push(("loss", format!("{:.4}", found.loss)));
+        rows.push(("images/s", format!("{:.0}", found.images_per_s)));
+        let mut text = table(&rows);
+        if found.confusion.len() <= LISTED_CLASSES {
+            text += "\n";
+            text += &confusion_table(&found.confusion, &model.class_names());
+        }
+        text
+    }
+}
+
+/// Rows are labels, columns answers, numbered; the last column is the share of each class that was found.
+fn confusion_table(confusion: &[Vec<u32>], names: &[String]) -> String {
+    let short = |name: &str| name.chars().filter(|c| !c.is_control()).take(NAME_WIDTH).collect::<String>();
+    let largest = confusion.iter().flatten().max().copied().unwrap_or(0);
+    let width = largest.max(confusion.len() as u32).to_string().len() + 1;
+    let columns: String = (0..confusion.len()).map(|class| format!("{class:>width$}")).collect();
+    let mut text = format!("{:<1$}{columns}\n", "label \\ answer", NAME_WIDTH + 4);
+    for (class, (row, name)) in confusion.iter().zip(names).enumerate() {
+        let total: u32 = row.iter().sum();
+        let cells: String = row.iter().map(|count| format!("{count:>width$}")).collect();
+        let share = match total {
+            0 => "-".to_string(),
+            _ => format!("{:.1} %", 100.0 * f64::from(row[class]) / f64::from(total)),
+        };
+        text += &format!("{class:>2} {:<NAME_WIDTH$} {cells}  {share:>7}\n", short(name));
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! `synth inspect`: what a model, or a synthetic set, is made of.
+
+use super::options::ModelOptions;
+use super::{Global, print, print_json, table};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::Path;
+use synth::Result;
+use synth::model::Model;
+use synth::nets::{Kind, Slot};
+use synth::set::SyntheticSet;
+
+/// What a model, or a synthetic set, is made of
+#[derive(Args)]
+pub struct Inspect {
+    #[command(flatten)]
+    target: ModelOptions,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub fn run(&self, _: &Global) -> Result<()> {
+        let (json, text) = match is_set(&self.target.path) {
+            true => of_set(&self.target.path)?,
+            false => of_model(&self.target.load()?),
+        };
+        if self.json { print_json(&json) } else { print(&text) }
+    }
+}
+
+/// A set keeps its images in `data/` and its provenance beside them.
+fn is_set(path: &Path) -> bool {
+    path.join("synth.json").is_file() && path.join("data").is_dir()
+}
+
+fn of_set(path: &Path) -> Result<(Value, String)> {
+    let set = SyntheticSet::read(path)?;
+    let (images, histogram) = (&set.images, set.histogram());
+    let size = [images.channels, images.height, images.width];
+    let json = json!({
+        "kind": "set", "count": set.len(), "input_size": size, "class_names": set.class_names,
+        "images_per_class": histogram, "agreement": set.agreement(), "views": set.views.as_ref().map(|v| v.list.len()),
+    });
+    let (least, most) = (histogram.iter().min().unwrap_or(&0), histogram.iter().max().unwrap_or(&0));
+    let rows = [
+        ("set", path.display().to_string()),
+        ("images", format!("{} of {}x{}x{} (channels, height, width)", set.len(), size[0], size[1], size[2])),
+        ("classes", format!("{}, {least} to {most} images each", histogram.len())),
+        ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * set.agreement())),
+    ];
+    Ok((json, table(&rows)))
+}
+
+/// Tensors whose names differ in the last part only.
+struct Layer<'a> {
+    name: &'a str,
+    kind: &'static str,
+    /// Of the weight, as in files.
+    shape: Vec<usize>,
+    parameters: usize,
+}
+
+fn layers(slots: &[Slot]) -> Vec<Layer<'_>> {
+    let mut layers: Vec<Layer> = Vec::new();
+    for slot in slots {
+        let name = slot.name.rsplit_once('.').map_or(slot.name.as_str(), |(layer, _)| layer);
+        if layers.last().is_none_or(|last| last.name != name) {
+            layers.push(Layer { name, kind: "bias", shape: slot.file_shape(), parameters: 0 });
+        }
+        let Some(layer) = layers.last_mut() else { continue };
+        layer.parameters += if slot.kind.trainable() { slot.len() } else { 0 };
+        match slot.kind {
+            Kind::ConvWeight => layer.kind = "convolution",
+            Kind::LinearWeight => layer.kind = "linear",
+            Kind::RunningMean { spatial: true } => layer.kind = "batch norm 2d",
+            Kind::RunningMean { spatial: false } => layer.kind = "batch norm 1d",
+            _ => {}
+        }
+    }
+    layers
+}
+
+fn of_model(model: &Model) -> (Value, String) {
+    let (config, arch) = (&model.config, &model.network.arch);
+    let images = &config.pretrained_cfg;
+    let layers = layers(&arch.slots);
+    let row = |layer: &Layer| json!({"name": layer.name, "kind": layer.kind, "shape": layer.shape, "parameters": layer.parameters});
+    let json = json!({
+        "kind": "model", "source": model.source, "sha256": model.sha256,
+        "architecture": config.architecture, "model_type": config.model_type, "model_args": config.model_args,
+        "num_classes": config.num_classes, "label_names": config.label_names,
+        "input_size": images.input_size, "mean": images.mean, "std": images.std,
+        "parameters": arch.parameters(), "batch_norm_layers": arch.norm_layers(),
+        "layers": layers.iter().map(row).collect::<Vec<_>>(),
+    });
+    let [channels, height, width] = images.input_size;
+    let args: Vec<String> = config.model_args.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    let kind = config.model_type.as_deref().unwrap_or("?");
+    let mut text = table(&[
+        ("model", model.source.clone()),
+        ("sha256", model.sha256.clone()),
+        ("architecture", format!("{}: {kind} ({})", config.architecture, args.join(", "))),
+        ("input", format!("{channels}x{height}x{width}, mean {:?}, std {:?}", images.mean, images.std)),
+        ("classes", config.num_classes.to_string()),
+        ("parameters", arch.parameters().to_string()),
+        ("batch norms", format!("{} (2-d, whose statistics can be matched)", arch.norm_layers())),
+    ]);
+    let widest = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
+    text += &format!("\n{:<widest$}  {:<13}  {:>10}  shape\n", "layer", "kind", "parameters");
+    for Layer { name, kind, shape, parameters } in &layers {
+        text += &format!("{name:<widest$}  {kind:<13}  {parameters:>10}  {shape:?}\n");
+    }
+    (json, text)
+}

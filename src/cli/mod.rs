@@ -1,0 +1,106 @@
+//! The command line: one file per subcommand, each from its arguments through a library call to a report.
+//!
+//! A new subcommand is a file with a `#[derive(Args)]` struct and a `run(&self, &Global) -> Result<()>`, a variant of
+//! [`Command`] and an arm of [`run`]. Results go to stdout through [`print`], everything else to stderr.
+
+mod eval;
+mod inspect;
+mod options;
+mod progress;
+
+use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+use synth::{Error, Result, events};
+
+/// Compress a trained vision model when its training data is gone
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Args)]
+pub struct Global {
+    /// Threads to compute with [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print results and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print what happens; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Eval(eval::Eval),
+    Inspect(inspect::Inspect),
+}
+
+/// Sets up logging, threads and Ctrl-C, and runs the subcommand.
+pub fn run(cli: Cli) -> Result<()> {
+    let global = &cli.global;
+    log_to_stderr(global);
+    if let Some(threads) = global.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
+        pool.map_err(|error| Error::invalid("--threads", error.to_string(), "ask for fewer"))?;
+    }
+    // The second Ctrl-C does not wait for the end of a step.
+    let _ = ctrlc::set_handler(|| match events::check_interrupt() {
+        Ok(()) => events::interrupt(),
+        Err(_) => std::process::exit(130),
+    });
+    match &cli.command {
+        Command::Eval(command) => command.run(global),
+        Command::Inspect(command) => command.run(global),
+    }
+}
+
+fn log_to_stderr(global: &Global) {
+    use tracing::Level;
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => Level::ERROR,
+        (_, 0) => Level::WARN,
+        (_, 1) => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    let _ = format.without_time().with_target(false).try_init();
+}
+
+/// Writes a result to stdout; a reader that has gone away (`| head`) is no failure.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A two-column table; whatever comes from outside stays on its line.
+pub fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    rows.iter().map(|(key, value)| format!("{key:<width$}  {}\n", value.replace(char::is_control, " "))).collect()
+}
+
+/// A JSON result on stdout.
+pub fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// clap's message without its paragraphs: what is wrong, a tip if there is one, where to look.
+pub fn one_line_usage(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n");
+    let mut line = words(paragraphs.next().unwrap_or("error: wrong usage"));
+    for tip in paragraphs.filter(|part| part.trim_start().starts_with("tip:")) {
+        line = format!("{line}; {}", words(tip));
+    }
+    format!("{line}; try --help")
+}

@@ -1,0 +1,209 @@
+//! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
+
+use crate::files::write_atomic;
+use crate::nets::registry::{self, Shape};
+use crate::nets::{Kind, Network, Weights};
+use crate::ops::mem::view;
+use crate::weights::config::FILE_NAME;
+use crate::weights::folder::WEIGHTS_NAME;
+use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, fit, locate, schemes};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A network with trained weights, and what its images and classes are.
+#[derive(Clone)]
+pub struct Model {
+    pub network: Network,
+    pub config: ModelConfig,
+    /// SHA-256 of the file that the weights came from, 64 lower-case hexadecimal digits; empty for a network made here.
+    pub sha256: String,
+    /// The path that was given, for messages and provenance.
+    pub source: String,
+}
+
+/// What a person says about a model, in place of its configuration or on top of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Number of logits; of a bare file it is otherwise read off the last layer.
+    pub num_classes: Option<usize>,
+    /// `[channels, height, width]`.
+    pub input_size: Option<[usize; 3]>,
+    /// Per channel, for pixels in 0..1.
+    pub mean: Option<Vec<f64>>,
+    /// Per channel, for pixels in 0..1; above 0.
+    pub std: Option<Vec<f64>>,
+}
+
+impl Model {
+    /// Loads a model folder in Hub layout, or a bare `.safetensors`, `.pth`, `.pt` or `.th` file of the architecture
+    /// `arch` (a name of [`registry::from_name`]); with a folder, `arch` replaces what its configuration says.
+    ///
+    /// Of a bare file, classes are counted on its last layer; its images are those that are usual for the architecture,
+    /// with a mean of 0 and a standard deviation of 1, unless `overrides` says otherwise. A `config.json` that happens to
+    /// lie near a bare file is not used.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown or missing architecture or values out of range; [`Error::File`] for tensors that
+    /// do not fit it, values that are not finite, negative variances, and all that [`Checkpoint::read`] refuses.
+    pub fn load(path: impl AsRef<Path>, arch: Option<&str>, overrides: &Overrides) -> Result<Self> {
+        let path = path.as_ref();
+        let source = locate(path)?;
+        if source.config.is_none() && arch.is_none() {
+            return Err(unnamed(&source.weights));
+        }
+        arch.map(registry::usual_input).transpose()?; // an unknown name is said before a long read
+        let checkpoint = Checkpoint::read(&source.weights)?;
+        let config = match source.config {
+            Some(config) => overridden(config, arch, overrides)?,
+            None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
+        };
+        if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
+            return Err(Error::file(
+                path,
+                "its first channel is blue (channel_order bgr)",
+                "only RGB models are supported",
+            ));
+        }
+        let arch = Arc::new(registry::from_config(&config)?);
+        let sha256 = checkpoint.sha256.clone();
+        let weights = weights_of(&arch.slots, checkpoint)?;
+        Ok(Self { network: Network { arch, weights }, config, sha256, source: path.display().to_string() })
+    }
+
+    /// Writes `model.safetensors` (tensors in file layout under the architecture's own names), `config.json`, `README.md`
+    /// and `synth.json` into `folder`, each whole. For a folder that appears at once, write into a
+    /// [`crate::files::Staging`].
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a weight is not finite: such a model is never written; [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>, card: &str, synth_json: &serde_json::Value) -> Result<()> {
+        let folder = folder.as_ref();
+        if let Some((name, count)) = self.network.weights.non_finite()? {
+            let found = format!("tensor {name} of the network has {count} values that are not finite");
+            return Err(Error::Failed { found, hint: "nothing was saved; lower the learning rate".into() });
+        }
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        Checkpoint::write_safetensors(folder.join(WEIGHTS_NAME), &self.tensors()?, &metadata)?;
+        self.config.write(folder)?;
+        write_atomic(folder.join("README.md"), card.as_bytes())?;
+        let mut text = format!("{synth_json:#}");
+        text.push('\n');
+        write_atomic(folder.join("synth.json"), text.as_bytes())
+    }
+
+    /// All tensors in the layout of files, by name.
+    pub fn tensors(&self) -> Result<BTreeMap<String, RawTensor>> {
+        let weights = &self.network.weights;
+        let one = |(i, slot): (usize, &crate::nets::Slot)| {
+            let data = RawData::F32(weights.to_file(i)?);
+            Ok((slot.name.clone(), RawTensor { shape: slot.file_shape(), data }))
+        };
+        weights.slots.iter().enumerate().map(one).collect()
+    }
+
+    /// Names of the classes in the order of the logits: those of the configuration, else `0`, `1`, ...
+    pub fn class_names(&self) -> Vec<String> {
+        let numbers = || (0..self.config.num_classes).map(|class| class.to_string()).collect();
+        self.config.label_names.clone().unwrap_or_else(numbers)
+    }
+}
+
+/// Says what is missing for a bare file, and where it may lie.
+fn unnamed(weights: &Path) -> Error {
+    let folder = weights.ancestors().skip(1).take(2).find(|folder| folder.join(FILE_NAME).is_file());
+    let near = folder.map(|folder| match folder.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => folder.to_path_buf(),
+    });
+    let hint = match near {
+        Some(folder) => format!("name it with --arch, or give the folder {} to use its config.json", folder.display()),
+        None => format!("name it with --arch: {}", registry::supported()),
+    };
+    Error::file(weights, "a bare checkpoint does not say what architecture it is", hint)
+}
+
+/// A folder's configuration with what a person says on top of it.
+fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides) -> Result<ModelConfig> {
+    config.num_classes = overrides.num_classes.unwrap_or(config.num_classes);
+    let images = &mut config.pretrained_cfg;
+    images.input_size = overrides.input_size.unwrap_or(images.input_size);
+    images.mean = overrides.mean.clone().unwrap_or(std::mem::take(&mut images.mean));
+    images.std = overrides.std.clone().unwrap_or(std::mem::take(&mut images.std));
+    if config.label_names.as_ref().is_some_and(|names| names.len() != config.num_classes) {
+        config.label_names = None;
+    }
+    if let Some(name) = arch {
+        let [channels, height, width] = images.input_size;
+        let shape = Shape { channels, height, width, num_classes: config.num_classes };
+        let (_, model_type, model_args) = registry::from_name(name, &shape)?;
+        config.architecture = name.to_string();
+        (config.model_type, config.model_args) = (Some(model_type), model_args);
+        images.extra.remove("classifier");
+    }
+    checked(config)
+}
+
+/// The configuration of a bare file.
+fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Result<ModelConfig> {
+    let [channels, height, width] = overrides.input_size.map_or_else(|| registry::usual_input(arch), Ok)?;
+    let shape = |num_classes| Shape { channels, height, width, num_classes };
+    let num_classes = match overrides.num_classes {
+        Some(count) => count,
+        None => {
+            let (network, ..) = registry::from_name(arch, &shape(1))?;
+            let head = network.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight);
+            classes_of(checkpoint, head.map_or("fc.weight", |slot| &slot.name))?
+        }
+    };
+    if overrides.mean.is_none() || overrides.std.is_none() {
+        tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", checkpoint.source.display());
+    }
+    let mean = overrides.mean.clone().unwrap_or(vec![0.0; channels]);
+    let std = overrides.std.clone().unwrap_or(vec![1.0; channels]);
+    let (_, config) = registry::new_model(arch, &shape(num_classes), None, &mean, &std)?;
+    checked(config)
+}
+
+fn checked(config: ModelConfig) -> Result<ModelConfig> {
+    config.check().map_err(|found| Error::invalid("model", found, "correct the options"))?;
+    Ok(config)
+}
+
+/// Rows of the last layer, which some code bases call `fc` and others `linear`.
+fn classes_of(checkpoint: &Checkpoint, head: &str) -> Result<usize> {
+    let names = [head, "fc.weight", "linear.weight", "classifier.weight"];
+    let is =
+        |name: &str, wanted: &str| name.strip_suffix(wanted).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let found = names.iter().find_map(|wanted| checkpoint.tensors.iter().find(|(name, _)| is(name, wanted)));
+    match found.map(|(_, tensor)| &tensor.shape[..]) {
+        Some(&[classes, _]) if classes > 0 => Ok(classes),
+        _ => {
+            let found = format!("it has no last layer {head} to count the classes on");
+            Err(Error::file(&checkpoint.source, found, "check --arch, or give --num-classes"))
+        }
+    }
+}
+
+/// The tensors of a checkpoint in the slots of a network.
+fn weights_of(slots: &Arc<Vec<crate::nets::Slot>>, checkpoint: Checkpoint) -> Result<Weights> {
+    let path = checkpoint.source.clone();
+    let expected: Vec<Expected> = slots
+        .iter()
+        .map(|slot| Expected { name: slot.name.clone(), shape: slot.file_shape(), optional: false })
+        .collect();
+    let mut tensors = fit(checkpoint, &expected, schemes::ALL)?;
+    let weights =
+        Weights::from_file(slots.clone(), |slot| match tensors.remove(&slot.name).map(|tensor| tensor.data) {
+            Some(RawData::F32(values)) => Ok(values),
+            _ => Err(Error::file(&path, format!("tensor {} is not there", slot.name), "check the architecture")),
+        })?;
+    for (slot, tensor) in weights.iter().filter(|(slot, _)| slot.kind == Kind::RunningVar) {
+        if view(tensor)?.iter().any(|variance| *variance < 0.0) {
+            let hint = "a variance cannot be; the file is damaged, use another checkpoint";
+            return Err(Error::file(&path, format!("tensor {} has values below 0", slot.name), hint));
+        }
+    }
+    Ok(weights)
+}

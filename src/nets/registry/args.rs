@@ -1,0 +1,90 @@
+//! Arguments of a family, each checked when it is read, none overlooked.
+
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// The `model_args` of a configuration, and which of them the family knows.
+pub(super) struct Args<'a> {
+    family: &'a str,
+    values: &'a Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Args<'a> {
+    pub fn new(family: &'a str, values: &'a Map<String, Value>) -> Self {
+        Self { family, values, known: Vec::new() }
+    }
+
+    fn get(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.known.push(key);
+        self.values.get(key)
+    }
+
+    /// The error for a value that will not do.
+    pub fn refuse(&self, key: &str, found: impl std::fmt::Display, hint: &str) -> Error {
+        Error::invalid(format!("{} of {}", key, self.family), format!("found {found}"), hint)
+    }
+
+    /// A whole number in `range`.
+    pub fn count(&mut self, key: &'static str, range: RangeInclusive<usize>, default: Option<usize>) -> Result<usize> {
+        let value = self.get(key);
+        let hint = format!("it is a whole number from {} to {}", range.start(), range.end());
+        let Some(value) = value else {
+            return default.ok_or_else(|| self.refuse(key, "nothing", &hint));
+        };
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| self.refuse(key, value, &hint))
+    }
+
+    /// A list of whole numbers, each in `range`.
+    pub fn list(&mut self, key: &'static str, range: RangeInclusive<usize>, default: &[usize]) -> Result<Vec<usize>> {
+        let Some(value) = self.get(key) else { return Ok(default.to_vec()) };
+        let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let numbers = value.as_array().and_then(|values| {
+            values.iter().map(|value| number(value).filter(|number| range.contains(number))).collect()
+        });
+        let hint = format!("it is a list of whole numbers from {} to {}", range.start(), range.end());
+        numbers.ok_or_else(|| self.refuse(key, value, &hint))
+    }
+
+    /// A word.
+    pub fn text(&mut self, key: &'static str, default: &'static str) -> Result<&'a str> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_str().ok_or_else(|| self.refuse(key, value, "it is a word in quotes")),
+        }
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, key: &'static str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.refuse(key, value, "it is true or false")),
+        }
+    }
+
+    /// `bn_eps`, which is added to variances.
+    pub fn eps(&mut self, default: f64) -> Result<f64> {
+        let Some(value) = self.get("bn_eps") else { return Ok(default) };
+        let eps = value.as_f64().filter(|eps| (1e-12..=1.0).contains(eps));
+        eps.ok_or_else(|| self.refuse("bn_eps", value, "it is a number from 1e-12 to 1"))
+    }
+
+    /// An argument that has one possible value, whether it is stated or not.
+    pub fn fixed(&mut self, key: &'static str, only: Value) -> Result<()> {
+        match self.get(key) {
+            Some(value) if *value != only => Err(self.refuse(key, value, &format!("only {only} is supported"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses arguments that the family does not have: a network that ignores one would not be the one described.
+    pub fn finish(self) -> Result<()> {
+        let stranger = self.values.keys().find(|key| !self.known.contains(&key.as_str()));
+        stranger.map_or(Ok(()), |key| {
+            let hint = format!("the arguments are {}", self.known.join(", "));
+            Err(Error::invalid(format!("model_args of {}", self.family), format!("unknown argument {key:?}"), hint))
+        })
+    }
+}

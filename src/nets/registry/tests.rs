@@ -1,0 +1,207 @@
+//! Sizes of networks against the published ones, and every network run at several image sizes.
+
+use super::*;
+use crate::nets::{Forward, Kind, Mode, Network};
+use crate::ops::mem::{tensor, view};
+use crate::rng::{Streams, normal};
+use crate::tape::{Tape, Var};
+use std::sync::Arc;
+
+const RGB: Shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
+const GREY: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 10 };
+
+/// Every name, with parameters and 2-d batch norms for ten classes. Sources: He et al. (2015) and its public
+/// implementations (padded shortcuts), RepDistiller (projected shortcuts, x4), kuangliu's ResNet-18 and ResNet-34,
+/// Zagoruyko and Komodakis's WRN, DAFL's LeNets; the rest are the counts of the published weight files.
+const SIZES: &[(&str, Shape, usize, usize)] = &[
+    ("resnet20", RGB, 269_722, 19),
+    ("resnet32", RGB, 464_154, 31),
+    ("resnet44", RGB, 658_586, 43),
+    ("resnet56", RGB, 853_018, 55),
+    ("resnet110", RGB, 1_727_962, 109),
+    ("resnet8-b", RGB, 78_042, 9),
+    ("resnet20-b", RGB, 272_474, 21),
+    ("resnet32-b", RGB, 466_906, 33),
+    ("resnet56-b", RGB, 855_770, 57),
+    ("resnet110-b", RGB, 1_730_714, 111),
+    ("resnet20-b", Shape { num_classes: 100, ..RGB }, 278_324, 21),
+    ("resnet8x4", RGB, 1_210_410, 10),
+    ("resnet32x4", RGB, 7_410_730, 34),
+    ("resnet8x4", Shape { num_classes: 100, ..RGB }, 1_233_540, 10),
+    ("resnet18", RGB, 11_173_962, 20),
+    ("resnet18", Shape { num_classes: 100, ..RGB }, 11_220_132, 20),
+    ("resnet34", RGB, 21_282_122, 36),
+    ("resnet34", Shape { num_classes: 200, ..RGB }, 21_379_592, 36),
+    ("wrn-16-1", RGB, 175_066, 13),
+    ("wrn_16_1", RGB, 175_066, 13),
+    ("wrn16_2", RGB, 691_674, 13),
+    ("wrn-40-1", RGB, 563_930, 37),
+    ("wrn-40-2", RGB, 2_243_546, 37),
+    ("wrn-40-2", Shape { num_classes: 100, ..RGB }, 2_255_156, 37),
+    ("lenet5", Shape { height: 32, width: 32, ..GREY }, 61_706, 0),
+    ("lenet5", GREY, 61_706, 0),
+    ("lenet5-half", GREY, 15_738, 0),
+    ("lenet-cifar", RGB, 62_006, 0),
+    ("mnist-convnet", GREY, 21_840, 0),
+    ("fashion-cnn", GREY, 421_642, 0),
+    ("burn-mnist-cnn", GREY, 376_870, 1),
+    ("mlperf-resnet8", RGB, 78_186, 7),
+];
+
+#[test]
+fn sizes_are_the_published_ones() {
+    for (name, shape, parameters, norms) in SIZES {
+        let (architecture, ..) = from_name(name, shape).unwrap();
+        assert_eq!((architecture.parameters(), architecture.norm_layers()), (*parameters, *norms), "{name} {shape:?}");
+    }
+}
+
+#[test]
+fn batch_norm_channels_are_those_of_the_literature() {
+    for (name, channels) in [
+        ("resnet18", 4_800),
+        ("resnet34", 8_512),
+        ("wrn-16-1", 464),
+        ("wrn-16-2", 912),
+        ("wrn-40-1", 1_360),
+        ("wrn-40-2", 2_704),
+    ] {
+        let (architecture, ..) = from_name(name, &RGB).unwrap();
+        let spatial = |kind| kind == Kind::RunningMean { spatial: true };
+        let found: usize = architecture.slots.iter().filter(|slot| spatial(slot.kind)).map(|slot| slot.len()).sum();
+        assert_eq!(found, channels, "{name}");
+    }
+}
+
+#[test]
+fn the_generator_has_the_size_of_the_reference() {
+    for (side, parameters) in [(32, 2_328_899), (64, 8_644_931)] {
+        let config = super::super::GeneratorConfig { latent: 256, width: 128, channels: 3, size: [side, side] };
+        assert_eq!(super::super::generator(&config).unwrap().parameters(), parameters, "{side}");
+    }
+}
+
+#[test]
+fn a_saved_configuration_builds_the_same_network() {
+    for (name, shape, ..) in SIZES {
+        let (mean, std) = (vec![0.5; shape.channels], vec![0.25; shape.channels]);
+        let (made, config) = new_model(name, shape, None, &mean, &std).unwrap();
+        let again = from_config(&config).unwrap();
+        let list = |a: &Architecture| a.slots.iter().map(|s| (s.name.clone(), s.shape.clone())).collect::<Vec<_>>();
+        assert_eq!(list(&made), list(&again), "{name}");
+        let last = made.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight).unwrap();
+        assert_eq!(config.pretrained_cfg.extra["classifier"], last.name.trim_end_matches(".weight"), "{name}");
+        assert_eq!(config.num_features, Some(last.shape[0]), "{name}");
+        assert!(made.slots[0].name.starts_with(config.pretrained_cfg.extra["first_conv"].as_str().unwrap()));
+    }
+    let names = |n: usize| Some(vec!["a".to_string(); n]);
+    assert!(new_model("resnet8", &RGB, names(10), &[0.5; 3], &[0.5; 3]).is_ok());
+    assert!(new_model("resnet8", &RGB, names(9), &[0.5; 3], &[0.5; 3]).is_err());
+    assert!(new_model("resnet8", &RGB, None, &[0.5; 1], &[0.5; 3]).is_err());
+}
+
+/// Forward and backward at `shape`: finite logits of the right number, a gradient for every parameter, one pair of
+/// moments per 2-d batch norm.
+fn runs(name: &str, shape: &Shape) {
+    let (architecture, ..) = from_name(name, shape).unwrap();
+    let mut rng = Streams::new(1).stream("test", 0);
+    let network = Network::init(Arc::new(architecture), &mut rng).unwrap();
+    let dims = (3, shape.height, shape.width, shape.channels);
+    let x = tensor(normal(&mut rng, 3 * shape.height * shape.width * shape.channels), dims).unwrap();
+    for mode in [Mode::Train { momentum: 0.1 }, Mode::Match, Mode::Frozen] {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &network.weights, mode);
+        let input = tape.leaf(x.clone());
+        let y = network.forward(&mut f, input.clone()).unwrap();
+        let logits = y.tensor().unwrap();
+        assert_eq!(logits.dims(), [3, shape.num_classes], "{name} {shape:?}");
+        assert!(view(&logits).unwrap().iter().all(|v| v.is_finite()), "{name} {shape:?}");
+        let seed = tensor(normal(&mut rng, 3 * shape.num_classes), (3, shape.num_classes)).unwrap();
+        let mut grads = tape.backward([(y, seed)]).unwrap();
+        assert_eq!(grads.take(&input).unwrap().dims(), x.dims(), "{name}");
+        if mode == Mode::Match {
+            assert_eq!(f.moments.len(), network.arch.norm_layers(), "{name}");
+        }
+        for (slot, grad) in network.weights.slots.iter().zip(f.gradients(&mut grads)) {
+            let expected = slot.kind.trainable() && matches!(mode, Mode::Train { .. });
+            assert_eq!(grad.is_some(), expected, "{name} {}", slot.name);
+            if let Some(grad) = grad {
+                assert_eq!(grad.dims(), slot.shape, "{name} {}", slot.name);
+                assert!(view(&grad).unwrap().iter().all(|v| v.is_finite()), "{name} {}", slot.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_network_runs_at_other_sizes() {
+    let wide = Shape { channels: 3, height: 64, width: 64, num_classes: 7 };
+    let odd = Shape { channels: 3, height: 33, width: 29, num_classes: 5 };
+    for name in [
+        "resnet8",
+        "resnet8-b",
+        "resnet8x4",
+        "wrn-16-1",
+        "mlperf-resnet8",
+        "lenet5",
+        "lenet5-half",
+        "lenet-cifar",
+        "mnist-convnet",
+        "fashion-cnn",
+        "burn-mnist-cnn",
+    ] {
+        for shape in [GREY, wide, odd] {
+            runs(name, &shape);
+        }
+    }
+    runs("resnet18", &GREY);
+    runs("wrn-16-2", &Shape { height: 8, width: 8, ..RGB });
+}
+
+#[test]
+fn what_cannot_be_built_is_said_on_one_line() {
+    let message = |name: &str, shape: &Shape| from_name(name, shape).err().unwrap().to_string();
+    for (name, part) in [
+        ("resent20", "did you mean resnet20?"),
+        ("lenet5-hlaf", "did you mean lenet5-half?"),
+        ("resnet19", "did you mean resnet1"),
+        ("vision-transformer-giant", "supported are resnet8|14|20"),
+        ("wrn-17-1", "it is 6n + 4"),
+        ("wrn-16-0", "from 1 to 64"),
+        ("wrn-16-02", "there is no such network"),
+        ("", "there is no such network"),
+    ] {
+        let message = message(name, &RGB);
+        assert!(message.contains(part) && !message.contains('\n'), "{message}");
+    }
+    assert!(message("resnet20", &Shape { height: 7, ..RGB }).contains("sides of at least 8"));
+    assert!(message("lenet5", &Shape { width: 27, ..RGB }).contains("sides of at least 28"));
+    assert!(message("resnet20", &Shape { num_classes: 0, ..RGB }).contains("nothing may be 0"));
+}
+
+#[test]
+fn arguments_are_checked() {
+    let (_, good) = new_model("resnet20", &RGB, None, &[0.5; 3], &[0.5; 3]).unwrap();
+    for (model_type, args, part) in [
+        ("cifar_resnet", json!({"depth": 21}), "found 21; it is 6n + 2"),
+        ("cifar_resnet", json!({}), "depth of cifar_resnet: found nothing"),
+        ("cifar_resnet", json!({"depth": 20, "shortcut": "C"}), "found C"),
+        ("cifar_resnet", json!({"depth": 20, "widths": [16, 32]}), "found [16, 32]"),
+        ("cifar_resnet", json!({"depth": 20, "widths": [64, 32, 16]}), "do not shrink"),
+        ("cifar_resnet", json!({"depth": 20, "widths": [16, 32, -1]}), "whole numbers"),
+        ("cifar_resnet", json!({"depth": 20, "bn_eps": 0}), "bn_eps"),
+        ("cifar_resnet", json!({"depth": 20, "dropout": 0.1}), "unknown argument \"dropout\""),
+        ("cifar_resnet", json!({"depth": 1e12}), "whole number from 8 to 1202"),
+        ("wide_resnet", json!({"depth": 16, "widen_factor": 1_000_000}), "from 1 to 64"),
+        ("lenet_cifar", json!({"batch_norm": true}), "only false is supported"),
+        ("mlperf_tiny_resnet8", json!({"padding": "same"}), "only \"tensorflow-same\" is supported"),
+        ("espnet", json!({}), "supported are cifar_resnet"),
+    ] {
+        let Value::Object(model_args) = args else { unreachable!() };
+        let config = ModelConfig { model_type: Some(model_type.into()), model_args, ..good.clone() };
+        let message = from_config(&config).err().unwrap().to_string();
+        assert!(message.contains(part) && !message.contains('\n'), "{message}");
+    }
+    let unnamed = ModelConfig { model_type: None, ..good };
+    assert!(from_config(&unnamed).err().unwrap().to_string().contains("--arch NAME"));
+}
