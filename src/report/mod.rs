@@ -10,14 +10,71 @@
 //! | `describe.rs` | `synth inspect` of a set |
 //! | `card.rs` | the README of a model |
 
+mod alarms;
+mod card;
+mod describe;
 pub mod health;
-pub mod summary;
+mod metrics;
+mod progress;
+mod summary;
 
+pub use alarms::{Alarm, alarms};
+pub use card::model_card;
+pub use describe::describe_set;
 pub use health::Health;
+pub use metrics::Metrics;
+pub use progress::Progress;
 pub use summary::{StageSummary, Summary, Trend};
+
+use crate::Result;
+use crate::events::{Observer, Record};
+use std::path::Path;
+use std::time::Instant;
+
+/// Progress for a person, the metrics log, and what is kept for the result.
+pub struct Reporter {
+    progress: Progress,
+    metrics: Option<Metrics>,
+    summary: Summary,
+}
+
+impl Reporter {
+    /// Shows progress on stderr unless `quiet`, and logs to `log` if there is one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the log cannot be opened; later trouble with the disk is reported and does not end the run.
+    pub fn new(quiet: bool, log: Option<&Path>) -> Result<Self> {
+        let metrics = log.map(Metrics::open).transpose()?;
+        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default() })
+    }
+
+    /// Stages so far: last values, seconds, trends.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+}
+
+impl Observer for Reporter {
+    fn record(&mut self, record: &Record) {
+        let now = Instant::now();
+        let spent = self.summary.take(record, now);
+        self.progress.take(record, now, spent);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.take(record, now);
+        }
+    }
+}
+
+/// A summary alone is an observer too.
+impl Observer for Summary {
+    fn record(&mut self, record: &Record) {
+        self.take(record, Instant::now());
+    }
+}
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::*;
     use crate::data::Images;
     use crate::set::SyntheticSet;
 
@@ -33,5 +90,19 @@ pub(crate) mod tests {
             views: None,
             provenance: serde_json::json!({}),
         }
+    }
+
+    #[test]
+    fn a_reporter_logs_and_keeps_what_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("metrics.jsonl");
+        let mut reporter = Reporter::new(true, Some(&log)).unwrap();
+        for done in 1..=3 {
+            let values = vec![("loss", 1.0 / done as f64)];
+            reporter.record(&Record { stage: "distill", done, total: 3, images: 8, values });
+        }
+        assert_eq!(reporter.summary().stage("distill").unwrap().images, 24);
+        assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+        assert!(Reporter::new(true, Some(&folder.path().join("no/such/folder"))).is_err());
     }
 }

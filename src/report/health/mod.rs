@@ -127,7 +127,7 @@ impl Answers {
         let (n, k) = (set.len().max(1) as f64, set.class_names.len());
         let (mut confidence, mut entropy, mut mean) = (0.0, 0.0, vec![0.0; k]);
         for row in set.logits.chunks_exact(k.max(1)) {
-            let p = softmax(&row.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
+            let p = probabilities(row);
             confidence += p.iter().copied().fold(0.0, f64::max) / n;
             entropy += share_of_entropy(&p) / n;
             mean.iter_mut().zip(&p).for_each(|(m, p)| *m += p / n);
@@ -158,8 +158,17 @@ impl Balance {
     }
 }
 
+/// Entropy of the answer that these logits are.
+pub(super) fn entropy(logits: &[f32]) -> f64 {
+    share_of_entropy(&probabilities(logits))
+}
+
+fn probabilities(logits: &[f32]) -> Vec<f64> {
+    softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
+}
+
 /// Entropy of probabilities as a share of its largest value; 0 for a single class.
-pub(super) fn share_of_entropy(p: &[f64]) -> f64 {
+fn share_of_entropy(p: &[f64]) -> f64 {
     if p.len() < 2 {
         return 0.0;
     }
