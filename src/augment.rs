@@ -8,12 +8,18 @@ use serde::{Deserialize, Serialize};
 
 /// Crop after zero-padding, and mirroring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct CropFlip {
     /// Pixels of zero padding on each side before a crop of the original size.
     pub crop: usize,
     /// Whether half of the images are mirrored.
     pub flip: bool,
+}
+
+impl Default for CropFlip {
+    fn default() -> Self {
+        Self { crop: 4, flip: true }
+    }
 }
 
 impl CropFlip {

@@ -1,4 +1,27 @@
-//! `synth` compresses a trained vision model when its training data is gone.
+//! `synth` compresses a trained vision model when its training data is gone: data-free inversion and distillation.
+//!
+//! ```text
+//!  folder / .safetensors / .pth ──▶ weights, model ──▶ teacher (frozen)
+//!                                                        │  batch-norm moments, logits
+//!                                                        ▼
+//!  invert::Recipe ──▶ invert:  latent z, class y ─▶ nets::generator ─▶ images ─▶ teacher ⇄ adversary
+//!                                                        │
+//!                                                        ▼
+//!                              set::buffer (class-modulated, partly replaced each round)
+//!                                                        │
+//!                                                        ▼
+//!                              set (parquet + card + provenance)
+//!                                                        │
+//!                                                        ▼
+//!                              distill:  set::priority ─▶ augment ─▶ student ──▶ model folder
+//! ```
+//!
+//! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
+//! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`] and [`distill`] are the stages,
+//! [`jobs`] runs them with their files, [`report`] watches. The program is a thin layer over [`jobs`].
+//!
+//! Everything random comes from [`rng::Streams`], everything parallel is cut by sizes alone: the same seed gives the same
+//! bits with any number of threads.
 
 pub mod augment;
 pub mod bench;
@@ -8,6 +31,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod invert;
+pub mod jobs;
 pub mod loss;
 pub mod model;
 pub mod nets;

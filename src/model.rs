@@ -50,6 +50,7 @@ impl Model {
     pub fn load(path: impl AsRef<Path>, arch: Option<&str>, overrides: &Overrides) -> Result<Self> {
         let path = path.as_ref();
         let source = locate(path)?;
+        let guessed = source.config.is_none() && (overrides.mean.is_none() || overrides.std.is_none());
         if source.config.is_none() && arch.is_none() {
             return Err(unnamed(&source.weights));
         }
@@ -59,17 +60,26 @@ impl Model {
             Some(config) => overridden(config, arch, overrides)?,
             None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
         };
-        if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
-            return Err(Error::file(
-                path,
-                "its first channel is blue (channel_order bgr)",
-                "only RGB models are supported",
-            ));
+        let model = Self::from_parts(config, checkpoint, &path.display().to_string())?;
+        if guessed {
+            tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", path.display());
         }
+        Ok(model)
+    }
+
+    /// The model that `config` describes with the tensors of `checkpoint`; `source` is how messages call it.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_parts(config: ModelConfig, checkpoint: Checkpoint, source: &str) -> Result<Self> {
         let arch = Arc::new(registry::from_config(&config)?);
+        if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
+            let found = "its first channel is blue (channel_order bgr)";
+            return Err(Error::file(source, found, "only RGB models are supported"));
+        }
         let sha256 = checkpoint.sha256.clone();
         let weights = weights_of(&arch.slots, checkpoint)?;
-        Ok(Self { network: Network { arch, weights }, config, sha256, source: path.display().to_string() })
+        Ok(Self { network: Network { arch, weights }, config, sha256, source: source.to_string() })
     }
 
     /// Writes `model.safetensors` (tensors in file layout under the architecture's own names), `config.json`, `README.md`
@@ -157,9 +167,6 @@ fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Resu
             classes_of(checkpoint, head.map_or("fc.weight", |slot| &slot.name))?
         }
     };
-    if overrides.mean.is_none() || overrides.std.is_none() {
-        tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", checkpoint.source.display());
-    }
     let mean = overrides.mean.clone().unwrap_or(vec![0.0; channels]);
     let std = overrides.std.clone().unwrap_or(vec![1.0; channels]);
     let (_, config) = registry::new_model(arch, &shape(num_classes), None, &mean, &std)?;

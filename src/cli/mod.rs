@@ -3,10 +3,17 @@
 //! A new subcommand is a file with a `#[derive(Args)]` struct and a `run(&self, &Global) -> Result<()>`, a variant of
 //! [`Command`] and an arm of [`run`]. Results go to stdout through [`print`], everything else to stderr.
 
+mod bench;
+mod distill;
 mod eval;
 mod inspect;
+mod invert;
 mod options;
 mod progress;
+mod recipe;
+mod recipes;
+mod run;
+mod train;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -14,7 +21,7 @@ use synth::{Error, Result, events};
 
 /// Compress a trained vision model when its training data is gone
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(version, max_term_width = 100, subcommand_required = true, arg_required_else_help = false)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -24,6 +31,7 @@ pub struct Cli {
 
 /// Options of every subcommand.
 #[derive(Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Threads to compute with [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -38,8 +46,21 @@ pub struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
+    Invert(invert::Invert),
+    Distill(distill::Distill),
     Eval(eval::Eval),
     Inspect(inspect::Inspect),
+    Train(train::Train),
+    Recipes(recipes::Recipes),
+    Bench(bench::Bench),
+}
+
+impl Global {
+    /// Shows and logs the progress of a job whose result is built in `staging`.
+    fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
+        synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
+    }
 }
 
 /// Sets up logging, threads and Ctrl-C, and runs the subcommand.
@@ -56,6 +77,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Err(_) => std::process::exit(130),
     });
     match &cli.command {
+        Command::Run(command) => command.run(global),
+        Command::Invert(command) => command.run(global),
+        Command::Distill(command) => command.run(global),
+        Command::Train(command) => command.run(global),
+        Command::Recipes(command) => command.run(global),
+        Command::Bench(command) => command.run(global),
         Command::Eval(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
     }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use std::path::PathBuf;
+use synth::jobs::{SHIPPED, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::{Error, Result};
 
@@ -11,9 +12,16 @@ pub struct ModelOptions {
     /// Folder in Hub layout, or a .safetensors, .pth, .pt or .th file together with --arch
     #[arg(value_name = "MODEL")]
     pub path: PathBuf,
+    #[command(flatten)]
+    description: Description,
+}
+
+/// What a bare checkpoint file does not say of itself.
+#[derive(Args)]
+pub struct Description {
     /// Architecture, such as resnet20 or wrn-16-2 (replaces what config.json says)
     #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
+    arch: Option<String>,
     /// Number of classes
     #[arg(long, value_name = "K")]
     num_classes: Option<usize>,
@@ -28,21 +36,44 @@ pub struct ModelOptions {
     std: Option<Vec<f64>>,
 }
 
+/// Which teacher: the shipped one if none is named.
+#[derive(Args)]
+pub struct TeacherOptions {
+    /// Folder in Hub layout, or a .safetensors, .pth, .pt or .th file together with --arch [default: the shipped ResNet-20]
+    #[arg(value_name = "TEACHER")]
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    description: Description,
+}
+
+impl TeacherOptions {
+    /// Loads the teacher.
+    pub fn load(&self) -> Result<Model> {
+        let path = self.path.clone().unwrap_or(SHIPPED.into());
+        open_teacher(&path, self.description.arch.as_deref(), &self.description.overrides()?)
+    }
+}
+
 impl ModelOptions {
     /// Loads the model.
     pub fn load(&self) -> Result<Model> {
+        open_teacher(&self.path, self.description.arch.as_deref(), &self.description.overrides()?)
+    }
+}
+
+impl Description {
+    fn overrides(&self) -> Result<Overrides> {
         let triple = |list: &Vec<usize>| {
             <[usize; 3]>::try_from(list.as_slice()).map_err(|_| {
                 let found = format!("{} numbers", list.len());
                 Error::invalid("--input-size", found, "give channels, height and width, such as 3,32,32")
             })
         };
-        let overrides = Overrides {
+        Ok(Overrides {
             num_classes: self.num_classes,
             input_size: self.input_size.as_ref().map(triple).transpose()?,
             mean: self.mean.clone(),
             std: self.std.clone(),
-        };
-        Model::load(&self.path, self.arch.as_deref(), &overrides)
+        })
     }
 }

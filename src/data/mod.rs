@@ -47,6 +47,19 @@ impl Images {
         Ok(images)
     }
 
+    /// Mean and standard deviation of every channel, for pixels in 0..1.
+    pub fn mean_std(&self) -> (Vec<f64>, Vec<f64>) {
+        let n = (self.pixels.len() / self.channels.max(1)).max(1) as f64;
+        (0..self.channels)
+            .map(|c| {
+                let values = self.pixels.iter().skip(c).step_by(self.channels).map(|v| f64::from(*v) / 255.0);
+                let (sum, squares) = values.fold((0.0, 0.0), |(s, q), v| (s + v, q + v * v));
+                let mean = sum / n;
+                (mean, (squares / n - mean * mean).max(0.0).sqrt())
+            })
+            .unzip()
+    }
+
     /// The conditions of [`Images::new`], for images put together by hand.
     pub(crate) fn check(&self) -> Result<()> {
         let Self { channels, height, width, .. } = *self;

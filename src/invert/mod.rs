@@ -8,7 +8,8 @@ pub use recipe::{
 };
 pub use synthesis::{InnerPass, Synthesised, Synthesiser, Terms, balanced_labels};
 
-use crate::distill::{Answers, Input, Pool, Trainer};
+use crate::data::Images;
+use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
 use crate::events::{Observer, Record, check_interrupt};
 use crate::nets::Network;
 use crate::rng::Streams;
@@ -24,14 +25,17 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
+    /// Images synthesised in all, of which the buffer keeps some.
+    pub synthesised: usize,
     pub synthesis_time: Duration,
     pub adversary_time: Duration,
 }
 
 /// Runs a recipe against a teacher, with `adversary` as the student in training.
 ///
-/// 1. Warm-up: batches without an adversary fill the buffer.
-/// 2. Rounds: a batch against the adversary replaces part of the buffer; the adversary learns from the buffer.
+/// 1. Practice: batches from which only the generator learns.
+/// 2. Fill: batches without an adversary fill the buffer.
+/// 3. Rounds: a batch against the adversary replaces part of the buffer; the adversary learns from the buffer.
 ///
 /// # Errors
 /// A recipe out of range, a teacher it cannot be run on, a loss that is no number, an interruption.
@@ -45,52 +49,77 @@ pub fn invert(
     recipe.check()?;
     let streams = Streams::new(seed);
     let mut synthesiser = Synthesiser::new(teacher, recipe, streams)?;
-    let mut buffer = empty_buffer(teacher, recipe)?;
+    let mut buffer = empty_buffer(teacher, recipe, &streams)?;
     let mut student = recipe.student.clone();
     student.steps = recipe.rounds * recipe.adversary_steps;
     let mut trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
     let (mut synthesis_time, mut adversary_time) = (Duration::ZERO, Duration::ZERO);
 
-    let warm_up = buffer_batches(teacher, recipe);
-    for round in 0..warm_up + recipe.rounds {
+    let fill = recipe.samples(teacher.classes).div_ceil(recipe.batch);
+    let plan = Plan { practice: recipe.practice, fill, rounds: recipe.rounds };
+    for batch in 0..plan.total() {
         check_interrupt()?;
-        let warm = round < warm_up;
         let start = Instant::now();
-        let steps = if warm { recipe.generator.warmup_steps } else { recipe.generator.inner_steps };
-        let opponent = (!warm && trainer.done() > 0).then_some(&trainer.student);
-        let made = synthesiser.batch(round, steps, buffer.histogram(), opponent)?;
-        store(&mut buffer, teacher, &made, round as u64)?;
+        let phase = plan.phase(batch);
+        let steps = match phase {
+            Phase::Rounds => recipe.generator.inner_steps,
+            _ => recipe.generator.warmup_steps,
+        };
+        let opponent = (trainer.done() > 0).then_some(&trainer.student);
+        let made = synthesiser.batch(batch, steps, buffer.histogram(), opponent)?;
+        report_batch(observer, &plan, batch, &made, steps);
+        if phase != Phase::Practice {
+            store(&mut buffer, teacher, &made, batch as u64)?;
+        }
         synthesis_time += start.elapsed();
-        report_batch(observer, warm, round, [warm_up, recipe.rounds], &made, steps);
-        if warm {
-            continue;
+        if phase == Phase::Rounds {
+            let start = Instant::now();
+            adversary_round(&mut trainer, &mut buffer, teacher, recipe, observer)?;
+            adversary_time += start.elapsed();
         }
-        let start = Instant::now();
-        for _ in 0..recipe.adversary_steps {
-            check_interrupt()?;
-            let mut pool = Pool {
-                images: &buffer.images,
-                priorities: &mut buffer.priorities,
-                answers: Answers::Live(teacher),
-            };
-            let r = trainer.step(&mut pool)?;
-            let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
-            let total = recipe.rounds * recipe.adversary_steps;
-            observer.record(&Record { stage: "adversary", done: trainer.done(), total, images: recipe.student.batch, values });
-        }
-        adversary_time += start.elapsed();
     }
     let finished = trainer.finished(&buffer.images)?;
     let Synthesiser { generator, .. } = synthesiser;
-    Ok(Inversion { buffer, generator, adversary: trainer.student, finished, synthesis_time, adversary_time })
+    let synthesised = plan.total() * recipe.batch;
+    let adversary = trainer.student;
+    Ok(Inversion { buffer, generator, adversary, finished, synthesised, synthesis_time, adversary_time })
 }
 
-/// Batches that fill the buffer.
-fn buffer_batches(teacher: &Teacher, recipe: &Recipe) -> usize {
-    recipe.samples(teacher.classes).div_ceil(recipe.batch)
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Only the generator learns.
+    Practice,
+    /// The buffer is filled, without an adversary.
+    Fill,
+    /// Part of the buffer is replaced, and the adversary learns.
+    Rounds,
 }
 
-fn empty_buffer(teacher: &Teacher, recipe: &Recipe) -> Result<ReplayBuffer> {
+/// How many batches of each phase there are.
+struct Plan {
+    practice: usize,
+    fill: usize,
+    rounds: usize,
+}
+
+impl Plan {
+    fn total(&self) -> usize {
+        self.practice + self.fill + self.rounds
+    }
+
+    fn phase(&self, batch: usize) -> Phase {
+        if batch < self.practice {
+            Phase::Practice
+        } else if batch < self.practice + self.fill {
+            Phase::Fill
+        } else {
+            Phase::Rounds
+        }
+    }
+}
+
+fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result<ReplayBuffer> {
     let rule = BufferRule {
         capacity: recipe.samples(teacher.classes),
         replacement: recipe.buffer.replacement,
@@ -98,27 +127,65 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe) -> Result<ReplayBuffer> {
         modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
             .then(|| recipe.phi.modulation()),
     };
+    let views = match recipe.views {
+        0 => Vec::new(),
+        count => view_list(count, &recipe.student.augment, &mut streams.stream("invert/views", 0)),
+    };
     let [h, w] = teacher.size;
-    ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes)
+    ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
 }
 
 /// Asks the teacher about the 8-bit images and puts them into the buffer.
 fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, round: u64) -> Result<()> {
-    let images = crate::data::Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
+    let images = Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
     let logits = teacher.answers_u8(&images, made.labels.len())?;
-    buffer.insert(&Batch { pixels: &made.pixels, labels: &made.labels, logits: &logits, round });
+    let view_logits = match &buffer.views {
+        Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
+        None => Vec::new(),
+    };
+    buffer.insert(&Batch {
+        pixels: &made.pixels,
+        labels: &made.labels,
+        logits: &logits,
+        view_logits: &view_logits,
+        round,
+    });
     Ok(())
 }
 
-fn report_batch(
+/// The adversary's updates of one round.
+fn adversary_round(
+    trainer: &mut Trainer,
+    buffer: &mut ReplayBuffer,
+    teacher: &Teacher,
+    recipe: &Recipe,
     observer: &mut dyn Observer,
-    warm: bool,
-    round: usize,
-    [warm_up, rounds]: [usize; 2],
-    made: &Synthesised,
-    steps: usize,
-) {
+) -> Result<()> {
+    for _ in 0..recipe.adversary_steps {
+        check_interrupt()?;
+        let answers = match &buffer.views {
+            Some(views) => Answers::Stored(views),
+            None => Answers::Live(teacher),
+        };
+        let r = trainer.step(&mut Pool { images: &buffer.images, priorities: &mut buffer.priorities, answers })?;
+        observer.record(&Record {
+            stage: "adversary",
+            done: trainer.done(),
+            total: recipe.rounds * recipe.adversary_steps,
+            images: recipe.student.batch,
+            values: vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)],
+        });
+    }
+    Ok(())
+}
+
+fn report_batch(observer: &mut dyn Observer, plan: &Plan, batch: usize, made: &Synthesised, steps: usize) {
     let t = made.last;
+    let (stage, done, total) = match plan.phase(batch) {
+        Phase::Practice => ("practice", batch + 1, plan.practice),
+        Phase::Fill => ("fill", batch + 1 - plan.practice, plan.fill),
+        Phase::Rounds => ("synthesis", batch + 1 - plan.practice - plan.fill, plan.rounds),
+    };
     let values = vec![
         ("loss", t.total),
         ("bn", t.bn),
@@ -127,8 +194,6 @@ fn report_batch(
         ("on_label", t.on_label),
         ("agreement", t.agreement),
     ];
-    let (stage, done, total) =
-        if warm { ("warm-up", round + 1, warm_up) } else { ("synthesis", round + 1 - warm_up, rounds) };
     observer.record(&Record { stage, done, total, images: made.labels.len() * steps, values });
 }
 

@@ -111,6 +111,8 @@ pub struct Recipe {
     pub name: String,
     /// Images per synthesised batch.
     pub batch: usize,
+    /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
+    pub practice: usize,
     /// Rounds after the buffer is full: each replaces one batch and trains the adversary.
     pub rounds: usize,
     /// Adversary updates per round.
@@ -120,6 +122,9 @@ pub struct Recipe {
     pub phi: PhiRecipe,
     pub buffer: BufferRecipe,
     pub augment: CropFlip,
+    /// Views per image (crops and flips) for which the teacher's answers are recorded as soon as it is kept; the adversary
+    /// then learns from records, and so may the student. 0 asks the teacher on every batch.
+    pub views: usize,
     /// How the adversary learns; with `--on-the-fly` it is the student.
     pub student: StudentRecipe,
 }
@@ -128,7 +133,7 @@ impl Default for GeneratorRecipe {
     fn default() -> Self {
         Self {
             latent: 256,
-            width: 128,
+            width: 64,
             conditional: true,
             label_scale: 4.0,
             lifecycle: Lifecycle::Fomaml,
@@ -138,7 +143,7 @@ impl Default for GeneratorRecipe {
             lr_latent: 1e-2,
             meta_factor: 0.0,
             betas: (0.5, 0.999),
-            keep: Keep::LowestLoss,
+            keep: Keep::AfterLast,
         }
     }
 }
@@ -166,6 +171,7 @@ impl Default for Recipe {
         Self {
             name: "ssd".into(),
             batch: 256,
+            practice: 10,
             rounds: 40,
             adversary_steps: 100,
             generator: GeneratorRecipe::default(),
@@ -173,12 +179,34 @@ impl Default for Recipe {
             phi: PhiRecipe::default(),
             buffer: BufferRecipe::default(),
             augment: CropFlip { crop: 4, flip: true },
+            views: 8,
             student: StudentRecipe::default(),
         }
     }
 }
 
 impl Recipe {
+    /// Every recipe: name, one line about it, and how to make it.
+    pub const ALL: &'static [(&'static str, &'static str, fn() -> Recipe)] = &[(
+        "ssd",
+        "small class-modulated set with a replay buffer and priority sampling (after SSD-KD, CVPR 2024); the default",
+        Recipe::default,
+    )];
+
+    /// The recipe called `name`.
+    ///
+    /// # Errors
+    /// A name that is not in [`Recipe::ALL`].
+    pub fn named(name: &str) -> Result<Self> {
+        match Self::ALL.iter().find(|(n, ..)| *n == name) {
+            Some((.., make)) => Ok(make()),
+            None => {
+                let known: Vec<&str> = Self::ALL.iter().map(|(n, ..)| *n).collect();
+                Err(Error::invalid("recipe", format!("there is no recipe {name:?}"), format!("take one of: {}", known.join(", "))))
+            }
+        }
+    }
+
     /// Images that the buffer holds for `classes` classes.
     pub fn samples(&self, classes: usize) -> usize {
         if self.buffer.samples > 0 { self.buffer.samples } else { 5000.max(50 * classes) }
@@ -195,6 +223,7 @@ impl Recipe {
         };
         let g = &self.generator;
         range("batch", self.batch as f64, 2.0, 65_536.0)?;
+        range("views", self.views as f64, 0.0, crate::set::MAX_VIEWS as f64)?;
         range("generator.latent", g.latent as f64, 1.0, 1e6)?;
         range("generator.width", g.width as f64, 2.0, 8192.0)?;
         range("generator.label_scale", g.label_scale, 0.0, 1e3)?;

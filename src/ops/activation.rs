@@ -2,6 +2,7 @@
 
 /// `act(x) = min(max(x, slope·x), cap)` with `0 ≤ slope ≤ 1`.
 ///
+/// NaN stays NaN: a comparison with NaN is false, and both choices below then keep `x`.
 /// Its derivative follows PyTorch: 1 above 0 and below the cap, `slope` at and below 0, 0 at and above the cap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Activation {
@@ -27,18 +28,18 @@ impl Activation {
     /// The value at `x`.
     #[inline(always)]
     pub fn apply(self, x: f32) -> f32 {
-        x.max(self.slope * x).min(self.cap)
+        let below = self.slope * x;
+        let v = if below > x { below } else { x };
+        if self.cap < v { self.cap } else { v }
     }
 
     /// The derivative, given the *output* `y` (its sign is that of the input).
     #[inline(always)]
     pub fn derivative(self, y: f32) -> f32 {
-        if y >= self.cap {
-            0.0
-        } else if y > 0.0 {
-            1.0
-        } else {
-            self.slope
+        match self.cap > y {
+            true if y > 0.0 => 1.0,
+            true => self.slope,
+            false => 0.0,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn range(total: usize, pieces: usize, i: usize) -> std::ops::Range<us
 pub(crate) struct Shared(pub *mut f32);
 // SAFETY: users write disjoint ranges only, and the buffer outlives the parallel loop.
 unsafe impl Send for Shared {}
+// SAFETY: as above: shared references only hand out the pointer.
 unsafe impl Sync for Shared {}
 
 impl Shared {
@@ -35,6 +36,7 @@ impl Shared {
     /// `i` must lie inside the buffer.
     #[inline(always)]
     pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: `i` lies inside the buffer, says the caller.
         unsafe { self.0.add(i) }
     }
 }

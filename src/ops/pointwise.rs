@@ -46,14 +46,15 @@ fn map(a: &Tensor, f: impl Fn(f32) -> f32 + Sync + Send) -> Result<Tensor> {
     let av = view(a)?;
     let (n, values): (usize, &[f32]) = (av.len(), &av);
     let pieces = par::pieces(n, GRAIN);
-    // SAFETY: the ranges cover all elements.
+    // SAFETY: the ranges are disjoint and cover all elements.
     unsafe {
         build(a.shape().clone(), |out| {
             let out = Shared(out);
             par::each(pieces, |i| {
                 let r = par::range(n, pieces, i);
-                let to = std::slice::from_raw_parts_mut(out.at(r.start), r.len());
-                to.iter_mut().zip(&values[r]).for_each(|(o, v)| *o = f(*v));
+                for (k, v) in r.clone().zip(&values[r]) {
+                    out.at(k).write(f(*v));
+                }
             });
         })
     }
@@ -96,20 +97,19 @@ pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
 /// `act(a + b)`.
 pub fn add(a: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
     let (av, bv) = (view(a)?, view(b)?);
-    if av.len() != bv.len() {
+    if a.dims() != b.dims() {
         return Err(Error::shape("add", format!("{:?} and {:?}", a.dims(), b.dims())));
     }
     let (n, a_values, b_values): (usize, &[f32], &[f32]) = (av.len(), &av, &bv);
     let pieces = par::pieces(n, GRAIN);
-    // SAFETY: the ranges cover all elements.
+    // SAFETY: the ranges are disjoint and cover all elements.
     unsafe {
         build(a.shape().clone(), |out| {
             let out = Shared(out);
             par::each(pieces, |i| {
                 let r = par::range(n, pieces, i);
-                let to = std::slice::from_raw_parts_mut(out.at(r.start), r.len());
-                for (o, k) in to.iter_mut().zip(r) {
-                    *o = act.apply(a_values[k] + b_values[k]);
+                for k in r {
+                    out.at(k).write(act.apply(a_values[k] + b_values[k]));
                 }
             });
         })

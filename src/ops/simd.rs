@@ -66,9 +66,9 @@ fn detected() -> Level {
     })
 }
 
-/// Makes every kernel use `level` from now on (all threads); `None` goes back to the detected one.
+/// Makes every operation that starts from now on use `level` (all threads); `None` goes back to the detected one.
 ///
-/// For tests that run each path. A level that the machine lacks is ignored.
+/// For tests that run each path. A level that the machine lacks is ignored. Operations that run meanwhile stay correct.
 pub fn force(level: Option<Level>) {
     let value = level.filter(|l| Level::available().contains(l)).map_or(0, |l| l as u8);
     FORCED.store(value, Ordering::Relaxed);
@@ -91,11 +91,12 @@ pub(crate) trait Simd: Copy {
     /// a * b + c
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// The larger lane, `b` if either is NaN (as the x86 instruction).
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller lane, `b` if either is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `yes` where x > y, else `no`.
     unsafe fn if_gt(x: Self::V, y: Self::V, yes: Self::V, no: Self::V) -> Self::V;
@@ -117,6 +118,7 @@ macro_rules! lanes {
     }};
 }
 
+// SAFETY of every function: pointers hold eight values, says the contract of `Simd`.
 impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
@@ -152,10 +154,6 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
         lanes!(a, b, |x, y| x + y)
-    }
-    #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        lanes!(a, b, |x, y| x - y)
     }
     #[inline(always)]
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
@@ -200,6 +198,7 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2;
 
+    // SAFETY of every function: the instruction set is there and pointers hold eight values, says the contract of `Simd`.
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
@@ -224,10 +223,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_add_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_sub_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn mul(a: __m256, b: __m256) -> __m256 {
@@ -258,6 +253,7 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512;
 
+    // SAFETY of every function: as above, with sixteen values.
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
@@ -282,10 +278,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_add_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_sub_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn mul(a: __m512, b: __m512) -> __m512 {
@@ -317,9 +309,16 @@ mod x86 {
 /// Makes a safe-to-dispatch entry of a generic kernel: `simd_fn!(fn name(args) -> R = generic_kernel);`
 ///
 /// The generic kernel must be `#[inline(always)] unsafe fn kernel<S: Simd>(args) -> R`. The entry is `unsafe` like the
-/// kernel (its pointers), but chooses the instruction set by itself.
+/// kernel (its pointers), but chooses the instruction set by itself: the current [`level`], or with `at expression` the
+/// one that the caller read before. Kernels whose data depend on the number of lanes (packed weights) need the latter:
+/// the level may change between two calls.
 macro_rules! simd_fn {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $kernel:ident) => {
+        $crate::ops::simd::simd_fn! {
+            $(#[$doc])* $vis fn $name($($arg: $ty),*) $(-> $ret)? = $kernel, at $crate::ops::simd::level()
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $kernel:ident, at $level:expr) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
         $vis unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
@@ -335,13 +334,16 @@ macro_rules! simd_fn {
                 unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
                     unsafe { $kernel::<$crate::ops::simd::Avx2>($($arg),*) }
                 }
-                // SAFETY: the level is only ever one that the machine has; pointers are the caller's promise.
-                match $crate::ops::simd::level() {
+                // SAFETY: a level that `level()` gave is one that the machine has; pointers are the caller's promise.
+                match $level {
                     $crate::ops::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     $crate::ops::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::ops::simd::Level::Portable => {}
                 }
             }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = $level;
+            // SAFETY: plain Rust, on every machine; pointers are the caller's promise.
             unsafe { $kernel::<$crate::ops::simd::Portable>($($arg),*) }
         }
     };

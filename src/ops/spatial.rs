@@ -50,6 +50,9 @@ pub fn global_mean(x: &Tensor) -> Result<Tensor> {
 /// Gradient of [`global_mean`]: `[N, C]` → `[N, H, W, C]`.
 pub fn global_mean_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tensor> {
     let (n, c) = dy.dims2()?;
+    if n * h * w * c == 0 {
+        return Err(Error::shape("global_mean", format!("gradient {:?} for an image of {h}x{w}", dy.dims())));
+    }
     let k = 1.0 / (h * w) as f32;
     per_image(dy, [n, h, w, c], |_, dy, out| {
         for pixel in out.chunks_exact_mut(c) {
@@ -101,6 +104,11 @@ impl Pool {
     }
 }
 
+/// Whether `v` replaces the maximum so far; NaN does, so that it is seen in the result.
+fn beats(v: f32, best: f32) -> bool {
+    v > best || v.is_nan() && !best.is_nan()
+}
+
 /// Pooling of `[N, H, W, C]`; kernel and stride may differ.
 pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("pool", x)?;
@@ -115,7 +123,7 @@ pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
                 for x in cols.clone() {
                     let from = &image[(y * w + x) * c..][..c];
                     match p.kind {
-                        PoolKind::Max => pixel.iter_mut().zip(from).for_each(|(o, v)| *o = if *v > *o { *v } else { *o }),
+                        PoolKind::Max => pixel.iter_mut().zip(from).for_each(|(o, v)| *o = if beats(*v, *o) { *v } else { *o }),
                         PoolKind::Average { .. } => pixel.iter_mut().zip(from).for_each(|(o, v)| *o += v),
                     }
                 }
@@ -156,7 +164,7 @@ pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
                 for y in rows.clone() {
                     for x in cols.clone() {
                         let at = (y * w + x) * c + ch;
-                        if image[at] > image[best] {
+                        if beats(image[at], image[best]) {
                             best = at;
                         }
                     }
@@ -203,6 +211,9 @@ pub fn bilinear(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
 /// Gradient of [`bilinear`] for an input of `ih × iw`.
 pub fn bilinear_backward(dy: &Tensor, ih: usize, iw: usize) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("bilinear", dy)?;
+    if ih == 0 || iw == 0 {
+        return Err(Error::shape("bilinear", format!("from {ih}x{iw}")));
+    }
     let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
     per_image(dy, [n, ih, iw, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
@@ -231,6 +242,9 @@ pub fn nearest2(x: &Tensor) -> Result<Tensor> {
 /// Gradient of [`nearest2`].
 pub fn nearest2_backward(dy: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("nearest2", dy)?;
+    if h % 2 != 0 || w % 2 != 0 {
+        return Err(Error::shape("nearest2", format!("gradient {:?} has an odd side", dy.dims())));
+    }
     per_image(dy, [n, h / 2, w / 2, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
             let (y, x) = (o / w / 2, o % w / 2);
@@ -243,6 +257,9 @@ pub fn nearest2_backward(dy: &Tensor) -> Result<Tensor> {
 /// The option-A shortcut: every `stride`-th pixel from index 0, channels zero-padded half before and half after.
 pub fn subsample_pad(x: &Tensor, stride: usize, c_out: usize) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("shortcut", x)?;
+    if stride == 0 || c_out < c {
+        return Err(Error::shape("shortcut", format!("input {:?}, stride {stride}, {c_out} channels", x.dims())));
+    }
     let (oh, ow, before) = (h.div_ceil(stride), w.div_ceil(stride), (c_out - c) / 2);
     per_image(x, [n, oh, ow, c_out], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c_out).enumerate() {
@@ -254,7 +271,10 @@ pub fn subsample_pad(x: &Tensor, stride: usize, c_out: usize) -> Result<Tensor> 
 
 /// Gradient of [`subsample_pad`] for an input `[N, h, w, c]`.
 pub fn subsample_pad_backward(dy: &Tensor, stride: usize, [h, w, c]: [usize; 3]) -> Result<Tensor> {
-    let [n, _, ow, c_out] = nhwc("shortcut", dy)?;
+    let [n, oh, ow, c_out] = nhwc("shortcut", dy)?;
+    if stride == 0 || c_out < c || h.div_ceil(stride) != oh || w.div_ceil(stride) != ow {
+        return Err(Error::shape("shortcut", format!("gradient {:?} of {h}x{w}x{c}, stride {stride}", dy.dims())));
+    }
     let before = (c_out - c) / 2;
     per_image(dy, [n, h, w, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c_out).enumerate() {
@@ -278,7 +298,7 @@ pub fn flatten_chw(x: &Tensor) -> Result<Tensor> {
 /// `[N, C·H·W]` in channel, row, column order → `[N, H, W, C]`.
 pub fn unflatten_chw(x: &Tensor, [h, w, c]: [usize; 3]) -> Result<Tensor> {
     let (n, len) = x.dims2()?;
-    if len != h * w * c {
+    if len != h * w * c || n * len == 0 {
         return Err(Error::shape("unflatten", format!("{len} values per row as {c}x{h}x{w}")));
     }
     per_image(x, [n, h, w, c], |_, from, out| {

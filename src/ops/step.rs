@@ -53,6 +53,7 @@ simd_fn!(fn sgd_range(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &
 
 #[inline(always)]
 unsafe fn sgd_kernel<S: Simd>(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &SgdRule) {
+    // SAFETY: all three hold n values; vectors end below `whole`.
     unsafe {
         let whole = n - n % S::LANES;
         let (wd, momentum) = (S::splat(rule.weight_decay), S::splat(rule.momentum));
@@ -102,6 +103,7 @@ unsafe fn adam_kernel<S: Simd>(p: *mut f32, g: *const f32, m: *mut f32, v: *mut 
     let (b1, b2) = rule.betas;
     let step = rule.lr / rule.correction[0];
     let root = rule.correction[1].sqrt();
+    // SAFETY: all four hold n values; vectors end below `whole`.
     unsafe {
         let whole = n - n % S::LANES;
         let (b1v, b2v, c1, c2) = (S::splat(b1), S::splat(b2), S::splat(1.0 - b1), S::splat(1.0 - b2));

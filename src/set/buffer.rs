@@ -1,6 +1,7 @@
 //! The replay buffer: a fixed number of inverted images, partly replaced each round.
 
 use super::priority::{Priorities, PriorityRule};
+use super::{View, Views};
 use crate::Result;
 use crate::data::Images;
 use crate::loss::{Modulation, argmax, log_softmax};
@@ -46,6 +47,8 @@ pub struct Batch<'a> {
     pub labels: &'a [u32],
     /// `[n, K]`, for the stored 8-bit images.
     pub logits: &'a [f32],
+    /// `[n, views, K]`: answers on every view of the buffer; empty if it has none.
+    pub view_logits: &'a [f32],
     pub round: u64,
 }
 
@@ -55,19 +58,28 @@ pub struct ReplayBuffer {
     classes: usize,
     pub images: Images,
     pub logits: Vec<f32>,
+    /// Recorded answers on a fixed list of views, if the buffer keeps them.
+    pub views: Option<Views>,
     pub entries: Vec<Entry>,
     pub priorities: Priorities,
     histogram: Vec<usize>,
 }
 
 impl ReplayBuffer {
-    /// An empty buffer for `[h, w, c]` images of `classes` classes.
-    pub fn new(rule: BufferRule, priority: PriorityRule, [h, w, c]: [usize; 3], classes: usize) -> Result<Self> {
+    /// An empty buffer for `[h, w, c]` images of `classes` classes, with recorded answers on `views` if there are any.
+    pub fn new(
+        rule: BufferRule,
+        priority: PriorityRule,
+        [h, w, c]: [usize; 3],
+        classes: usize,
+        views: Vec<View>,
+    ) -> Result<Self> {
         Ok(Self {
             rule,
             classes,
             images: Images::new(Vec::new(), c, h, w)?,
             logits: Vec::new(),
+            views: (!views.is_empty()).then_some(Views { list: views, logits: Vec::new() }),
             entries: Vec::new(),
             priorities: Priorities::new(priority, 0),
             histogram: vec![0; classes],
@@ -101,28 +113,30 @@ impl ReplayBuffer {
     /// Takes in a batch: appended while there is room, then replacing others. Returns the slots that were written.
     pub fn insert(&mut self, batch: &Batch) -> Vec<usize> {
         let image_len = self.images.image_len();
+        let view_len = self.views.as_ref().map_or(0, |v| v.list.len() * self.classes);
         let mut written = Vec::with_capacity(batch.labels.len());
         let keep = self.keep_scores();
         for (i, &label) in batch.labels.iter().enumerate() {
-            let logits = &batch.logits[i * self.classes..(i + 1) * self.classes];
+            let logits = row(batch.logits, i, self.classes);
             let entry = Entry { label, class: argmax(logits) as u32, confidence: confidence(logits), round: batch.round };
-            let pixels = &batch.pixels[i * image_len..(i + 1) * image_len];
-            if !self.is_full() {
-                self.images.pixels.extend_from_slice(pixels);
-                self.logits.extend_from_slice(logits);
-                self.entries.push(entry);
-                self.priorities.extend(1);
-                self.histogram[entry.class as usize] += 1;
-                written.push(self.len() - 1);
-            } else if let Some(slot) = self.leaver(entry.class, &keep, batch.round) {
+            let slot = if self.is_full() {
+                let Some(slot) = self.leaver(entry.class, &keep, batch.round) else { continue };
                 self.histogram[self.entries[slot].class as usize] -= 1;
-                self.histogram[entry.class as usize] += 1;
-                self.images.pixels[slot * image_len..(slot + 1) * image_len].copy_from_slice(pixels);
-                self.logits[slot * self.classes..(slot + 1) * self.classes].copy_from_slice(logits);
                 self.entries[slot] = entry;
                 self.priorities.reset(slot);
-                written.push(slot);
+                slot
+            } else {
+                self.entries.push(entry);
+                self.priorities.extend(1);
+                self.len() - 1
+            };
+            self.histogram[entry.class as usize] += 1;
+            place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len));
+            place(&mut self.logits, slot, logits);
+            if let Some(views) = &mut self.views {
+                place(&mut views.logits, slot, row(batch.view_logits, i, view_len));
             }
+            written.push(slot);
         }
         written
     }
@@ -164,6 +178,20 @@ impl ReplayBuffer {
             }
         }
         best
+    }
+}
+
+fn row<T>(values: &[T], i: usize, len: usize) -> &[T] {
+    &values[i * len..(i + 1) * len]
+}
+
+/// Writes row `slot`, which may be the first one behind the end.
+fn place<T: Copy>(to: &mut Vec<T>, slot: usize, from: &[T]) {
+    let start = slot * from.len();
+    if start == to.len() {
+        to.extend_from_slice(from);
+    } else {
+        to[start..start + from.len()].copy_from_slice(from);
     }
 }
 

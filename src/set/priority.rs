@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Exponents of the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct PriorityRule {
     /// How sharply the gap decides: `P_i ∝ (|δ_i| + ε)^α`; 0 is uniform.
     pub alpha: f64,

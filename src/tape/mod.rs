@@ -18,7 +18,7 @@ pub use spatial::{
 
 use crate::ops::conv2d::Affine;
 use crate::ops::norm as passes;
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::Tensor;
 use std::cell::RefCell;
 
@@ -131,11 +131,18 @@ impl Tape {
     /// Runs the record backwards from the given gradients and empties it.
     ///
     /// `seeds` are (value, gradient of the objective with respect to it). A value that needs no gradient is skipped.
+    /// The gradients are copied: closures overwrite what they take, and a caller may well pass the value itself (½‖y‖²).
+    ///
+    /// # Errors
+    /// A gradient that does not have the shape of its value, or whatever an operation reports.
     pub fn backward(&self, seeds: impl IntoIterator<Item = (Var, Tensor)>) -> Result<Grads> {
         let mut grads = Grads { slots: Vec::new() };
         grads.slots.resize_with(self.ids.get(), || None);
         for (var, grad) in seeds {
-            grads.add(&var, grad)?;
+            if grad.dims() != var.dims() {
+                return Err(Error::shape("backward", format!("gradient {:?} of {:?}", grad.dims(), var.dims())));
+            }
+            grads.add(&var, grad.force_contiguous()?)?;
         }
         let mut nodes = std::mem::take(&mut *self.nodes.borrow_mut());
         while let Some(node) = nodes.pop() {

@@ -6,6 +6,8 @@ mod optimizer;
 mod schedule;
 mod step;
 mod supervised;
+#[cfg(test)]
+mod tests;
 
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};

@@ -31,10 +31,7 @@ impl Schedule {
             Self::Constant => 1.0,
             Self::Cosine { floor } => cosine(t, *floor),
             Self::Step { at, gamma } => gamma.powi(at.iter().filter(|a| t >= **a).count() as i32),
-            Self::OneCycle { rise, start, floor } if t < *rise => {
-                let _ = floor;
-                start + (1.0 - start) * t / rise
-            }
+            Self::OneCycle { rise, start, .. } if t < *rise => start + (1.0 - start) * t / rise,
             Self::OneCycle { rise, floor, .. } => cosine((t - rise) / (1.0 - rise).max(1e-9), *floor),
         }
     }

@@ -116,11 +116,20 @@ impl ModelConfig {
         if bytes.len() as u64 > SIZE_LIMIT {
             return Err(Error::file(&path, "more than 16 MB", "expected a small JSON file"));
         }
-        let config: Self = serde_json::from_slice(&bytes).map_err(|error| {
+        Self::parse(&bytes, &path)
+    }
+
+    /// As [`ModelConfig::read`], from the bytes of a file that messages call `source`.
+    ///
+    /// # Errors
+    /// [`Error::File`] as for [`ModelConfig::read`].
+    pub fn parse(bytes: &[u8], source: impl AsRef<Path>) -> Result<Self> {
+        let source = source.as_ref();
+        let config: Self = serde_json::from_slice(bytes).map_err(|error| {
             let hint = "expected a model configuration as timm writes it (architecture, num_classes, pretrained_cfg)";
-            Error::file(&path, error.to_string(), hint)
+            Error::file(source, error.to_string(), hint)
         })?;
-        config.check().map_err(|found| Error::file(&path, found, "correct the file"))?;
+        config.check().map_err(|found| Error::file(source, found, "correct the file"))?;
         Ok(config)
     }
 

@@ -118,12 +118,20 @@ impl Checkpoint {
     /// for code to be run, or holds a tensor of a kind that has no place here (complex, quantised, sparse).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read_whole(path)?;
-        let contents = parse(&bytes).map_err(|fault| fault.at(path))?;
+        Self::parse(&read_whole(path)?, path)
+    }
+
+    /// As [`Checkpoint::read`], from the bytes of a file that messages call `source`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn parse(bytes: &[u8], source: impl AsRef<Path>) -> Result<Self> {
+        let source = source.as_ref();
+        let contents = parse(bytes).map_err(|fault| fault.at(source))?;
         Ok(Self {
             tensors: contents.tensors,
-            source: path.to_path_buf(),
-            sha256: hex(&Sha256::digest(&bytes)),
+            source: source.to_path_buf(),
+            sha256: hex(&Sha256::digest(bytes)),
             metadata: contents.metadata,
         })
     }

@@ -31,6 +31,7 @@ fn tap_weights(plan: &Plan, w: &[f32], kernel: [usize; 2]) -> Vec<f32> {
 ///
 /// # Safety
 /// As for `gather`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn gather(
     plan: &Plan,
     n: usize,
@@ -49,6 +50,7 @@ pub(crate) unsafe fn gather(
     let out = Shared(out);
     let (image, out_image) = (plan.h * plan.w * c, plan.out_h * plan.out_w * c);
     par::each(n, |i| {
+        // SAFETY: image `i` lies in `x` and `out`, the frame in the scratch, and `partial` has a row for it.
         with_scratch(frame(plan), |buffer| unsafe {
             pad_image(plan, x.as_ptr().add(i * image), buffer.as_mut_ptr(), prologue.as_ref());
             let to = out.at(i * out_image);
@@ -81,8 +83,9 @@ unsafe fn gather_kernel<S: Simd>(plan: &Plan, phase: &Phase, x: *const f32, w: *
             let ix = phase.origin[1] + col * phase.step[1];
             let oy = phase.out[0] + row * phase.out_step[0];
             let ox = phase.out[1] + col * phase.out_step[1];
+            // SAFETY: every tap of a pixel lies inside the frame; vectors end inside its channels.
             unsafe {
-                let x = x.add((iy * plan.wp + ix) * c);
+                let x = x.wrapping_add((iy * plan.wp + ix) * c);
                 let out = out.add((oy * plan.out_w + ox) * c);
                 let mut i = 0;
                 while i < whole {
@@ -151,6 +154,7 @@ pub(crate) unsafe fn outer(
     let shared = Shared(partial.as_mut_ptr());
     par::each(lanes, |lane| {
         for i in par::range(n, lanes, lane) {
+            // SAFETY: image `i` lies in `x` and `dy`, the frame in the scratch; the lane has a row for every tap.
             with_scratch(frame(plan), |buffer| unsafe {
                 pad_image(plan, x.as_ptr().add(i * image), buffer.as_mut_ptr(), prologue.as_ref());
                 let mut sums = shared.at(lane * taps * c);
@@ -180,6 +184,7 @@ unsafe fn outer_kernel<S: Simd>(plan: &Plan, phase: &Phase, x: *const f32, dy: *
     let c = plan.c;
     let whole = c - c % S::LANES;
     for (t, tap) in phase.taps.iter().enumerate() {
+        // SAFETY: every tap of a pixel lies inside the frame; vectors end inside its channels.
         unsafe {
             let sums = sums.add(t * c);
             for row in 0..phase.rows {

@@ -4,12 +4,14 @@
 //! broadcasts, P·V fused multiply-adds. With P·V = 16 the multiply-adds bound it: 16 of them against 10 to 17 loads.
 //! Inputs sit in a padded buffer of one piece (≤ 192 KiB, L2), weights of one block in L1 or L2.
 
+#![allow(clippy::needless_range_loop)] // register tiles are indexed by constants
+
 use super::pack::{PackedWeights, Prologue, pad_image};
 use super::plan::{Phase, Plan};
 use crate::ops::activation::Activation;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
-use crate::ops::simd::{Simd, simd_fn};
+use crate::ops::simd::{Level, Simd, simd_fn};
 
 /// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
 #[derive(Clone, Copy)]
@@ -25,15 +27,15 @@ impl Epilogue<'_> {
         Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
 }
 
-/// Columns of one weight block for `writes` output channels per group at the current level.
-pub(crate) fn block_columns(writes: usize) -> usize {
-    // SAFETY: no pointers.
-    unsafe { block_columns_of(writes) }
+/// Columns of one weight block for `writes` output channels per group at `level`.
+pub(crate) fn block_columns(level: Level, writes: usize) -> usize {
+    // SAFETY: no pointers and no vector instructions.
+    unsafe { block_columns_of(level, writes) }
 }
-simd_fn!(fn block_columns_of(writes: usize) -> usize = block_columns_kernel);
+simd_fn!(fn block_columns_of(level: Level, writes: usize) -> usize = block_columns_kernel, at level);
 
 #[inline(always)]
-unsafe fn block_columns_kernel<S: Simd>(writes: usize) -> usize {
+unsafe fn block_columns_kernel<S: Simd>(_level: Level, writes: usize) -> usize {
     if writes > S::NARROW.0 * S::LANES { S::WIDE.0 * S::LANES } else { S::NARROW.0 * S::LANES }
 }
 
@@ -93,6 +95,7 @@ unsafe fn piece(
     let image_len = plan.h * plan.w * plan.c;
     let out_len = plan.out_h * plan.out_w * plan.c_out;
     let frame = plan.hp * plan.wp * plan.c;
+    // SAFETY: images of the piece lie in `x`, `out` and the residual; the scratch holds their frames and the slack.
     unsafe {
         let residual = epilogue.residual.map(|r| r.as_ptr().add(images.start * out_len));
         let out = out.add(images.start * out_len);
@@ -141,9 +144,12 @@ unsafe fn phases(
                     phase,
                     runs: &runs,
                     n,
+                    // SAFETY: a group starts inside the first pixel.
                     input: unsafe { input.add(g * reads) },
+                    // SAFETY: block `b` of group `g` lies inside the packed weights of the phase.
                     w: unsafe { weights.values.as_ptr().add(start + (g * weights.blocks + b) * block_len) },
                     cb: weights.cb,
+                    level: weights.level,
                     first: g * writes + b * weights.cb,
                     columns: weights.cb.min(writes - b * weights.cb),
                     epilogue,
@@ -168,6 +174,7 @@ struct Job<'a> {
     input: *const f32,
     w: *const f32,
     cb: usize,
+    level: Level,
     first: usize,
     columns: usize,
     epilogue: &'a Epilogue<'a>,
@@ -176,11 +183,12 @@ struct Job<'a> {
     sums: *mut f32,
 }
 
-simd_fn!(fn run_job(job: &Job) = job_kernel);
+simd_fn!(fn run_job(job: &Job) = job_kernel, at job.level);
 
 #[inline(always)]
 unsafe fn job_kernel<S: Simd>(job: &Job) {
     // The tile shapes are constants of the level; the branches that do not apply are compiled but never taken.
+    // SAFETY: the instruction set is that of the caller; `cb` is 1 or 2 times its lanes, as `block_columns` chose at this level.
     unsafe {
         match (job.cb / S::LANES, S::WIDE.1) {
             (1, 1) => tiles::<S, 1, 1>(job),
@@ -193,6 +201,10 @@ unsafe fn job_kernel<S: Simd>(job: &Job) {
 
 /// Floats of the largest register tile: 16 vectors of 16 lanes.
 const MAX_TILE: usize = 256;
+
+/// Groups of four pixels whose sums stay in registers. In f32 the error grows with the number of additions to one
+/// accumulator, and a variance is the small difference of large sums; more often, the flushes would cost time.
+const STATS_SPOTS: usize = 64;
 
 /// Where a group of four neighbouring pixels of one row reads and writes.
 #[derive(Clone, Copy)]
@@ -216,36 +228,51 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
         let oy = phase.out[0] + row * phase.out_step[0];
         let ox = phase.out[1] + col * phase.out_step[1];
         Spot {
-            // SAFETY: inside the padded frame of the image.
-            input: unsafe { job.input.add(((image * plan.hp + iy) * plan.wp + ix) * plan.c) },
+            // Inside the frame, unless the phase has no taps and reads nothing.
+            input: job.input.wrapping_add(((image * plan.hp + iy) * plan.wp + ix) * plan.c),
             out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.first,
             valid: (phase.cols - col).min(4),
         }
     };
+    // SAFETY: tiles are counted off below `total`; the rest as the caller promises.
     unsafe {
-        let mut stats = [[S::splat(0.0); CV]; 2];
-        let mut i = 0;
-        while i + PG <= total {
-            let mut spots = [spot(i); PG];
-            for (k, s) in spots.iter_mut().enumerate().skip(1) {
-                *s = spot(i + k);
+        let mut start = 0;
+        while start < total {
+            let end = if job.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
+            let mut stats = [[S::splat(0.0); CV]; 2];
+            let mut i = start;
+            while i + PG <= end {
+                let mut spots = [spot(i); PG];
+                for (k, s) in spots.iter_mut().enumerate().skip(1) {
+                    *s = spot(i + k);
+                }
+                one_tile::<S, CV, PG>(job, &spots, &mut stats);
+                i += PG;
             }
-            one_tile::<S, CV, PG>(job, &spots, &mut stats);
-            i += PG;
+            while i < end {
+                one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
+                i += 1;
+            }
+            if job.epilogue.sums {
+                flush_stats::<S, CV>(job, &stats);
+            }
+            start = end;
         }
-        while i < total {
-            one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
-            i += 1;
-        }
-        if job.epilogue.sums {
-            let mut lane = [0f32; 64];
-            for (k, s) in stats.iter().enumerate() {
-                for (v, s) in s.iter().enumerate() {
-                    S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
-                }
-                for (c, v) in lane.iter().take(job.columns).enumerate() {
-                    *job.sums.add(k * plan.c_out + job.first + c) += v;
-                }
+    }
+}
+
+/// Adds Σ and Σ² of some tiles to those of the piece.
+#[inline(always)]
+unsafe fn flush_stats<S: Simd, const CV: usize>(job: &Job, stats: &[[S::V; CV]; 2]) {
+    let mut lane = [0f32; 64];
+    for (k, s) in stats.iter().enumerate() {
+        // SAFETY: `lane` holds CV·LANES ≤ 32 values; `sums` has a row of c_out values for each of Σ and Σ².
+        unsafe {
+            for (v, s) in s.iter().enumerate() {
+                S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
+            }
+            for (c, v) in lane.iter().take(job.columns).enumerate() {
+                *job.sums.add(k * job.plan.c_out + job.first + c) += v;
             }
         }
     }
@@ -257,6 +284,8 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
     spots: &[Spot; PG],
     stats: &mut [[S::V; CV]; 2],
 ) {
+    // SAFETY: a run of a valid pixel lies inside the frame, the three pixels after the last one inside the slack (or the
+    // row, where images are read in place); each step of a run has CV vectors of weights; the tile fits MAX_TILE.
     unsafe {
         let step = job.phase.step[1] * job.plan.c;
         let mut acc = [[[S::splat(0.0); CV]; 4]; PG];
@@ -317,6 +346,7 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(
     stats: &mut [[S::V; CV]; 2],
 ) {
     let e = job.epilogue;
+    // SAFETY: the block is full: CV·LANES columns from `first` exist in bias, residual and output.
     unsafe {
         for v in 0..CV {
             let mut y = S::load(values.add(v * S::LANES));
@@ -326,7 +356,7 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(
             if let Some(residual) = job.residual {
                 y = S::add(y, S::load(residual.add(at + v * S::LANES)));
             }
-            y = S::min(S::max(y, S::mul(y, S::splat(e.act.slope))), S::splat(e.act.cap));
+            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
             stats[0][v] = S::add(stats[0][v], y);
             stats[1][v] = S::fma(y, y, stats[1][v]);
             S::store(job.out.add(at + v * S::LANES), y);
@@ -344,6 +374,7 @@ unsafe fn write_part<S: Simd, const CV: usize>(
 ) {
     let e = job.epilogue;
     let mut part = [0f32; 64];
+    // SAFETY: only `columns` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
     unsafe {
         for (c, v) in part.iter_mut().enumerate().take(job.columns) {
             *v = *values.add(c);

@@ -95,8 +95,7 @@ pub fn forward(
                 sums = if plan.is_depthwise() {
                     depthwise::gather(&plan, z.n, &xv, &wv, spec.kernel, prologue, epilogue, out)
                 } else {
-                    let cb = gather::block_columns(plan.group_channels().1);
-                    let packed = PackedWeights::new(&plan, &wv, spec.kernel, false, cb);
+                    let packed = PackedWeights::new(&plan, &wv, spec.kernel, false);
                     gather::gather(&plan, z.n, &xv, &packed, prologue, epilogue, out)
                 };
             })
@@ -125,8 +124,7 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
             if plan.is_depthwise() {
                 depthwise::gather(&plan, z.n, &dyv, &wv, spec.kernel, None, Epilogue::NONE, out);
             } else {
-                let cb = gather::block_columns(plan.group_channels().1);
-                let packed = PackedWeights::new(&plan, &wv, spec.kernel, true, cb);
+                let packed = PackedWeights::new(&plan, &wv, spec.kernel, true);
                 gather::gather(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
             }
         })

@@ -6,11 +6,13 @@
 //! each, added in order) while the weights are small, and over blocks of output channels when they are large, so the
 //! result never depends on the number of threads.
 
+#![allow(clippy::needless_range_loop)] // register tiles are indexed by constants
+
 use super::pack::{Prologue, pad_image};
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
-use crate::ops::simd::{Simd, simd_fn};
+use crate::ops::simd::{self, Level, Simd, simd_fn};
 
 /// Bytes of partial sums that all lanes together may take.
 const LANES_BYTES: usize = 4 << 20;
@@ -48,6 +50,7 @@ struct Job<'a> {
     x: *const f32,
     prologue: Option<Prologue<'a>>,
     dy: *const f32,
+    level: Level,
     /// Columns of a block, blocks per group.
     cb: usize,
     blocks: usize,
@@ -65,7 +68,8 @@ unsafe impl Sync for Job<'_> {}
 impl<'a> Job<'a> {
     fn new(plan: &'a Plan, n: usize, x: &'a [f32], prologue: Option<Prologue<'a>>, dy: &'a [f32]) -> Self {
         let (reads, writes) = plan.group_channels();
-        let cb = super::gather::block_columns(writes);
+        let level = simd::level();
+        let cb = super::gather::block_columns(level, writes);
         let blocks = writes.div_ceil(cb);
         let taps: usize = plan.phases.iter().map(|p| p.taps.len()).sum();
         let len = taps * plan.groups * reads * blocks * cb;
@@ -74,7 +78,7 @@ impl<'a> Job<'a> {
         let lanes = (LANES_BYTES / (4 * len).max(1)).clamp(1, 16).min(pieces);
         let column_tasks = (16 / lanes).clamp(1, blocks);
         let (x, dy) = (x.as_ptr(), dy.as_ptr());
-        Self { plan, n, x, prologue, dy, cb, blocks, per_piece, pieces, lanes, column_tasks, len }
+        Self { plan, n, x, prologue, dy, level, cb, blocks, per_piece, pieces, lanes, column_tasks, len }
     }
 
     /// Adds the products of the lane's pieces for a range of column blocks to `sums`.
@@ -93,6 +97,7 @@ impl<'a> Job<'a> {
             let images = piece * self.per_piece..((piece + 1) * self.per_piece).min(self.n);
             let x_len = if in_place { 0 } else { images.len() * frame };
             let dy_len = if spread { images.len() * out_pixels * padded } else { 0 };
+            // SAFETY: the images of the piece lie in `x` and `dy`; the scratch was sized for both above.
             with_scratch(x_len + dy_len, |buffer| unsafe {
                 let (x_buffer, dy_buffer) = buffer.split_at_mut(x_len);
                 let mut x = self.x.add(images.start * image);
@@ -136,7 +141,9 @@ impl<'a> Job<'a> {
                     for g in 0..plan.groups {
                         for b in blocks.clone() {
                             let tile = Tile {
+                                // SAFETY: the stretch and the group start inside the frame.
                                 x: unsafe { x.add(stretch.x + g * reads) },
+                                // SAFETY: block `b` of group `g` of the first pixel: rows hold whole blocks, spread where they do not by nature.
                                 dy: unsafe { dy.add(stretch.dy + g * columns + b * self.cb) },
                                 x_strides: [plan.hp * plan.wp * plan.c, phase.step[0] * plan.wp * plan.c, phase.step[1] * plan.c],
                                 dy_strides: [
@@ -145,10 +152,12 @@ impl<'a> Job<'a> {
                                     phase.out_step[1] * width,
                                 ],
                                 counts: [stretch.images, stretch.rows, phase.cols],
+                                // SAFETY: the rows of this phase and group lie inside the buffer of the lane.
                                 sums: unsafe { sums.add(start + g * phase.taps.len() * reads * columns + b * self.cb) },
                                 sums_stride: columns,
                                 runs: &stretch.runs,
                                 cb: self.cb,
+                                level: self.level,
                             };
                             // SAFETY: inside the packed buffers of the piece.
                             unsafe { run_tile(&tile) };
@@ -259,12 +268,14 @@ struct Tile<'a> {
     sums_stride: usize,
     runs: &'a [(usize, usize)],
     cb: usize,
+    level: Level,
 }
 
-simd_fn!(fn run_tile(tile: &Tile) = tile_kernel);
+simd_fn!(fn run_tile(tile: &Tile) = tile_kernel, at tile.level);
 
 #[inline(always)]
 unsafe fn tile_kernel<S: Simd>(t: &Tile) {
+    // SAFETY: the instruction set is that of the caller; `cb` is 1 or 2 times its lanes, as `block_columns` chose at this level.
     unsafe {
         match (t.cb / S::LANES, S::WIDE.1) {
             (1, 1) => rows::<S, 1, 4>(t),
@@ -280,6 +291,7 @@ unsafe fn rows<S: Simd, const CV: usize, const R: usize>(t: &Tile) {
     let mut sums = t.sums;
     for &(offset, len) in t.runs {
         let mut k = 0;
+        // SAFETY: the tile counts off `len` reading channels in groups of R, 8, 4 and 1, each with its row of sums.
         unsafe {
             while k + R <= len {
                 products::<S, CV, R>(t, offset + k, sums);
@@ -307,6 +319,8 @@ unsafe fn rows<S: Simd, const CV: usize, const R: usize>(t: &Tile) {
 
 #[inline(always)]
 unsafe fn products<S: Simd, const CV: usize, const R: usize>(t: &Tile, offset: usize, sums: *mut f32) {
+    // SAFETY: pixels of the stretch lie inside the frame and the gradient, R channels inside a run, CV vectors inside a row
+    // of sums and of gradients, which hold whole blocks.
     unsafe {
         let mut acc = [[S::splat(0.0); CV]; R];
         for image in 0..t.counts[0] {

@@ -1,8 +1,9 @@
 //! Packing: images into padded buffers (with the prologue applied on the way), weights into register-wide columns.
 
+use super::gather::block_columns;
 use super::plan::Plan;
 use crate::ops::activation::Activation;
-use crate::ops::simd::{Simd, simd_fn};
+use crate::ops::simd::{self, Level, Simd, simd_fn};
 
 /// What a convolution applies to the values it reads: `act(scale·x + shift)` per channel. Padding stays 0.
 #[derive(Clone, Copy)]
@@ -29,6 +30,7 @@ unsafe fn affine_rows_kernel<S: Simd>(
 ) {
     let c = scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `x` and `out` hold pixels·c values, scale and shift c; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(act.slope), S::splat(act.cap));
         for p in 0..pixels {
@@ -36,7 +38,7 @@ unsafe fn affine_rows_kernel<S: Simd>(
             let mut i = 0;
             while i < whole {
                 let z = S::fma(S::load(x.add(i)), S::load(scale.as_ptr().add(i)), S::load(shift.as_ptr().add(i)));
-                S::store(out.add(i), S::min(S::max(z, S::mul(z, slope)), cap));
+                S::store(out.add(i), S::min(cap, S::max(S::mul(z, slope), z)));
                 i += S::LANES;
             }
             while i < c {
@@ -54,6 +56,7 @@ unsafe fn affine_rows_kernel<S: Simd>(
 pub(crate) unsafe fn pad_image(plan: &Plan, image: *const f32, out: *mut f32, prologue: Option<&Prologue>) {
     let (c, row) = (plan.c, plan.wp * plan.c);
     let (left, used) = (plan.pad_left * c, plan.w * c);
+    // SAFETY: all rows lie inside the frame, all reads inside the image; the frame is initialised scratch memory.
     unsafe {
         let zero = |start: usize, end: usize| std::slice::from_raw_parts_mut(out.add(start), end - start).fill(0.0);
         zero(0, plan.pad_top * row);
@@ -79,12 +82,16 @@ pub(crate) struct PackedWeights {
     pub phase_start: Vec<usize>,
     pub cb: usize,
     pub blocks: usize,
+    /// The instruction set that `cb` was chosen for.
+    pub level: Level,
 }
 
 impl PackedWeights {
     /// Packs HWIO weights for `plan`; `transposed` when the plan is the backward pass of the convolution.
-    pub(crate) fn new(plan: &Plan, w: &[f32], kernel: [usize; 2], transposed: bool, cb: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, w: &[f32], kernel: [usize; 2], transposed: bool) -> Self {
         let (reads, writes) = plan.group_channels();
+        let level = simd::level();
+        let cb = block_columns(level, writes);
         let blocks = writes.div_ceil(cb);
         let (group_in, c_out) = if transposed { (writes, plan.c) } else { (reads, plan.c_out) };
         let taps: usize = plan.phases.iter().map(|p| p.taps.len()).sum();
@@ -108,7 +115,7 @@ impl PackedWeights {
                 }
             }
         }
-        Self { values, phase_start, cb, blocks }
+        Self { values, phase_start, cb, blocks, level }
     }
 }
 

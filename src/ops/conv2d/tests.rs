@@ -3,6 +3,8 @@
 use super::*;
 use crate::ops::mem::{tensor, view};
 use crate::ops::simd;
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
     let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -103,4 +105,93 @@ fn every_shape_agrees_with_the_definition() {
     check(2, 8, 8, 16, 32, Conv2dSpec { padding: bottom_right, ..Conv2dSpec::new(3).stride(2) });
     check(70, 2, 2, 130, 70, k3);
     check(9, 1, 3, 8, 10, Conv2dSpec::new(1));
+}
+
+/// Any convolution that fits: sides from 1, odd and uneven everything, strides beyond the kernel, padding beyond the
+/// kernel, kernels beyond the image, groups, blocks of output channels that are not full.
+fn shapes() -> impl Strategy<Value = ([usize; 5], Conv2dSpec)> {
+    let pair = |max: usize| [1..=max, 1..=max];
+    let padding = [0..6usize, 0..6, 0..6, 0..6].prop_map(|[top, left, bottom, right]| Padding { top, left, bottom, right });
+    let plain = (pair(5), pair(4), padding.clone(), pair(3))
+        .prop_map(|(kernel, stride, padding, dilation)| (kernel, stride, padding, dilation, 1));
+    let upsampled = (pair(5), padding).prop_map(|(kernel, padding)| (kernel, [1, 1], padding, [1, 1], 2));
+    let channels = prop_oneof![
+        4 => (Just(1usize), 1..20usize, prop_oneof![1..20usize, 30..50usize]),
+        1 => (2..5usize, 1..6usize, prop_oneof![1..20usize, 30..35usize]),
+        1 => (2..40usize, Just(1), Just(1)),
+    ];
+    (1..4usize, 1..11usize, 1..11usize, channels, prop_oneof![3 => plain, 1 => upsampled])
+        .prop_map(|(n, h, w, (groups, c_in, c_out), (kernel, stride, padding, dilation, upsample))| {
+            let spec = Conv2dSpec { kernel, stride, padding, dilation, groups, upsample };
+            ([n, h, w, c_in * groups, c_out * groups], spec)
+        })
+        .prop_filter("the kernel is larger than the padded image", |([n, h, w, c_in, c_out], s)| {
+            s.sizes(&[*n, *h, *w, *c_in], &[s.kernel[0], s.kernel[1], c_in / s.groups, *c_out]).is_ok()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_shape_agrees_with_the_definition(([n, h, w, c_in, c_out], spec) in shapes()) {
+        check(n, h, w, c_in, c_out, spec);
+    }
+
+    #[test]
+    fn what_is_applied_on_the_way_equals_passes_of_their_own(
+        ([n, h, w, c_in, c_out], spec) in shapes(), slope in 0f32..1.0, cap in prop_oneof![Just(f32::INFINITY), 0.1f32..2.0]
+    ) {
+        check_fused([n, h, w, c_in, c_out], spec, Activation { slope, cap });
+    }
+}
+
+/// Prologue, bias, residual, activation and sums against the same in passes of their own over a plain convolution.
+fn check_fused([n, h, w, c_in, c_out]: [usize; 5], spec: Conv2dSpec, act: Activation) {
+    let weights = [spec.kernel[0], spec.kernel[1], c_in / spec.groups, c_out];
+    let z = spec.sizes(&[n, h, w, c_in], &weights).unwrap();
+    let out = [n, z.out_h, z.out_w, c_out];
+    let make = |dims: &[usize], seed| tensor(noise(dims.iter().product(), seed), dims).unwrap();
+    let (x, wt, bias, residual) = (make(&[n, h, w, c_in], 1), make(&weights, 2), make(&[c_out], 3), make(&out, 4));
+    let before = Affine { scale: make(&[c_in], 5), shift: make(&[c_in], 6), act };
+    for level in simd::Level::available() {
+        simd::force(Some(level));
+        let read = crate::ops::norm::apply(&x, &before, None).unwrap();
+        let (plain, _) = forward(&read, None, &wt, &spec, &After::NOTHING).unwrap();
+        let (p, b, r) = (view(&plain).unwrap(), view(&bias).unwrap(), view(&residual).unwrap());
+        let expected: Vec<f64> =
+            (0..p.len()).map(|i| f64::from(act.apply(p[i] + b[i % c_out] + r[i]))).collect();
+        let after = After { bias: Some(&bias), residual: Some(&residual), act, sums: true };
+        let (y, sums) = forward(&x, Some(&before), &wt, &spec, &after).unwrap();
+        close("fused", &view(&y).unwrap(), &expected);
+        let sums = sums.unwrap();
+        for c in 0..c_out {
+            let channel = || expected.iter().skip(c).step_by(c_out);
+            let (s, q) = (channel().sum::<f64>(), channel().map(|v| v * v).sum::<f64>());
+            let size = channel().map(|v| v.abs()).sum::<f64>();
+            assert!((sums.sum[c] - s).abs() < 1e-5 * (1.0 + size), "{} instead of {s}", sums.sum[c]);
+            assert!((sums.sum_sq[c] - q).abs() < 1e-5 * (1.0 + q), "{} instead of {q}", sums.sum_sq[c]);
+        }
+        let dw = |x: &Tensor, before| backward_weights(x, before, &residual, &spec, &weights).unwrap();
+        let expected: Vec<f64> = view(&dw(&read, None)).unwrap().iter().map(|v| f64::from(*v)).collect();
+        close("fused dw", &view(&dw(&x, Some(&before))).unwrap(), &expected);
+    }
+    simd::force(None);
+}
+
+/// Kernels and packed weights agree on the instruction set even if it changes while they run.
+#[test]
+fn the_level_may_change_at_any_time() {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                simd::Level::available().into_iter().for_each(|l| simd::force(Some(l)));
+            }
+        });
+        for _ in 0..30 {
+            check(5, 9, 9, 17, 40, Conv2dSpec::new(3).padding(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    simd::force(None);
 }

@@ -12,19 +12,34 @@ pub(super) struct Rows<'a> {
     pub count: usize,
 }
 
+/// Rows that are summed before their sum is added to the total: in f32 the error grows with the number of additions to
+/// one accumulator, and a variance is the small difference of large sums.
+const BLOCK: usize = 256;
+
+/// The blocks of `count` rows.
+#[inline(always)]
+fn blocks(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..count).step_by(BLOCK).map(move |r| r..(r + BLOCK).min(count))
+}
+
 simd_fn!(pub(super) fn sums(x: *const f32, count: usize, c: usize, out: *mut f32) = sums_kernel);
 
 #[inline(always)]
 unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut f32) {
     let whole = c - c % S::LANES;
+    // SAFETY: `x` holds count·c values, `out` 2·c; vectors start below `whole` and end inside the row.
     unsafe {
         let mut i = 0;
         while i < whole {
             let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-            for r in 0..count {
-                let v = S::load(x.add(r * c + i));
-                s = S::add(s, v);
-                q = S::fma(v, v, q);
+            for block in blocks(count) {
+                let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
+                for r in block {
+                    let v = S::load(x.add(r * c + i));
+                    bs = S::add(bs, v);
+                    bq = S::fma(v, v, bq);
+                }
+                (s, q) = (S::add(s, bs), S::add(q, bq));
             }
             S::store(out.add(i), s);
             S::store(out.add(c + i), q);
@@ -32,10 +47,14 @@ unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut 
         }
         while i < c {
             let (mut s, mut q) = (0f32, 0f32);
-            for r in 0..count {
-                let v = *x.add(r * c + i);
-                s += v;
-                q += v * v;
+            for block in blocks(count) {
+                let (mut bs, mut bq) = (0f32, 0f32);
+                for r in block {
+                    let v = *x.add(r * c + i);
+                    bs += v;
+                    bq += v * v;
+                }
+                (s, q) = (s + bs, q + bq);
             }
             *out.add(i) = s;
             *out.add(c + i) = q;
@@ -52,6 +71,7 @@ simd_fn!(
 unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*const f32>, out: *mut f32) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `x`, `residual` and `out` hold count·c values, scale and shift c; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
@@ -63,7 +83,7 @@ unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*co
                 if let Some(residual) = residual {
                     z = S::add(z, S::load(residual.add(at)));
                 }
-                S::store(out.add(at), S::min(S::max(z, S::mul(z, slope)), cap));
+                S::store(out.add(at), S::min(cap, S::max(S::mul(z, slope), z)));
                 i += S::LANES;
             }
             while i < c {
@@ -79,6 +99,7 @@ unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*co
 /// `d` through the derivative of the activation whose output is `y`.
 #[inline(always)]
 unsafe fn masked<S: Simd>(d: S::V, y: S::V, slope: S::V, cap: S::V) -> S::V {
+    // SAFETY: no pointers; the instruction set is that of the caller.
     unsafe {
         let zero = S::splat(0.0);
         let d = S::if_gt(y, zero, d, S::mul(d, slope));
@@ -90,6 +111,7 @@ simd_fn!(pub(super) fn mask(d: *mut f32, y: *const f32, n: usize, act: Activatio
 
 #[inline(always)]
 unsafe fn mask_kernel<S: Simd>(d: *mut f32, y: *const f32, n: usize, act: Activation) {
+    // SAFETY: `d` and `y` hold n values; a vector is only used where all its lanes lie below n.
     unsafe {
         let (slope, cap) = (S::splat(act.slope), S::splat(act.cap));
         let mut i = 0;
@@ -112,18 +134,23 @@ simd_fn!(
 unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f32, out: *mut f32) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `d` and `x` hold count·c values, scale and shift c, `out` 2·c; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         let mut i = 0;
         while i < whole {
             let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
             let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-            for r in 0..rows.count {
-                let at = r * c + i;
-                let v = S::load(x.add(at));
-                let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
-                s = S::add(s, g);
-                q = S::fma(g, v, q);
+            for block in blocks(rows.count) {
+                let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
+                for r in block {
+                    let at = r * c + i;
+                    let v = S::load(x.add(at));
+                    let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+                    bs = S::add(bs, g);
+                    bq = S::fma(g, v, bq);
+                }
+                (s, q) = (S::add(s, bs), S::add(q, bq));
             }
             S::store(out.add(i), s);
             S::store(out.add(c + i), q);
@@ -131,11 +158,15 @@ unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f3
         }
         while i < c {
             let (mut s, mut q) = (0f32, 0f32);
-            for r in 0..rows.count {
-                let v = *x.add(r * c + i);
-                let g = *d.add(r * c + i) * rows.act.derivative(v.mul_add(rows.scale[i], rows.shift[i]));
-                s += g;
-                q += g * v;
+            for block in blocks(rows.count) {
+                let (mut bs, mut bq) = (0f32, 0f32);
+                for r in block {
+                    let v = *x.add(r * c + i);
+                    let g = *d.add(r * c + i) * rows.act.derivative(v.mul_add(rows.scale[i], rows.shift[i]));
+                    bs += g;
+                    bq += g * v;
+                }
+                (s, q) = (s + bs, q + bq);
             }
             *out.add(i) = s;
             *out.add(c + i) = q;
@@ -160,6 +191,7 @@ unsafe fn backward_apply_kernel<S: Simd>(
 ) {
     let c = rows.scale.len();
     let whole = c - c % S::LANES;
+    // SAFETY: `d`, `x` and `out` hold count·c values, scale, shift and `k` c each; vectors end inside the row.
     unsafe {
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
@@ -192,6 +224,7 @@ simd_fn!(pub(super) fn add(a: *mut f32, b: *const f32, n: usize) = add_kernel);
 
 #[inline(always)]
 unsafe fn add_kernel<S: Simd>(a: *mut f32, b: *const f32, n: usize) {
+    // SAFETY: `a` and `b` hold n values; a vector is only used where all its lanes lie below n.
     unsafe {
         let mut i = 0;
         while i + S::LANES <= n {

@@ -105,7 +105,7 @@ pub fn backward_sums(dz: &Tensor, x: &Tensor, affine: &Affine) -> Result<(Vec<f6
     let channels = scale.len();
     let count = rows(x, channels)?;
     let (xv, dv) = (view(x)?, view(dz)?);
-    if xv.len() != dv.len() {
+    if xv.len() != dv.len() || shift.len() != channels {
         return Err(Error::shape("batch_norm", format!("gradient {:?} of input {:?}", dz.dims(), x.dims())));
     }
     let pieces = par::pieces(count, grain(channels));
@@ -144,7 +144,8 @@ pub fn backward_apply(
     let channels = scale.len();
     let count = rows(x, channels)?;
     let xv = view(x)?;
-    if k.a.len() != channels || dz.is_some_and(|d| d.elem_count() != xv.len()) {
+    let per_channel = [k.a.len(), k.b.len(), k.c.len(), shift.len()];
+    if per_channel.iter().any(|l| *l != channels) || dz.is_some_and(|d| d.elem_count() != xv.len()) {
         return Err(Error::shape("batch_norm", format!("gradient of input {:?}", x.dims())));
     }
     let pieces = par::pieces(count, grain(channels));

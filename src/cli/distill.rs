@@ -1,0 +1,168 @@
+//! `synth distill`: a set becomes a student.
+
+use super::recipe::Overrides;
+use super::{Global, print, print_json, table};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use synth::distill::{EarlyStop, StudentRecipe};
+use synth::files::Staging;
+use synth::jobs::{AnswerMode, DistillJob, Start, open_teacher};
+use synth::model::{Model, Overrides as ModelOverrides};
+use synth::set::SyntheticSet;
+use synth::{Error, Result};
+
+/// Train a student on a set
+#[derive(Args)]
+pub struct Distill {
+    /// Folder of the set
+    set: PathBuf,
+    /// Folder of the student
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Architecture of the student
+    #[arg(long, value_name = "NET", default_value = "resnet8")]
+    student: String,
+    /// Teacher [default: the one that the set names, checked by its hash]
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
+    /// Whether the teacher answers every batch, or its recorded answers serve [default: stored if the set has them]
+    #[arg(long, value_enum)]
+    answers: Option<Answers>,
+    /// Where the student's weights start
+    #[arg(long, value_enum, default_value_t = Init::Scratch)]
+    init: Init,
+    /// Updates of the student
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    steps: Option<usize>,
+    /// Passes over the set, in place of --steps
+    #[arg(long, value_name = "E")]
+    epochs: Option<f64>,
+    /// Stop after this many checks on the held-out tenth without improvement (there are 20 in a run)
+    #[arg(long, value_name = "CHECKS")]
+    early_stop: Option<usize>,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace an existing result
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Answers {
+    Live,
+    Stored,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Init {
+    Scratch,
+    Adversary,
+    TeacherBlocks,
+}
+
+impl Distill {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let staging = Staging::create(&self.output, self.force)?;
+        let set = SyntheticSet::read(&self.set)?;
+        let recorded = if set.views.is_some() { Answers::Stored } else { Answers::Live };
+        let answers = self.answers.unwrap_or(recorded);
+        let teacher = match answers == Answers::Live || self.init == Init::TeacherBlocks {
+            true => Some(self.teacher_of(&set)?),
+            false => None,
+        };
+        let like = match &teacher {
+            Some(teacher) => teacher.config.clone(),
+            None => set_input(&set, &self.set)?,
+        };
+        let job = DistillJob {
+            set: &set,
+            set_name: self.set.display().to_string(),
+            teacher: teacher.as_ref(),
+            like: &like,
+            student: &self.student,
+            answers: if answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
+            start: match self.init {
+                Init::Scratch => Start::Scratch,
+                Init::Adversary => Start::Adversary(&self.set),
+                Init::TeacherBlocks => Start::TeacherBlocks,
+            },
+            recipe: &self.recipe(&set)?,
+            early_stop: self.early_stop.map(|patience| EarlyStop { patience }),
+            seed: self.seed,
+        };
+        let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let card = synth::report::model_card(&self.student, &provenance);
+        student.save(staging.path(), &card, &provenance)?;
+        staging.finish()?;
+        report(&self.output, &student, &provenance, self.json)
+    }
+
+    fn recipe(&self, set: &SyntheticSet) -> Result<StudentRecipe> {
+        let mut recipe: StudentRecipe = self.overrides.apply(&StudentRecipe::default())?;
+        if let Some(steps) = self.steps {
+            recipe.steps = steps;
+        }
+        if let Some(epochs) = self.epochs {
+            if !(epochs > 0.0 && epochs < 1e9) {
+                return Err(Error::invalid("--epochs", epochs.to_string(), "must be above 0"));
+            }
+            recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;
+        }
+        Ok(recipe)
+    }
+
+    /// The named teacher, or the set's; either must have the hash that the set knows, unless it was named.
+    fn teacher_of(&self, set: &SyntheticSet) -> Result<Model> {
+        let overrides = ModelOverrides::default();
+        if let Some(path) = &self.teacher {
+            return open_teacher(path, None, &overrides);
+        }
+        let known = &set.provenance["teacher"];
+        let (Some(id), Some(sha256)) = (known["id"].as_str(), known["sha256"].as_str()) else {
+            return Err(Error::file(&self.set, "synth.json names no teacher", "name it with --teacher"));
+        };
+        let teacher = open_teacher(Path::new(id), None, &overrides)?;
+        if teacher.sha256 != sha256 {
+            let found = format!("the teacher {id} has changed since the set was made (another sha256)");
+            return Err(Error::file(&self.set, found, "name the teacher to use with --teacher"));
+        }
+        Ok(teacher)
+    }
+}
+
+/// Without a teacher, the student's input is what the set's provenance says of it.
+fn set_input(set: &SyntheticSet, path: &Path) -> Result<synth::weights::ModelConfig> {
+    let missing = || Error::file(path, "synth.json does not say what the teacher read", "name it with --teacher");
+    let value: Value = set.provenance["teacher"]["config"].clone();
+    serde_json::from_value(value).map_err(|_| missing())
+}
+
+/// The result of a job that made a model, for people or machines.
+pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -> Result<()> {
+    let (wall, metrics) = (&provenance["wall_seconds"], &provenance["metrics"]);
+    if as_json {
+        return print_json(&json!({
+            "model": output.display().to_string(),
+            "architecture": model.config.architecture,
+            "parameters": model.network.arch.parameters(),
+            "wall_seconds": wall,
+            "metrics": metrics,
+            "peak_memory_mib": provenance["peak_memory_mib"],
+        }));
+    }
+    let mut rows = vec![
+        ("model", output.display().to_string()),
+        ("network", format!("{}, {} parameters", model.config.architecture, model.network.arch.parameters())),
+        ("seconds", wall.to_string()),
+    ];
+    if let Some(share) = metrics["held_out_agreement"].as_f64() {
+        rows.push(("held out", format!("agrees with the teacher on {:.1} % of unseen synthetic images", 100.0 * share)));
+    }
+    print(&table(&rows))
+}

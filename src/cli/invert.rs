@@ -1,0 +1,77 @@
+//! `synth invert`: a teacher becomes a set.
+
+use super::options::ModelOptions;
+use super::recipe::Overrides;
+use super::{Global, print, print_json, table};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use synth::Result;
+use synth::files::Staging;
+use synth::invert::Recipe;
+use synth::jobs::InvertJob;
+
+/// Make a small set of synthetic images from a teacher alone
+#[derive(Args)]
+pub struct Invert {
+    #[command(flatten)]
+    teacher: ModelOptions,
+    /// Folder of the set
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Recipe (see `synth recipes`)
+    #[arg(long, default_value = "ssd")]
+    recipe: String,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Images of the set [default: max(5000, 50 per class)]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
+    /// Network that disagrees with the teacher while images are made
+    #[arg(long, value_name = "NET", default_value = "resnet8")]
+    adversary: String,
+    /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace an existing result
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Invert {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let staging = Staging::create(&self.output, self.force)?;
+        let teacher = self.teacher.load()?;
+        let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
+        if let Some(samples) = self.samples {
+            recipe.buffer.samples = samples;
+        }
+        recipe.views = self.views.unwrap_or(recipe.views);
+        let job = InvertJob {
+            teacher: &teacher,
+            recipe: &recipe,
+            adversary: &self.adversary,
+            seed: self.seed,
+        };
+        let inverted = job.run(&mut global.reporter(&staging)?)?;
+        let set = &inverted.set;
+        let (count, agreement, wall) = (set.len(), set.agreement(), set.provenance["wall_seconds"].clone());
+        inverted.finish(staging)?;
+        if self.json {
+            return print_json(&json!({
+                "set": self.output.display().to_string(), "count": count, "agreement": agreement, "wall_seconds": wall,
+            }));
+        }
+        print(&table(&[
+            ("set", self.output.display().to_string()),
+            ("images", count.to_string()),
+            ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * agreement)),
+            ("seconds", wall["total"].to_string()),
+        ]))
+    }
+}

@@ -1,0 +1,25 @@
+//! `synth recipes`: every recipe, one line each, or one of them as TOML.
+
+use super::{Global, print};
+use clap::Args;
+use synth::invert::Recipe;
+use synth::{Error, Result};
+
+/// List the recipes, or print one as TOML
+#[derive(Args)]
+pub struct Recipes {
+    /// Recipe to print
+    name: Option<String>,
+}
+
+impl Recipes {
+    pub fn run(&self, _: &Global) -> Result<()> {
+        match &self.name {
+            None => print(&Recipe::ALL.iter().map(|(name, what, _)| format!("{name:<8} {what}\n")).collect::<String>()),
+            Some(name) => {
+                let text = toml::to_string(&Recipe::named(name)?);
+                print(&text.map_err(|error| Error::invalid("recipe", error.to_string(), "report this"))?)
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `synth run`: both stages, one report.
+
+use super::options::TeacherOptions;
+use super::recipe::Overrides;
+use super::{Global, distill};
+use clap::Args;
+use std::path::PathBuf;
+use synth::Result;
+use synth::files::Staging;
+use synth::invert::Recipe;
+use synth::jobs::RunJob;
+
+/// From a teacher to a student in one go
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    teacher: TeacherOptions,
+    /// Folder of the result: `set/` and `student/`
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Architecture of the student
+    #[arg(long, value_name = "NET", default_value = "resnet14")]
+    student: String,
+    /// Recipe (see `synth recipes`)
+    #[arg(long, default_value = "ssd")]
+    recipe: String,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// The adversary is the student and leaves the loop trained: no second stage
+    #[arg(long)]
+    on_the_fly: bool,
+    /// Images of the set [default: max(5000, 50 per class)]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace an existing result
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let staging = Staging::create(&self.output, self.force)?;
+        let teacher = self.teacher.load()?;
+        let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
+        if let Some(samples) = self.samples {
+            recipe.buffer.samples = samples;
+        }
+        let job = RunJob {
+            teacher: &teacher,
+            student: &self.student,
+            recipe: &recipe,
+            distill: &recipe.student,
+            on_the_fly: self.on_the_fly,
+            seed: self.seed,
+        };
+        let ran = job.run(&mut global.reporter(&staging)?)?;
+        ran.inverted.write(&staging.path().join("set"))?;
+        let card = synth::report::model_card(&self.student, &ran.provenance);
+        let folder = staging.path().join("student");
+        std::fs::create_dir_all(&folder).map_err(synth::Error::io("create", &folder))?;
+        ran.student.save(&folder, &card, &ran.provenance)?;
+        staging.finish()?;
+        distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.json)
+    }
+}

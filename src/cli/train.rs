@@ -1,0 +1,70 @@
+//! `synth train`: supervised training, for baselines and teachers.
+
+use super::recipe::Overrides;
+use super::{Global, distill};
+use clap::Args;
+use std::path::PathBuf;
+use synth::data::{Labelled, ReadOptions};
+use synth::files::Staging;
+use synth::jobs::TrainJob;
+use synth::train::SupervisedRecipe;
+use synth::{Error, Result};
+
+/// Train a network on labelled images (baselines, teachers)
+#[derive(Args)]
+pub struct Train {
+    /// Architecture, such as resnet20 or wrn-16-2
+    net: String,
+    /// Parquet file, Hugging Face dataset folder, or folder with one sub-folder of pictures per class
+    #[arg(long, value_name = "DATASET")]
+    data: PathBuf,
+    /// Split of the dataset
+    #[arg(long, default_value = "train")]
+    split: String,
+    /// Folder of the model
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Passes over the images
+    #[arg(long, value_name = "E")]
+    epochs: Option<usize>,
+    /// Use no more than this many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Mean per channel that is subtracted, for pixels in 0..1 [default: measured on the images]
+    #[arg(long, value_name = "M,..", value_delimiter = ',')]
+    mean: Option<Vec<f64>>,
+    /// Standard deviation per channel that is divided by [default: measured on the images]
+    #[arg(long, value_name = "S,..", value_delimiter = ',')]
+    std: Option<Vec<f64>>,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Replace an existing result
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let staging = Staging::create(&self.output, self.force)?;
+        let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
+        recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
+        let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
+        let data = Labelled::read(&self.data, &options)?;
+        let (mean, std) = data.images.mean_std();
+        let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
+        if std.iter().any(|s| !(*s > 0.0)) {
+            return Err(Error::invalid("--std", format!("{std:?}"), "every channel needs a deviation above 0"));
+        }
+        let job = TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.seed };
+        let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let card = synth::report::model_card(&self.net, &provenance);
+        model.save(staging.path(), &card, &provenance)?;
+        staging.finish()?;
+        distill::report(&self.output, &model, &provenance, self.json)
+    }
+}

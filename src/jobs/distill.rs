@@ -1,0 +1,131 @@
+//! A set becomes a student.
+
+use super::{circumstances, fresh_student, identity, merge, mib, seconds};
+use crate::distill::{AnswerSource, EarlyStop, StudentRecipe, distill, start_from};
+use crate::events::Observer;
+use crate::model::{Model, Overrides};
+use crate::ops::mem::peak_memory;
+use crate::rng::Streams;
+use crate::set::SyntheticSet;
+use crate::teacher::Teacher;
+use crate::weights::ModelConfig;
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Instant;
+
+/// Where answers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerMode {
+    Live,
+    Stored,
+}
+
+/// Where the student's weights start.
+pub enum Start<'a> {
+    Scratch,
+    /// The adversary kept in the set's folder.
+    Adversary(&'a Path),
+    /// Tensors of the teacher whose names and shapes agree.
+    TeacherBlocks,
+}
+
+/// Options of a distillation.
+pub struct DistillJob<'a> {
+    pub set: &'a SyntheticSet,
+    /// How the set is called in provenance.
+    pub set_name: String,
+    /// Needed for live answers and for `TeacherBlocks`.
+    pub teacher: Option<&'a Model>,
+    /// The configuration whose input, normalisation and classes the student takes over.
+    pub like: &'a ModelConfig,
+    pub student: &'a str,
+    pub answers: AnswerMode,
+    pub start: Start<'a>,
+    pub recipe: &'a StudentRecipe,
+    pub early_stop: Option<EarlyStop>,
+    pub seed: u64,
+}
+
+impl DistillJob<'_> {
+    /// Trains the student; the second value is what `synth.json` says of it.
+    ///
+    /// # Errors
+    /// As [`distill`], or a start that does not fit the student.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<(Model, Value)> {
+        let begin = Instant::now();
+        let streams = Streams::new(self.seed);
+        let (network, config) = fresh_student(self.student, self.like, &mut streams.stream("student/weights", 0))?;
+        let copied = self.start(&network, &config)?;
+        let frozen = self.teacher.map(Teacher::of);
+        let answers = match (self.answers, &frozen) {
+            (AnswerMode::Stored, _) => AnswerSource::Stored,
+            (AnswerMode::Live, Some(teacher)) => AnswerSource::Live(teacher),
+            (AnswerMode::Live, None) => {
+                let hint = "name it with --teacher, or use --answers stored";
+                return Err(Error::invalid("answers live", "there is no teacher to ask", hint));
+            }
+        };
+        let mut student = Model { network, config, sha256: String::new(), source: String::new() };
+        let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
+        let done =
+            distill(self.set, answers, fresh, &input, self.recipe, self.early_stop, self.seed, observer)?;
+        let provenance = json!({
+            "kind": "student",
+            "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
+            "set": {
+                "source": self.set_name,
+                "count": self.set.len(),
+                "recipe": self.set.provenance["recipe"]["name"],
+                "seed": self.set.provenance["seed"],
+                "wall_seconds": self.set.provenance["wall_seconds"],
+            },
+            "recipe": self.recipe,
+            "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
+            "start": { "from": self.start.name(), "tensors_copied": copied },
+            "steps": done.steps,
+            "wall_seconds": { "distillation": seconds(begin.elapsed()) },
+            "peak_memory_mib": mib(peak_memory()),
+            "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
+        });
+        student.network = done.student;
+        Ok((student, merge(provenance, circumstances(self.seed))))
+    }
+
+    fn start(&self, network: &crate::nets::Network, config: &ModelConfig) -> Result<usize> {
+        let (from, copied) = match &self.start {
+            Start::Scratch => return Ok(0),
+            Start::Adversary(folder) => {
+                let images = &config.pretrained_cfg;
+                let overrides = Overrides {
+                    num_classes: Some(config.num_classes),
+                    input_size: Some(images.input_size),
+                    mean: Some(images.mean.clone()),
+                    std: Some(images.std.clone()),
+                };
+                let path = folder.join("adversary.safetensors");
+                let adversary = Model::load(&path, Some(self.student), &overrides)?;
+                ("the adversary", start_from(network, &adversary.network)?)
+            }
+            Start::TeacherBlocks => match self.teacher {
+                Some(teacher) => ("the teacher", start_from(network, &teacher.network)?),
+                None => return Err(Error::invalid("--init teacher-blocks", "there is no teacher", "name it with --teacher")),
+            },
+        };
+        if copied == 0 {
+            let found = format!("no tensor of {from} has the name and shape of one of {}", self.student);
+            return Err(Error::invalid("--init", found, "use --init scratch"));
+        }
+        Ok(copied)
+    }
+}
+
+impl Start<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Scratch => "scratch",
+            Self::Adversary(_) => "adversary",
+            Self::TeacherBlocks => "teacher-blocks",
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A teacher becomes a set.
+
+use super::{circumstances, fresh_student, identity, merge, mib, seconds};
+use crate::events::Observer;
+use crate::files::Staging;
+use crate::invert::{Inversion, Recipe, invert};
+use crate::model::Model;
+use crate::ops::mem::peak_memory;
+use crate::rng::Streams;
+use crate::set::SyntheticSet;
+use crate::teacher::Teacher;
+use crate::weights::Checkpoint;
+use crate::Result;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+/// Options of an inversion.
+pub struct InvertJob<'a> {
+    pub teacher: &'a Model,
+    pub recipe: &'a Recipe,
+    /// Architecture of the adversary.
+    pub adversary: &'a str,
+    pub seed: u64,
+}
+
+/// A finished inversion: the set, and the networks that made it.
+pub struct Inverted {
+    pub set: SyntheticSet,
+    /// The adversary as a model: with `on the fly` it is the student.
+    pub adversary: Model,
+    pub generator: Model,
+}
+
+impl InvertJob<'_> {
+    /// Runs the inversion.
+    ///
+    /// # Errors
+    /// As [`invert`], or an adversary that does not fit the teacher's images.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Inverted> {
+        let start = Instant::now();
+        let streams = Streams::new(self.seed);
+        let teacher = Teacher::of(self.teacher);
+        let (student, config) =
+            fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
+        let inversion = invert(&teacher, student, self.recipe, self.seed, observer)?;
+        let times = json!({
+            "total": seconds(start.elapsed()),
+            "synthesis": seconds(inversion.synthesis_time),
+            "adversary": seconds(inversion.adversary_time),
+        });
+        let provenance = self.provenance(&inversion, times);
+        let Inversion { buffer, generator, finished, .. } = inversion;
+        let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
+        let set = SyntheticSet {
+            labels: buffer.entries.iter().map(|e| e.label).collect(),
+            images: buffer.images,
+            logits: buffer.logits,
+            priority,
+            class_names: self.teacher.class_names(),
+            views: buffer.views,
+            provenance,
+        };
+        let part = |network, config: &crate::weights::ModelConfig| Model {
+            network,
+            config: config.clone(),
+            sha256: String::new(),
+            source: String::new(),
+        };
+        Ok(Inverted { set, adversary: part(finished, &config), generator: part(generator, &self.teacher.config) })
+    }
+
+    fn provenance(&self, inversion: &Inversion, times: Value) -> Value {
+        let what = json!({
+            "task": "image-classification",
+            "kind": "set",
+            "teacher": identity(self.teacher),
+            "recipe": self.recipe,
+            "adversary": self.adversary,
+            "wall_seconds": times,
+            "peak_memory_mib": mib(peak_memory()),
+            "metrics": {
+                "synthesised": inversion.synthesised,
+                "images_per_teacher_class": inversion.buffer.histogram(),
+            },
+        });
+        merge(what, circumstances(self.seed))
+    }
+}
+
+impl Inverted {
+    /// Writes the set folder with `generator.safetensors` and `adversary.safetensors` beside the data.
+    ///
+    /// # Errors
+    /// As [`SyntheticSet::write`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.set.write(folder)?;
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        Checkpoint::write_safetensors(folder.join("generator.safetensors"), &self.generator.tensors()?, &metadata)?;
+        let mut metadata = metadata;
+        metadata.insert("architecture".into(), self.adversary.config.architecture.clone());
+        Checkpoint::write_safetensors(folder.join("adversary.safetensors"), &self.adversary.tensors()?, &metadata)
+    }
+
+    /// Writes the set folder under its name at once.
+    ///
+    /// # Errors
+    /// As [`Inverted::write`], or if the name is taken meanwhile.
+    pub fn finish(&self, staging: Staging) -> Result<()> {
+        self.write(staging.path())?;
+        staging.finish().map(|_| ())
+    }
+}

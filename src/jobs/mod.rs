@@ -1,0 +1,71 @@
+//! Whole jobs with their files: what `synth invert`, `distill`, `run` and `train` do once their options are known.
+//!
+//! A result folder is built aside and appears under its name only when it is complete.
+
+mod distill;
+mod invert;
+mod run;
+mod shipped;
+mod train;
+
+pub use distill::{AnswerMode, DistillJob, Start};
+pub use invert::InvertJob;
+pub use run::RunJob;
+pub use shipped::{SHIPPED, open_teacher};
+pub use train::TrainJob;
+
+use crate::model::Model;
+use crate::nets::registry::{self, Shape};
+use crate::nets::Network;
+use crate::rng::Stream;
+use crate::weights::ModelConfig;
+use crate::{Result, ops};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A fresh network called `arch` with the input, classes and normalisation of `like`.
+///
+/// # Errors
+/// An unknown name, or an input that the architecture cannot take.
+pub fn fresh_student(arch: &str, like: &ModelConfig, rng: &mut Stream) -> Result<(Network, ModelConfig)> {
+    let images = &like.pretrained_cfg;
+    let [channels, height, width] = images.input_size;
+    let shape = Shape { channels, height, width, num_classes: like.num_classes };
+    let (architecture, config) =
+        registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;
+    Ok((Network::init(Arc::new(architecture), rng)?, config))
+}
+
+/// What names a teacher in provenance: where it came from, the hash of its weights, and its configuration, from which a
+/// student can be made without it.
+pub fn identity(model: &Model) -> Value {
+    json!({ "id": model.source, "sha256": model.sha256, "config": model.config })
+}
+
+/// Where and by what a result was made.
+pub fn circumstances(seed: u64) -> Value {
+    json!({
+        "seed": seed,
+        "device": "cpu",
+        "threads": rayon::current_num_threads(),
+        "instructions": ops::simd::level().name(),
+        "versions": { "synth": env!("CARGO_PKG_VERSION") },
+    })
+}
+
+/// Puts the entries of `more` into the object `base`.
+fn merge(mut base: Value, more: Value) -> Value {
+    if let (Value::Object(to), Value::Object(from)) = (&mut base, more) {
+        to.extend(from);
+    }
+    base
+}
+
+fn seconds(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn mib(bytes: u64) -> f64 {
+    (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0
+}

@@ -1,0 +1,58 @@
+//! Labelled images become a model.
+
+use super::{circumstances, merge, mib, seconds};
+use crate::data::Labelled;
+use crate::events::Observer;
+use crate::model::Model;
+use crate::nets::Network;
+use crate::nets::registry::{self, Shape};
+use crate::ops::mem::peak_memory;
+use crate::rng::Streams;
+use crate::teacher::Teacher;
+use crate::train::{SupervisedRecipe, supervised};
+use crate::Result;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Options of a supervised run.
+pub struct TrainJob<'a> {
+    pub net: &'a str,
+    pub data: &'a Labelled,
+    pub recipe: &'a SupervisedRecipe,
+    /// Normalisation, per channel.
+    pub mean: &'a [f64],
+    pub std: &'a [f64],
+    pub seed: u64,
+}
+
+impl TrainJob<'_> {
+    /// Trains; the second value is what `synth.json` says.
+    ///
+    /// # Errors
+    /// As [`supervised`], or an architecture that cannot take the images.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<(Model, Value)> {
+        let begin = Instant::now();
+        let images = &self.data.images;
+        let shape = Shape {
+            channels: images.channels,
+            height: images.height,
+            width: images.width,
+            num_classes: self.data.class_names.len(),
+        };
+        let names = Some(self.data.class_names.clone());
+        let (architecture, config) = registry::new_model(self.net, &shape, names, self.mean, self.std)?;
+        let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
+        let mut model = Model { network, config, sha256: String::new(), source: String::new() };
+        let input = Teacher::of(&model).input();
+        model.network = supervised(model.network, self.data, &input, self.recipe, self.seed, observer)?;
+        let provenance = json!({
+            "kind": "supervised",
+            "data": { "name": self.data.name, "sha256": self.data.sha256, "count": self.data.len() },
+            "recipe": self.recipe,
+            "wall_seconds": { "training": seconds(begin.elapsed()) },
+            "peak_memory_mib": mib(peak_memory()),
+        });
+        Ok((model, merge(provenance, circumstances(self.seed))))
+    }
+}

@@ -1,0 +1,218 @@
+//! What people get wrong, through the binary: a code other than 0, nothing on stdout, and one line on stderr that says
+//! where, what and what to do.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use synth::model::Model;
+use synth::nets::Network;
+use synth::nets::registry::{self, Shape};
+use synth::rng::Streams;
+use synth::weights::{Checkpoint, RawData};
+use tempfile::TempDir;
+
+const SHAPE: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 3 };
+
+fn synth(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_synth")).args(arguments).output().unwrap()
+}
+
+/// Runs a command that must fail with `code` and gives its one line.
+#[track_caller]
+fn refused(code: i32, arguments: &[&str], parts: &[&str]) {
+    let output = synth(arguments);
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), out.as_str()), (Some(code), ""), "{arguments:?}: {err}");
+    assert!(err.starts_with("error: ") && err.ends_with('\n') && err.lines().count() == 1, "{arguments:?}: {err}");
+    for part in parts {
+        assert!(err.contains(part), "{part:?} is not in: {err}");
+    }
+}
+
+/// A model with fresh weights in a folder, and pictures of `side` pixels in a folder per class beside it.
+struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { root: tempfile::tempdir().unwrap() };
+        let names = Some(["ant", "bee", "cat"].map(String::from).to_vec());
+        let (arch, config) = registry::new_model("mnist-convnet", &SHAPE, names, &[0.1], &[0.3]).unwrap();
+        let network = Network::init(Arc::new(arch), &mut Streams::new(0).stream("test", 0)).unwrap();
+        let model = Model { network, config, sha256: String::new(), source: String::new() };
+        std::fs::create_dir(place.at("model")).unwrap();
+        model.save(place.at("model"), "card", &serde_json::json!({})).unwrap();
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.at(name).to_str().unwrap().to_string()
+    }
+
+    fn weights(&self) -> PathBuf {
+        self.at("model/model.safetensors")
+    }
+
+    /// Changes `config.json`.
+    fn configure(&self, change: impl Fn(&mut serde_json::Value)) {
+        let path = self.at("model/config.json");
+        let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut config);
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    fn pictures(&self, classes: &[&str], side: u32) -> String {
+        for (i, class) in classes.iter().enumerate() {
+            std::fs::create_dir_all(self.at("pictures").join(class)).unwrap();
+            for j in 0..4 {
+                let picture =
+                    image::GrayImage::from_fn(side, side, |x, y| image::Luma([(x * y + 40 * j + i as u32) as u8]));
+                picture.save(self.at("pictures").join(class).join(format!("{j}.png"))).unwrap();
+            }
+        }
+        self.text("pictures")
+    }
+}
+
+fn as_text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn what_is_right_works() {
+    let place = Place::new();
+    let (model, pictures) = (place.text("model"), place.pictures(&["ant", "bee", "cat"], 28));
+    let run = |threads: &str, extra: &[&str]| -> serde_json::Value {
+        let common = ["eval", &model, "--data", &pictures, "--json", "--threads", threads];
+        let output = synth(&[&common, extra].concat());
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && err.is_empty(), "{err}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (one, many) = (run("1", &[]), run("3", &["--batch", "5"]));
+    assert_eq!(one["count"], 12);
+    assert_eq!((&one["loss"], &one["confusion"]), (&many["loss"], &many["confusion"]));
+    assert!(one.get("top5").is_none() && one["top1"].is_number() && one["images_per_s"].is_number());
+    assert_eq!(one["model"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(one["data"]["labels_matched"], "as-they-are");
+    let text = String::from_utf8(synth(&["eval", &model, "--data", &pictures]).stdout).unwrap();
+    assert!(text.contains("top-1") && text.contains("label \\ answer") && text.contains("2 cat"), "{text}");
+    let text = String::from_utf8(synth(&["inspect", &model]).stdout).unwrap();
+    assert!(text.contains("mnist-convnet: quickgelu_convnet") && text.contains("conv2  convolution"), "{text}");
+    let json: serde_json::Value = serde_json::from_slice(&synth(&["inspect", &model, "--json"]).stdout).unwrap();
+    assert_eq!(
+        (&json["parameters"], &json["layers"][0]["name"]),
+        (&serde_json::json!(21_483), &serde_json::json!("conv1"))
+    );
+}
+
+#[test]
+fn architectures() {
+    let place = Place::new();
+    let (model, weights) = (place.text("model"), place.weights());
+    let weights = as_text(&weights);
+    refused(2, &["inspect", weights, "--arch", "resnet21"], &["resnet21", "did you mean", "wrn-DEPTH-WIDTH"]);
+    refused(1, &["inspect", weights], &["a bare checkpoint", "--arch", "config.json"]);
+    refused(1, &["inspect", weights, "--arch", "resnet20"], &["model.safetensors", "no last layer", "--num-classes"]);
+    refused(
+        1,
+        &["inspect", weights, "--arch", "fashion-cnn"],
+        &["model.safetensors", "of another shape", "expected [32, 1, 3, 3]"],
+    );
+    refused(1, &["inspect", &model, "--num-classes", "7"], &["fc2.weight", "[3, 50], expected [7, 50]", "num_classes"]);
+    refused(2, &["inspect", &model, "--input-size", "1,28"], &["--input-size", "2 numbers"]);
+    refused(2, &["inspect", &model, "--input-size", "1,4,4"], &["1 channels of 4x4", "at least 16"]);
+    refused(2, &["inspect", &model, "--std", "0"], &["std has the value 0"]);
+    refused(2, &["inspect", &model, "--mean", "0.1,0.2"], &["2 values of mean for 1 channels"]);
+}
+
+#[test]
+fn configurations() {
+    let place = Place::new();
+    let model = place.text("model");
+    place.configure(|config| config["num_classes"] = 4.into());
+    refused(1, &["inspect", &model], &["config.json", "3 label_names for num_classes 4"]);
+    place.configure(|config| config["label_names"] = serde_json::Value::Null);
+    refused(1, &["inspect", &model], &["model.safetensors", "fc2.weight", "expected [4, 50]"]);
+    place.configure(|config| config["num_classes"] = 3.into());
+    place.configure(|config| config["model_args"]["batch_norm"] = true.into());
+    refused(2, &["inspect", &model], &["batch_norm of quickgelu_convnet", "only false"]);
+    place.configure(|config| config["model_type"] = "espnet".into());
+    refused(2, &["inspect", &model], &["espnet", "supported are cifar_resnet"]);
+    place.configure(|config| config["model_type"] = serde_json::Value::Null);
+    refused(2, &["inspect", &model], &["no `model_type`", "--arch NAME"]);
+    std::fs::write(place.at("model/config.json"), "{").unwrap();
+    refused(1, &["inspect", &model], &["config.json", "timm"]);
+}
+
+#[test]
+fn weights_files() {
+    let place = Place::new();
+    let (model, weights) = (place.text("model"), place.weights());
+    let good = std::fs::read(&weights).unwrap();
+    let mut checkpoint = Checkpoint::read(&weights).unwrap();
+    if let Some(RawData::F32(values)) = checkpoint.tensors.get_mut("fc1.bias").map(|tensor| &mut tensor.data) {
+        values[7] = f32::NAN;
+    }
+    Checkpoint::write_safetensors(&weights, &checkpoint.tensors, &checkpoint.metadata).unwrap();
+    refused(
+        1,
+        &["inspect", &model],
+        &["model.safetensors", "`fc1.bias` has 1 of 50 values not finite", "another checkpoint"],
+    );
+    std::fs::write(&weights, &good[..good.len() - 100]).unwrap();
+    refused(1, &["inspect", &model], &["model.safetensors"]);
+    std::fs::write(&weights, [&u64::MAX.to_le_bytes(), &good[8..]].concat()).unwrap();
+    refused(1, &["inspect", &model], &["model.safetensors"]);
+    let text = String::from_utf8_lossy(&good[8..200]).into_owned();
+    let at = 8 + text.find("[10,1,5,5]").expect("the first tensor's shape");
+    let mut lying = good.clone();
+    lying[at + 1] = b'9';
+    std::fs::write(&weights, lying).unwrap();
+    refused(1, &["inspect", &model], &["model.safetensors", "invalid shape, data type, or offset"]);
+    std::fs::write(&weights, "").unwrap();
+    refused(1, &["inspect", &model], &["model.safetensors", "empty"]);
+    std::fs::remove_file(&weights).unwrap();
+    refused(1, &["inspect", &model], &["without weights", "expected model.safetensors"]);
+}
+
+#[test]
+fn paths() {
+    let place = Place::new();
+    let (model, empty) = (place.text("model"), place.text("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    refused(1, &["inspect", &empty], &["empty", "without config.json"]);
+    refused(1, &["inspect", &place.text("nowhere")], &["nowhere", "no such file or folder"]);
+    refused(1, &["eval", &model, "--data", &place.text("nowhere")], &["nowhere", "No such file"]);
+    refused(1, &["eval", &model, "--data", &empty], &["empty"]);
+}
+
+#[test]
+fn datasets() {
+    let place = Place::new();
+    let model = place.text("model");
+    let small = place.pictures(&["ant", "bee", "cat"], 20);
+    refused(2, &["eval", &model, "--data", &small], &["20x20 grey, the model reads 28x28 grey", "--resize"]);
+    assert!(synth(&["eval", &model, "--data", &small, "--resize"]).status.success());
+    place.pictures(&["dog"], 20);
+    refused(2, &["eval", &model, "--data", &small, "--resize"], &["4 classes, the model has 3"]);
+    refused(1, &["eval", &model, "--data", &small, "--split", "train"], &["split `train`"]);
+    refused(2, &["eval", &model, "--data", &small, "--limit", "0"], &["limit", "at least one"]);
+}
+
+#[test]
+fn usage() {
+    refused(2, &["eval", "x"], &["--data <DATASET>", "--help"]);
+    refused(2, &["evil"], &["evil", "'eval'"]);
+    refused(2, &["inspect", "x", "--threads", "0"], &["--threads", "1..=1024"]);
+    refused(2, &["inspect", "x", "-q", "-v"], &["cannot be used with"]);
+    refused(2, &[], &["subcommand"]);
+    assert!(synth(&["--help"]).status.success());
+    assert!(String::from_utf8(synth(&["--version"]).stdout).unwrap().starts_with("synth "));
+}

@@ -1,0 +1,106 @@
+//! What the tests against PyTorch share: fixtures, comparison, and the loop over instruction sets and thread counts.
+#![allow(dead_code)]
+
+use candle_core::Tensor;
+use std::sync::Mutex;
+use synth::ops::mem::{tensor, view};
+use synth::ops::simd::{self, Level};
+
+/// One comparison: what, ours, the reference.
+pub type Pair = (String, Tensor, Tensor);
+
+/// The tensors of one file in `tests/fixtures`.
+pub struct Fixtures {
+    bytes: Vec<u8>,
+}
+
+impl Fixtures {
+    pub fn load(name: &str) -> Self {
+        let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+        Self { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}")) }
+    }
+
+    fn parsed(&self) -> safetensors::SafeTensors<'_> {
+        safetensors::SafeTensors::deserialize(&self.bytes).unwrap()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.parsed().names().into_iter().map(|n| n.to_string()).collect()
+    }
+
+    /// The cases below `prefix`, each once: `conv/3x3` for `conv/3x3/x`.
+    pub fn cases(&self, prefix: &str) -> Vec<String> {
+        let mut cases: Vec<String> =
+            self.names().iter().filter_map(|n| n.strip_suffix("/y").map(String::from)).collect();
+        cases.retain(|c| c.starts_with(prefix));
+        cases.sort();
+        cases
+    }
+
+    pub fn try_get(&self, name: &str) -> Option<Tensor> {
+        let file = self.parsed();
+        let t = file.tensor(name).ok()?;
+        let values = t.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Some(tensor(values, t.shape()).unwrap())
+    }
+
+    pub fn get(&self, name: &str) -> Tensor {
+        self.try_get(name).unwrap_or_else(|| panic!("no fixture {name}"))
+    }
+}
+
+/// Values in row order.
+pub fn values(t: &Tensor) -> Vec<f32> {
+    view(t).unwrap().to_vec()
+}
+
+/// A copy that shares no storage.
+pub fn copy(t: &Tensor) -> Tensor {
+    tensor(values(t), t.dims()).unwrap()
+}
+
+/// Largest difference, relative to the largest value of the reference.
+pub fn distance(got: &Tensor, expected: &Tensor) -> f64 {
+    let (got, expected) = (values(got), values(expected));
+    let scale = expected.iter().fold(1e-6f64, |m, v| m.max(f64::from(v.abs())));
+    let worst = got.iter().zip(&expected).map(|(g, e)| f64::from((g - e).abs()));
+    worst.fold(0.0, |m, d| if d.is_nan() { f64::NAN } else { m.max(d) }) / scale
+}
+
+/// Kernels are chosen for the whole process: one test at a time may choose them.
+static SIMD: Mutex<()> = Mutex::new(());
+
+/// Runs `f` on a pool of its own.
+pub fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+/// Runs `f` at every level of the machine with 1 and 2 threads: results are the same to the bit at both counts.
+pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u32>, mut then: impl FnMut(Level, R)) {
+    let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+    for level in Level::available() {
+        simd::force(Some(level));
+        let (one, two) = (on_threads(1, &f), on_threads(2, &f));
+        simd::force(None);
+        assert!(bits(&one) == bits(&two), "{}: 1 and 2 threads differ", level.name());
+        then(level, one);
+    }
+}
+
+/// Compares what `f` returns on every path; `tolerance` is relative to the largest value of each reference.
+///
+/// Returns the largest distance met.
+pub fn verify(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    let mut worst = 0f64;
+    let bits = |pairs: &Vec<Pair>| pairs.iter().flat_map(|p| values(&p.1)).map(f32::to_bits).collect();
+    every_path(f, bits, |level, pairs| {
+        for (what, got, expected) in pairs {
+            let place = format!("{case} {what} ({})", level.name());
+            assert_eq!(got.dims(), expected.dims(), "{place}");
+            let d = distance(&got, &expected);
+            assert!(d <= tolerance, "{place}: off by {d:.2e} of the largest value");
+            worst = worst.max(d);
+        }
+    });
+    worst
+}

@@ -1,0 +1,213 @@
+//! Whole networks against PyTorch in float64 (`fixtures/make_nets.py`): a training step, evaluation with the gradient of
+//! the image, and the distance of batch-norm moments, on every instruction set and with 1 and 2 threads.
+
+mod common;
+
+use candle_core::Tensor;
+use common::{Fixtures, Pair, values, verify};
+use std::sync::Arc;
+use synth::nets::{Architecture, Forward, GeneratorConfig, Kind, Mode, Network, ResNetCifar, Shortcut, WideResNet};
+use synth::nets::{Weights, generator};
+use synth::ops::mem::tensor;
+use synth::tape::Tape;
+
+/// Relative to the largest value of the tensor, through up to 9 layers in f32.
+const TOLERANCE: f64 = 1e-5;
+
+const LABELS: [usize; 4] = [3, 0, 9, 3];
+
+/// Uniform on [-1, 1) by name and index, as `values` of the Python script.
+fn hashed(name: &str, n: usize) -> Vec<f32> {
+    let seed = name.bytes().fold(0u64, |s, b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
+    (1..=n as u64)
+        .map(|i| {
+            let z = i.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed);
+            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Every 7th value of a large tensor, as `sample` of the Python script.
+fn sample(values: Vec<f32>) -> Tensor {
+    let step = if values.len() > 1024 { 7 } else { 1 };
+    let kept: Vec<f32> = values.into_iter().step_by(step).collect();
+    let n = kept.len();
+    tensor(kept, n).unwrap()
+}
+
+fn network(case: &str) -> Network {
+    let resnet = |shortcut| {
+        Architecture::new(|b| {
+            ResNetCifar {
+                blocks: vec![1, 1, 1],
+                widths: vec![16, 32, 64],
+                shortcut,
+                in_channels: 3,
+                num_classes: 10,
+                bn_eps: 1e-5,
+                head: "linear",
+            }
+            .build(b)
+        })
+    };
+    let arch = match case {
+        "resnet8_a" => resnet(Shortcut::A),
+        "resnet8_b" => resnet(Shortcut::B),
+        "wrn10" => Architecture::new(|b| {
+            WideResNet { depth: 10, widen_factor: 1, in_channels: 3, num_classes: 10, bn_eps: 1e-5 }.build(b)
+        }),
+        _ => generator(&GeneratorConfig { latent: 16, width: 8, channels: 3, size: [16, 16] }).unwrap(),
+    };
+    let weights = Weights::from_file(arch.slots.clone(), |slot| {
+        let shape = slot.file_shape();
+        let raw = hashed(&slot.name, slot.len());
+        Ok(match slot.kind {
+            _ if shape.len() > 1 => {
+                let fan_in = shape[1..].iter().product::<usize>() as f32;
+                raw.into_iter().map(|v| v * (2.0 / fan_in.sqrt())).collect()
+            }
+            Kind::RunningVar | Kind::NormWeight => raw.into_iter().map(|v| 1.0 + v / 2.0).collect(),
+            _ => raw.into_iter().map(|v| v / 4.0).collect(),
+        })
+    });
+    Network { arch: Arc::new(arch), weights: weights.unwrap() }
+}
+
+fn input(case: &str) -> Tensor {
+    match case {
+        "generator" => tensor(hashed("latents", 64), (4, 16)).unwrap(),
+        _ => tensor(hashed("images", 4 * 16 * 16 * 3), (4, 16, 16, 3)).unwrap(),
+    }
+}
+
+/// The gradient of the objective at the output: mean cross-entropy of logits, weighted sum of pixels.
+fn output_gradient(y: &Tensor) -> Tensor {
+    let v = values(y);
+    let &[n, k] = y.dims() else { return tensor(hashed("weights of the pixels", v.len()), y.dims()).unwrap() };
+    let mut out = Vec::new();
+    for (row, label) in v.chunks_exact(k).zip(LABELS) {
+        let top = row.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
+        let e: Vec<f64> = row.iter().map(|v| (f64::from(*v) - top).exp()).collect();
+        let total: f64 = e.iter().sum();
+        out.extend(e.iter().enumerate().map(|(i, e)| ((e / total - f64::from(i == label)) / n as f64) as f32));
+    }
+    tensor(out, (n, k)).unwrap()
+}
+
+fn train_step(file: &Fixtures, case: &str) -> Vec<Pair> {
+    let net = network(case);
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &net.weights, Mode::Train { momentum: 0.1 });
+    let x = tape.leaf(input(case));
+    let y = net.forward(&mut f, x.clone()).unwrap();
+    let out = y.tensor().unwrap();
+    let mut grads = tape.backward([(y, output_gradient(&out))]).unwrap();
+    let dx = sample(values(&grads.take(&x).unwrap()));
+    let mut pairs = vec![
+        ("y".into(), out, file.get(&format!("{case}/train/y"))),
+        ("dx".into(), dx, file.get(&format!("{case}/train/dx"))),
+    ];
+    let gradients = f.gradients(&mut grads);
+    for (i, (slot, gradient)) in net.weights.slots.iter().zip(gradients).enumerate() {
+        if let Some(g) = gradient {
+            let mut g = values(&g);
+            // Gradients have the layout of the weights in memory.
+            let kept = net.weights.iter().nth(i).unwrap().1;
+            let as_weights = Weights::from_file(Arc::new(vec![slot.clone()]), |s| Ok(vec![0.0; s.len()])).unwrap();
+            assert_eq!(kept.dims(), &slot.shape[..]);
+            let t = as_weights.iter().next().unwrap().1.clone();
+            synth::ops::mem::update(&t, |to| to.swap_with_slice(&mut g)).unwrap();
+            let g = sample(as_weights.to_file(0).unwrap());
+            pairs.push((slot.name.clone(), g, file.get(&format!("{case}/train/grad/{}", slot.name))));
+        } else {
+            let stat = sample(net.weights.to_file(i).unwrap());
+            pairs.push((slot.name.clone(), stat, file.get(&format!("{case}/train/stat/{}", slot.name))));
+        }
+    }
+    let stored = file.names().iter().filter(|n| n.starts_with(&format!("{case}/train/"))).count();
+    assert_eq!(pairs.len(), stored, "{case}: every stored tensor is compared");
+    pairs
+}
+
+fn frozen(file: &Fixtures, case: &str) -> Vec<Pair> {
+    let net = network(case);
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &net.weights, Mode::Frozen);
+    let x = tape.leaf(input(case));
+    let y = net.forward(&mut f, x.clone()).unwrap();
+    let out = y.tensor().unwrap();
+    let again = synth::nets::infer(&net, &input(case)).unwrap();
+    let mut grads = tape.backward([(y, output_gradient(&out))]).unwrap();
+    let dx = sample(values(&grads.take(&x).unwrap()));
+    vec![
+        ("y".into(), out, file.get(&format!("{case}/frozen/y"))),
+        ("inferred y".into(), again, file.get(&format!("{case}/frozen/y"))),
+        ("dx".into(), dx, file.get(&format!("{case}/frozen/dx"))),
+    ]
+}
+
+/// ‖v‖ and its gradient v / ‖v‖.
+fn norm(v: &[f64]) -> (f64, Vec<f64>) {
+    let n = v.iter().map(|v| v * v).sum::<f64>().sqrt();
+    (n, v.iter().map(|v| v / n).collect())
+}
+
+fn matching(file: &Fixtures, case: &str) -> Vec<Pair> {
+    let net = network(case);
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &net.weights, Mode::Match);
+    let x = tape.leaf(input(case));
+    let y = net.forward(&mut f, x.clone()).unwrap();
+    assert_eq!(f.moments.len(), net.arch.norm_layers());
+    let mut total = 0.0;
+    let mut seeds = vec![(y.clone(), output_gradient(&y.tensor().unwrap()))];
+    for (id, moments) in &f.moments {
+        let m = values(&moments.tensor().unwrap());
+        let c = m.len() / 2;
+        let (mean, var) = net.weights.running_statistics(*id).unwrap();
+        let mut gradient = Vec::new();
+        for (batch, running) in m.chunks_exact(c).zip([&mean, &var]) {
+            let difference: Vec<f64> = batch.iter().zip(running).map(|(b, r)| f64::from(*b) - f64::from(*r)).collect();
+            let (n, g) = norm(&difference);
+            total += n;
+            gradient.extend(g.into_iter().map(|v| v as f32));
+        }
+        seeds.push((moments.clone(), tensor(gradient, (2, c)).unwrap()));
+    }
+    let mut grads = tape.backward(seeds).unwrap();
+    let dx = sample(values(&grads.take(&x).unwrap()));
+    vec![
+        ("total".into(), tensor(vec![total as f32], 1).unwrap(), file.get(&format!("{case}/match/total"))),
+        ("dx".into(), dx, file.get(&format!("{case}/match/dx"))),
+    ]
+}
+
+fn check(case: &str, runs: &[(&str, fn(&Fixtures, &str) -> Vec<Pair>)]) {
+    let file = Fixtures::load("nets.safetensors");
+    for (what, run) in runs {
+        let worst = verify(&format!("{case} {what}"), TOLERANCE, || run(&file, case));
+        println!("{case} {what}: {worst:.1e}");
+    }
+}
+
+#[test]
+fn resnet8_with_padded_shortcuts() {
+    check("resnet8_a", &[("train", train_step), ("frozen", frozen), ("match", matching)]);
+}
+
+#[test]
+fn resnet8_with_projections() {
+    check("resnet8_b", &[("train", train_step), ("frozen", frozen), ("match", matching)]);
+}
+
+#[test]
+fn wide_resnet_10_1() {
+    check("wrn10", &[("train", train_step), ("frozen", frozen), ("match", matching)]);
+}
+
+#[test]
+fn image_generator() {
+    check("generator", &[("train", train_step), ("frozen", frozen)]);
+}

@@ -1,0 +1,173 @@
+//! Both stages through the library on tiny budgets: any image size and channel count, the same bits with one thread or
+//! two, φ doing what it says, refusals.
+
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use synth::distill::StudentRecipe;
+use synth::events::Silent;
+use synth::invert::{Lifecycle, PhiTarget, Recipe};
+use synth::jobs::{AnswerMode, DistillJob, InvertJob, RunJob, Start};
+use synth::model::{Model, Overrides};
+use synth::nets::Network;
+use synth::nets::registry::{Shape, new_model};
+use synth::rng::Streams;
+
+/// A network with random weights as a teacher.
+fn random_teacher(arch: &str, channels: usize, side: usize) -> Model {
+    let shape = Shape { channels, height: side, width: side, num_classes: 10 };
+    let (mean, std) = (vec![0.5; channels], vec![0.25; channels]);
+    let (architecture, config) = new_model(arch, &shape, None, &mean, &std).unwrap();
+    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
+    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+}
+
+fn tiny() -> Recipe {
+    let mut recipe = Recipe { batch: 20, practice: 1, rounds: 2, adversary_steps: 3, views: 2, ..Recipe::default() };
+    recipe.generator.width = 8;
+    recipe.generator.latent = 16;
+    recipe.generator.inner_steps = 2;
+    recipe.generator.warmup_steps = 2;
+    recipe.buffer.samples = 60;
+    recipe.student = StudentRecipe { steps: 4, batch: 16, reestimate: 2, ..StudentRecipe::default() };
+    recipe
+}
+
+/// The bits of everything a run leaves.
+fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
+    let job = RunJob { teacher, student: "resnet8", recipe, distill: &recipe.student, on_the_fly, seed };
+    let ran = job.run(&mut Silent).unwrap();
+    let set = &ran.inverted.set;
+    let mut bits: Vec<u32> = set.logits.iter().chain(&set.priority).map(|v| v.to_bits()).collect();
+    for (i, _) in ran.student.network.weights.iter().enumerate() {
+        bits.extend(ran.student.network.weights.to_file(i).unwrap().iter().map(|v| v.to_bits()));
+    }
+    (set.images.pixels.clone(), bits)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_with_one_thread_or_two() {
+    let teacher = random_teacher("wrn-10-1", 3, 32);
+    for (views, on_the_fly) in [(0, false), (3, false), (0, true)] {
+        let with = |threads: usize, seed: u64| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| fingerprint(&teacher, &Recipe { views, ..tiny() }, on_the_fly, seed))
+        };
+        let one = with(1, 3);
+        assert!(one == with(2, 3), "two threads differ from one (views {views}, on the fly {on_the_fly})");
+        assert!(one == with(3, 3), "three threads differ from one (views {views}, on the fly {on_the_fly})");
+        assert!(one.0 != with(2, 4).0, "another seed must give other images");
+    }
+}
+
+#[test]
+fn grey_and_large_images_need_no_special_case() {
+    for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
+        let teacher = random_teacher("resnet8-b", channels, side);
+        let ran = RunJob {
+            teacher: &teacher,
+            student: "wrn-10-1",
+            recipe: &tiny(),
+            distill: &tiny().student,
+            on_the_fly: false,
+            seed: 0,
+        }
+        .run(&mut Silent)
+        .unwrap();
+        let images = &ran.inverted.set.images;
+        assert_eq!((images.channels, images.height, images.width, images.len()), (channels, side, side, 60));
+        assert_eq!(ran.student.config.pretrained_cfg.input_size, [channels, side, side]);
+        assert_eq!(ran.inverted.set.views.as_ref().unwrap().list.len(), 2);
+    }
+}
+
+#[test]
+fn every_lifecycle_runs_and_labels_are_balanced() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
+        let mut recipe = tiny();
+        recipe.generator.lifecycle = lifecycle;
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 1 };
+        let set = job.run(&mut Silent).unwrap().set;
+        assert_eq!(set.len(), 60, "{lifecycle:?}");
+        let histogram = set.histogram();
+        assert!(histogram.iter().all(|n| (2..=10).contains(n)), "{lifecycle:?}: {histogram:?}");
+    }
+}
+
+#[test]
+fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
+    let teacher = random_teacher("lenet-cifar", 3, 32);
+    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", seed: 0 };
+    let error = job.run(&mut Silent).err().expect("refused").to_string();
+    assert!(error.contains("batch norm") && error.contains("loss.bn = 0"), "{error}");
+    let mut recipe = tiny();
+    recipe.loss.bn = 0.0;
+    let job = InvertJob { recipe: &recipe, ..job };
+    assert_eq!(job.run(&mut Silent).unwrap().set.len(), 60);
+}
+
+#[test]
+fn a_student_needs_no_teacher_when_answers_are_stored() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", seed: 0 };
+    let set = job.run(&mut Silent).unwrap().set;
+    let recipe = tiny().student;
+    let job = DistillJob {
+        set: &set,
+        set_name: "set".into(),
+        teacher: None,
+        like: &teacher.config,
+        student: "resnet8",
+        answers: AnswerMode::Stored,
+        start: Start::Scratch,
+        recipe: &recipe,
+        early_stop: None,
+        seed: 0,
+    };
+    let (_, provenance) = job.run(&mut Silent).unwrap();
+    assert_eq!(provenance["answers"], json!("stored"));
+    let live = DistillJob { answers: AnswerMode::Live, ..job };
+    assert!(live.run(&mut Silent).err().unwrap().to_string().contains("--teacher"));
+}
+
+#[test]
+fn recipes_out_of_range_are_refused_by_name() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    let cases: [(&str, fn(&mut Recipe)); 4] = [
+        ("batch", |r| r.batch = 1),
+        ("generator.lr", |r| r.generator.lr = -1.0),
+        ("student.batch", |r| r.student.batch = 0),
+        ("loss.bn_momentum", |r| r.loss.bn_momentum = 1.5),
+    ];
+    for (key, spoil) in cases {
+        let mut recipe = tiny();
+        spoil(&mut recipe);
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 0 };
+        let error = job.run(&mut Silent).err().expect(key).to_string();
+        assert!(error.contains(key) && error.contains("must be within"), "{error}");
+    }
+}
+
+/// φ on cross-entropy changes how sure the teacher is of what the buffer holds: with γ = 2 weight moves to images that
+/// the teacher is unsure of, so fewer images end up near certainty. On the shipped teacher, 8 batches of 64.
+#[test]
+fn modulation_changes_the_confidence_of_the_buffer() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet20-cifar10");
+    let teacher = Model::load(&path, None, &Overrides::default()).unwrap();
+    let spread = |target: PhiTarget, gamma: f64| {
+        let mut recipe = tiny();
+        (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
+        (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
+        (recipe.phi.target, recipe.phi.gamma) = (target, gamma);
+        recipe.loss.one_hot = 2.0;
+        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", seed: 5 };
+        let set = job.run(&mut Silent).unwrap().set;
+        let confidence = set.teacher_confidence();
+        let mean = confidence.iter().sum::<f32>() / confidence.len() as f32;
+        (mean, confidence.iter().filter(|c| **c > 0.99).count())
+    };
+    let (off, on) = (spread(PhiTarget::Off, 2.0), spread(PhiTarget::CrossEntropy, 2.0));
+    println!("mean confidence and images above 0.99: without {off:?}, with {on:?}");
+    assert!(on.1 < off.1, "without φ {off:?}, with φ {on:?}");
+}

@@ -1,0 +1,61 @@
+//! Batches that are cut into many pieces give the same bits with any number of threads.
+
+mod common;
+
+use candle_core::Tensor;
+use common::{on_threads, values};
+use std::sync::Arc;
+use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, generator};
+use synth::ops::mem::tensor;
+use synth::ops::simd::{self, Level};
+use synth::rng::{Streams, normal};
+use synth::tape::Tape;
+
+fn resnet8() -> Architecture {
+    let net = ResNetCifar {
+        blocks: vec![1, 1, 1],
+        widths: vec![16, 32, 64],
+        shortcut: Shortcut::B,
+        in_channels: 3,
+        num_classes: 10,
+        bn_eps: 1e-5,
+        head: "linear",
+    };
+    Architecture::new(|b| net.build(b))
+}
+
+/// Output, gradients and statistics of one training step, as bits.
+fn step(arch: Architecture, input: &[usize]) -> Vec<u32> {
+    let streams = Streams::new(5);
+    let net = Network::init(Arc::new(arch), &mut streams.stream("weights", 0)).unwrap();
+    let x = tensor(normal(&mut streams.stream("input", 0), input.iter().product()), input).unwrap();
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &net.weights, Mode::Train { momentum: 0.1 });
+    let x = tape.leaf(x);
+    let y = net.forward(&mut f, x.clone()).unwrap();
+    let out = y.tensor().unwrap();
+    let mut grads = tape.backward([(y, out.clone())]).unwrap();
+    let mut all: Vec<Tensor> = vec![out, grads.take(&x).unwrap()];
+    all.extend(f.gradients(&mut grads).into_iter().flatten());
+    all.extend(net.weights.iter().map(|(_, t)| t.clone()));
+    all.iter().flat_map(values).map(f32::to_bits).collect()
+}
+
+#[test]
+fn a_training_step_is_the_same_with_1_2_and_5_threads() {
+    for level in Level::available() {
+        simd::force(Some(level));
+        let images = [72, 32, 32, 3];
+        let expected = on_threads(1, || step(resnet8(), &images));
+        for threads in [2, 5] {
+            assert!(on_threads(threads, || step(resnet8(), &images)) == expected, "{} {threads}", level.name());
+        }
+        let config = GeneratorConfig { latent: 32, width: 16, channels: 3, size: [32, 32] };
+        let make = || generator(&config).unwrap();
+        let expected = on_threads(1, || step(make(), &[72, 32]));
+        for threads in [2, 5] {
+            assert!(on_threads(threads, || step(make(), &[72, 32])) == expected, "{} {threads}", level.name());
+        }
+    }
+    simd::force(None);
+}
