@@ -153,6 +153,11 @@ impl Weights {
         })
     }
 
+    /// What a slot is.
+    pub fn slot(&self, id: SlotId) -> &Slot {
+        &self.slots[id.0]
+    }
+
     /// The tensor of a slot.
     pub fn get(&self, id: SlotId) -> &Tensor {
         &self.tensors[id.0]

@@ -1,24 +1,108 @@
-//! What a run shows and logs.
+//! What a run shows, logs and says about itself.
+//!
+//! | file | content |
+//! |---|---|
+//! | `progress.rs` | bars on a terminal, an occasional line elsewhere |
+//! | `metrics.rs` | `metrics.jsonl`, one object per record |
+//! | `summary.rs` | last values, time and trend per stage |
+//! | `health/` | numbers of a finished run that need no real data |
+//! | `alarms.rs` | which of them mean that the run has failed, and why |
+//! | `describe.rs` | `synth inspect` of a set |
+//! | `card.rs` | the README of a model |
+
+mod alarms;
+mod card;
+mod describe;
+pub mod health;
+mod metrics;
+mod progress;
+mod summary;
+
+pub use alarms::{Alarm, alarms};
+pub use card::model_card;
+pub use describe::describe_set;
+pub use health::Health;
+pub use metrics::Metrics;
+pub use progress::Progress;
+pub use summary::{StageSummary, Summary, Trend};
 
 use crate::Result;
 use crate::events::{Observer, Record};
 use std::path::Path;
+use std::time::Instant;
 
-/// Progress and the metrics log of a run.
-pub struct Reporter;
+/// Progress for a person, the metrics log, and what is kept for the result.
+pub struct Reporter {
+    progress: Progress,
+    metrics: Option<Metrics>,
+    summary: Summary,
+}
 
 impl Reporter {
-    /// A reporter; `log` is where metrics go.
-    pub fn new(_quiet: bool, _log: Option<&Path>) -> Result<Self> {
-        Ok(Self)
+    /// Shows progress on stderr unless `quiet`, and logs to `log` if there is one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the log cannot be opened; later trouble with the disk is reported and does not end the run.
+    pub fn new(quiet: bool, log: Option<&Path>) -> Result<Self> {
+        let metrics = log.map(Metrics::open).transpose()?;
+        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default() })
+    }
+
+    /// Stages so far: last values, seconds, trends.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
     }
 }
 
 impl Observer for Reporter {
-    fn record(&mut self, _: &Record) {}
+    fn record(&mut self, record: &Record) {
+        let now = Instant::now();
+        let spent = self.summary.take(record, now);
+        self.progress.take(record, now, spent);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.take(record, now);
+        }
+    }
 }
 
-/// The README.md of a model.
-pub fn model_card(name: &str, provenance: &serde_json::Value) -> String {
-    format!("# {name}\n\n```json\n{provenance:#}\n```\n")
+/// A summary alone is an observer too.
+impl Observer for Summary {
+    fn record(&mut self, record: &Record) {
+        self.take(record, Instant::now());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::data::Images;
+    use crate::set::SyntheticSet;
+
+    /// A set of 4x4 grey images of `K` classes; `pixel(image, position)` gives the values.
+    pub fn set_of<const K: usize>(labels: &[u32], logits: &[[f32; K]], pixel: fn(usize, usize) -> u8) -> SyntheticSet {
+        let pixels = (0..labels.len()).flat_map(|i| (0..16).map(move |j| pixel(i, j))).collect();
+        SyntheticSet {
+            images: Images::new(pixels, 1, 4, 4).unwrap(),
+            labels: labels.to_vec(),
+            logits: logits.concat(),
+            priority: vec![1.0; labels.len()],
+            class_names: (0..K).map(|k| format!("class {k}")).collect(),
+            views: None,
+            provenance: serde_json::json!({}),
+        }
+    }
+
+    #[test]
+    fn a_reporter_logs_and_keeps_what_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("metrics.jsonl");
+        let mut reporter = Reporter::new(true, Some(&log)).unwrap();
+        for done in 1..=3 {
+            let values = vec![("loss", 1.0 / done as f64)];
+            reporter.record(&Record { stage: "distill", done, total: 3, images: 8, values });
+        }
+        assert_eq!(reporter.summary().stage("distill").unwrap().images, 24);
+        assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+        assert!(Reporter::new(true, Some(&folder.path().join("no/such/folder"))).is_err());
+    }
 }

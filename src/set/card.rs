@@ -49,7 +49,7 @@ fn size_category(count: usize) -> &'static str {
 }
 
 /// A double-quoted YAML scalar; what YAML calls unprintable is escaped.
-fn yaml_string(text: &str) -> String {
+pub(crate) fn yaml_string(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {
@@ -137,11 +137,11 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
 }
 
 /// The first entry of an object that is there; a value that is no object stands for itself.
-fn first<'a>(value: &'a Value, keys: &[&str]) -> &'a Value {
+pub(crate) fn first<'a>(value: &'a Value, keys: &[&str]) -> &'a Value {
     keys.iter().find_map(|k| value.get(k)).unwrap_or(value)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -150,12 +150,13 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// Text that stays text in a Markdown table.
-fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {
-            '|' | '\\' | '`' | '*' | '[' | ']' => safe.extend(['\\', c]),
+            '|' | '\\' | '`' | '*' | '_' | '~' | '[' | ']' => safe.extend(['\\', c]),
             '<' => safe.push_str("&lt;"),
+            '&' => safe.push_str("&amp;"),
             c if c.is_control() => safe.push(' '),
             c => safe.push(c),
         }
@@ -172,5 +173,6 @@ mod tests {
         assert_eq!(yaml_string("a: \"b\"\n\\é"), r#""a: \"b\"\u000a\\é""#);
         assert_eq!(yaml_string("\u{7f}\u{85}\u{2028}\u{feff}"), r#""\u007f\u0085\u2028\ufeff""#);
         assert_eq!(markdown("a|b\n<c>"), "a\\|b &lt;c>");
+        assert_eq!(markdown("resnet_20 &lt; _x_"), "resnet\\_20 &amp;lt; \\_x\\_");
     }
 }

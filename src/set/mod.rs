@@ -8,7 +8,7 @@
 //! | `synth.json` | provenance, and under `set` the counts, sizes and views; written last |
 
 pub mod buffer;
-mod card;
+pub(crate) mod card;
 mod folder;
 pub mod preview;
 pub mod priority;

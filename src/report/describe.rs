@@ -1,0 +1,148 @@
+//! What `synth inspect` says about a set.
+
+use super::alarms::{Alarm, alarms};
+use super::health::Health;
+use super::progress::significant;
+use crate::Result;
+use crate::set::SyntheticSet;
+use crate::set::card::{first, text};
+use crate::teacher::Teacher;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// More classes than this are not listed one by one.
+const LISTED_CLASSES: usize = 20;
+const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
+
+/// A text for people and the same as JSON: counts, agreement, quantiles of the teacher's confidence and of the entropy
+/// of its answers, diversity, views, where the set comes from, and the alarms. With the teacher also the batch-norm
+/// distance, from one pass of the stored images.
+///
+/// # Errors
+/// A teacher that does not take the set's images.
+pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<(String, Value)> {
+    let health = Health::of(set, teacher)?;
+    let raised = alarms(&health);
+    let confidence = quantiles(set.teacher_confidence().into_iter().map(f64::from).collect());
+    let entropy = quantiles((0..set.len()).map(|i| super::health::entropy(set.answer(i))).collect());
+    let images = &set.images;
+    let json = json!({
+        "kind": "set",
+        "count": set.len(),
+        "input_size": [images.channels, images.height, images.width],
+        "class_names": set.class_names,
+        "images_per_class": set.histogram(),
+        "agreement": set.agreement(),
+        "confidence": by_quantile(&confidence),
+        "entropy": by_quantile(&entropy),
+        "views": set.views.as_ref().map_or(0, |v| v.list.len()),
+        "provenance": summary_of(&set.provenance),
+        "health": health,
+        "alarms": raised,
+    });
+    Ok((page(set, &health, [&confidence, &entropy], &raised), json))
+}
+
+fn page(set: &SyntheticSet, health: &Health, [confidence, entropy]: [&[f64; 5]; 2], raised: &[Alarm]) -> String {
+    let images = &set.images;
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let five = |q: &[f64; 5]| q.map(|v| format!("{v:.3}")).join("  ");
+    let p = &health.pixels;
+    let mut rows = vec![
+        ("images", format!("{} of {}x{}x{} (channels, height, width)", set.len(), images.channels, images.height, images.width)),
+        ("classes", classes(set)),
+        ("on label", format!("{} of images are of their class for the teacher", percent(health.answers.on_label))),
+        ("confidence", format!("{}  (quantiles 5, 25, 50, 75, 95 %)", five(confidence))),
+        ("entropy", format!("{}  (1: no opinion)", five(entropy))),
+        ("decisions", format!("rarest class {}, most frequent {} of an even share", percent(health.balance.rarest), percent(health.balance.most_frequent))),
+        ("pixels", format!("mean {:.3}, deviation {:.3}, {} at 0 or 255", p.mean, p.std, percent(p.saturated))),
+        ("distance", format!("{:.3} within a class, {:.3} between classes, {} near twins", p.within_class, p.between_classes, percent(p.near_twins))),
+        ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
+    ];
+    if let Some(fit) = &health.fit {
+        let distance = fit.mean().zip(fit.worst());
+        rows.push(("batch norms", distance.map_or("the teacher has none".into(), |(mean, worst)| {
+            let (mean, worst_distance) = (significant(mean), significant(worst.distance));
+            format!("distance {mean} in units of the teacher, worst {worst_distance} ({})", worst.layer)
+        })));
+    }
+    if let Value::Object(known) = summary_of(&set.provenance) {
+        rows.extend(PROVENANCE.iter().filter_map(|(key, _)| Some((*key, text(known.get(*key)?)?))));
+    }
+    rows.push(("alarms", if raised.is_empty() { "none".into() } else { raised.len().to_string() }));
+    let mut page = String::new();
+    for (title, text) in rows {
+        // Writing into a String cannot fail.
+        let _ = writeln!(page, "{title:<12}  {}", text.replace(char::is_control, " "));
+    }
+    raised.iter().for_each(|alarm| page.push_str(&format!("  {alarm}\n")));
+    page
+}
+
+fn classes(set: &SyntheticSet) -> String {
+    let counts = set.histogram();
+    let (low, high) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
+    let mut line = format!("{}, {low} to {high} images each", counts.len());
+    if counts.len() <= LISTED_CLASSES {
+        let list: Vec<String> = set.class_names.iter().zip(&counts).map(|(name, count)| format!("{name} {count}")).collect();
+        let _ = write!(line, ": {}", list.join(", "));
+    }
+    line
+}
+
+/// Names in a description, and where they are in `synth.json`.
+const PROVENANCE: [(&str, &[&str]); 6] = [
+    ("teacher", &["teacher", "id"]),
+    ("sha256", &["teacher", "sha256"]),
+    ("source", &["source", "name"]),
+    ("recipe", &["recipe", "name"]),
+    ("seed", &["seed"]),
+    ("seconds", &["wall_seconds", "total"]),
+];
+
+fn summary_of(provenance: &Value) -> Value {
+    let one = |(name, path): &(&str, &[&str])| {
+        let (entry, keys) = path.split_first()?;
+        let value = first(&provenance[*entry], keys);
+        (value.is_string() || value.is_number()).then(|| (name.to_string(), value.clone()))
+    };
+    Value::Object(PROVENANCE.iter().filter_map(one).collect())
+}
+
+/// Values at [`QUANTILES`] (nearest rank); 0 of nothing.
+fn quantiles(mut values: Vec<f64>) -> [f64; 5] {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    QUANTILES.map(|q| values.get((q * last as f64).round() as usize).copied().unwrap_or(0.0))
+}
+
+fn by_quantile(values: &[f64; 5]) -> Value {
+    Value::Object(QUANTILES.iter().zip(values).map(|(q, v)| (q.to_string(), json!(v))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::set_of;
+
+    #[test]
+    fn a_description_has_the_numbers_and_the_names() {
+        let mut set = set_of(&[0, 1, 0, 1], &[[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]], |i, j| (i * 60 + j) as u8);
+        set.provenance = json!({"teacher": {"id": "a/b\u{1b}[31m", "sha256": "00ff"}, "recipe": {"name": "ssd"}, "seed": 3});
+        let (text, json) = describe_set(&set, None).unwrap();
+        assert!(text.contains("images        4 of 1x4x4") && text.contains("75.0 % of images"), "{text}");
+        assert!(text.contains("teacher       a/b [31m") && text.contains("seed          3"), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+        assert_eq!((&json["agreement"], &json["images_per_class"]), (&json!(0.75), &json!([2, 2])));
+        assert_eq!(json["provenance"], json!({"teacher": "a/b\u{1b}[31m", "sha256": "00ff", "recipe": "ssd", "seed": 3}));
+        // softmax(4, 0)
+        assert!((json["confidence"]["0.5"].as_f64().unwrap() - 0.982_013_8).abs() < 1e-6);
+        assert!(json["alarms"].as_array().unwrap().iter().any(|a| a["name"] == "few images"), "{json:#}");
+    }
+
+    #[test]
+    fn quantiles_are_values_that_occur() {
+        assert_eq!(quantiles((0..=100).rev().map(f64::from).collect()), [5.0, 25.0, 50.0, 75.0, 95.0]);
+        assert_eq!(quantiles(Vec::new()), [0.0; 5]);
+    }
+}

@@ -1,0 +1,133 @@
+//! How the images sit with the teacher: batch-norm distance, and whether the teacher is a trained network.
+
+use crate::data::Images;
+use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
+use crate::nets::{Forward, Kind, Mode, SlotId};
+use crate::ops::mem::{tensor, view};
+use crate::ops::spatial::Placement;
+use crate::tape::{Tape, Var};
+use crate::teacher::Teacher;
+use crate::Result;
+use serde::{Deserialize, Serialize};
+
+/// Images per pass: the moments are those of all passes together.
+const BATCH: usize = 250;
+/// More images than this change the moments by less than a hundredth; of more, so many are taken, evenly spaced.
+const ENOUGH: usize = 4000;
+/// As in inversion.
+const EPS: f32 = 1e-5;
+
+/// The images in front of the teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Deviation of the images' moments from the running statistics in units of the teacher (`Δμ/σ` and `Δσ²/σ²`, root
+    /// mean square over channels), one per 2-d batch norm in the order in which they run.
+    pub layers: Vec<LayerDistance>,
+    /// `‖Σₖ wₖ‖² / Σₖ ‖wₖ‖²` over the rows of the last linear layer. The gradient of softmax cross-entropy sums to 0
+    /// over classes, so training lets the rows grow apart while their sum only decays: a trained classifier has a
+    /// small ratio, rows drawn (or shuffled) independently have 1.
+    pub classifier_sum: Option<f64>,
+}
+
+/// One batch norm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerDistance {
+    pub layer: String,
+    pub distance: f64,
+}
+
+impl Fit {
+    /// # Errors
+    /// Images that the teacher does not take.
+    pub(super) fn of(teacher: &Teacher, images: &Images) -> Result<Self> {
+        Ok(Self { layers: distances(teacher, images)?, classifier_sum: classifier_sum(teacher)? })
+    }
+
+    /// Mean over layers, as [`BnStatsLoss::distance`]; none without batch norms.
+    pub fn mean(&self) -> Option<f64> {
+        let sum: f64 = self.layers.iter().map(|l| l.distance).sum();
+        (!self.layers.is_empty()).then(|| sum / self.layers.len() as f64)
+    }
+
+    /// The middle layer by distance: what one layer alone cannot spoil.
+    pub fn median(&self) -> Option<f64> {
+        let mut all: Vec<f64> = self.layers.iter().map(|l| l.distance).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied()
+    }
+
+    /// The layer that reads the image, almost directly.
+    pub fn first(&self) -> Option<f64> {
+        self.layers.first().map(|l| l.distance)
+    }
+
+    /// The layer with the largest distance.
+    pub fn worst(&self) -> Option<&LayerDistance> {
+        self.layers.iter().max_by(|a, b| a.distance.total_cmp(&b.distance))
+    }
+}
+
+fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
+    if teacher.network.arch.norm_layers() == 0 {
+        return Ok(Vec::new());
+    }
+    let (ids, moments) = pooled_moments(teacher, images)?;
+    let weights = &teacher.network.weights;
+    let mut layers = Vec::with_capacity(ids.len());
+    for (id, m) in ids.into_iter().zip(moments) {
+        let (mean, var) = weights.running_statistics(id)?;
+        let channels = mean.len();
+        let one = BnStatsLoss::new(vec![LayerStatistics { mean, var, eps: EPS }], BnForm::TeacherUnits, 0.0);
+        let m = tensor(m.into_iter().map(|v| v as f32).collect(), (2, channels))?;
+        let layer = weights.slot(id).name.trim_end_matches(".running_mean").to_string();
+        layers.push(LayerDistance { layer, distance: one.distance(&[m])? });
+    }
+    Ok(layers)
+}
+
+/// Mean and biased variance (`2·C` values) of every 2-d batch norm's input over all images together.
+fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Vec<Vec<f64>>)> {
+    let count = images.len().min(ENOUGH);
+    let chosen: Vec<usize> = (0..count).map(|i| i * images.len() / count.max(1)).collect();
+    let mut ids = Vec::new();
+    let mut sums: Vec<Vec<f64>> = Vec::new();
+    for batch in chosen.chunks(BATCH) {
+        let x = teacher.normalised(images, batch, &vec![Placement::default(); batch.len()])?;
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Match);
+        teacher.network.forward(&mut f, Var::constant(x))?;
+        let share = batch.len() as f64 / count as f64;
+        if sums.is_empty() {
+            ids = f.moments.iter().map(|(id, _)| *id).collect();
+            sums = f.moments.iter().map(|(_, m)| Ok(vec![0.0; m.tensor()?.elem_count()])).collect::<Result<_>>()?;
+        }
+        for (sum, (_, m)) in sums.iter_mut().zip(&f.moments) {
+            let m = m.tensor()?;
+            let m = view(&m)?;
+            let channels = m.len() / 2;
+            for c in 0..channels {
+                let (mean, var) = (f64::from(m[c]), f64::from(m[channels + c]));
+                sum[c] += share * mean;
+                sum[channels + c] += share * (var + mean * mean);
+            }
+        }
+    }
+    for sum in &mut sums {
+        let channels = sum.len() / 2;
+        let (means, squares) = sum.split_at_mut(channels);
+        squares.iter_mut().zip(means).for_each(|(q, m)| *q = (*q - *m * *m).max(0.0));
+    }
+    Ok((ids, sums))
+}
+
+fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
+    let last = teacher.network.weights.iter().filter(|(s, _)| s.kind == Kind::LinearWeight).last();
+    let Some((_, weight)) = last.filter(|(s, _)| s.shape.last() == Some(&teacher.classes)) else { return Ok(None) };
+    let values = view(weight)?;
+    let (mut of_sum, mut squares) = (0.0, 0.0);
+    for row in values.chunks_exact(teacher.classes) {
+        of_sum += row.iter().map(|v| f64::from(*v)).sum::<f64>().powi(2);
+        squares += row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+    }
+    Ok(Some(if squares > 0.0 { of_sum / squares } else { 1.0 }))
+}

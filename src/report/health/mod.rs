@@ -1,0 +1,206 @@
+//! What can be said about a finished run without any real data: the numbers behind the alarms.
+//!
+//! | part | question |
+//! |---|---|
+//! | [`Answers`] | does the teacher see in the images what they were made for, and how surely? |
+//! | [`Balance`] | are all classes there? |
+//! | [`Pixels`] | do the images differ, and do they use the range of pixels as pictures do? |
+//! | [`Fit`] | do the images excite the teacher as its own training data did, and is it a trained network at all? |
+//! | [`Pupil`] | does the student decide like the teacher on images it has not seen? |
+//! | [`Course`] | did the losses fall and stay numbers? |
+//!
+//! Entropies are shares of `ln K`: 0 is certainty, 1 is no opinion. Pixel values are in 0..1.
+
+mod fit;
+mod pixels;
+
+pub use fit::{Fit, LayerDistance};
+pub use pixels::Pixels;
+
+use super::summary::{Summary, Trend};
+use crate::Result;
+use crate::distill::Distilled;
+use crate::loss::{argmax, softmax};
+use crate::set::SyntheticSet;
+use crate::teacher::Teacher;
+use serde::{Deserialize, Serialize};
+
+/// Everything that the alarms look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    pub images: usize,
+    pub classes: usize,
+    pub answers: Answers,
+    pub balance: Balance,
+    pub pixels: Pixels,
+    /// With a teacher only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+    /// After distillation only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pupil: Option<Pupil>,
+    /// With the records of the run only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+}
+
+/// The teacher's answers to the stored images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// Share of images of which the highest logit is the label.
+    pub on_label: f64,
+    /// Mean of the highest probability.
+    pub confidence: f64,
+    /// Mean entropy of the answers.
+    pub entropy: f64,
+    /// Entropy of the mean answer.
+    pub entropy_of_mean: f64,
+}
+
+/// Images per class, by the teacher's decisions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Share of the rarest and of the most frequent class, both in units of an even share.
+    pub rarest: f64,
+    pub most_frequent: f64,
+    /// Entropy of the histogram.
+    pub entropy: f64,
+    /// Images of the class with the fewest labels.
+    pub fewest_labels: usize,
+}
+
+/// The student on the held-out tenth of the set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pupil {
+    /// Share of images on which student and teacher decide alike.
+    pub agreement: f64,
+    /// Mean KL at temperature 1, in nats; none if it is no finite number.
+    pub kl: Option<f64>,
+}
+
+/// What the records of the run say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Course {
+    /// Values that were no finite numbers.
+    pub non_finite: usize,
+    /// Loss of the stage that trained the student: mean of its first and of its last records.
+    pub student_loss: Option<Trend>,
+}
+
+impl Health {
+    /// Numbers of a set, and with its teacher those that need a pass of the stored images through it.
+    ///
+    /// # Errors
+    /// A set that does not fit the teacher.
+    pub fn of(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Self> {
+        Ok(Self {
+            images: set.len(),
+            classes: set.class_names.len(),
+            answers: Answers::of(set),
+            balance: Balance::of(set),
+            pixels: Pixels::of(&set.images, &set.labels),
+            fit: teacher.map(|t| Fit::of(t, &set.images)).transpose()?,
+            pupil: None,
+            course: None,
+        })
+    }
+
+    /// With what distillation found on the held-out tenth.
+    pub fn with_student(mut self, distilled: &Distilled) -> Self {
+        let kl = Some(distilled.held_out_kl).filter(|v| v.is_finite());
+        self.pupil = Some(Pupil { agreement: distilled.held_out_agreement, kl });
+        self
+    }
+
+    /// With the course of the losses.
+    pub fn with_course(mut self, summary: &Summary) -> Self {
+        self.course = Some(Course {
+            non_finite: summary.stages().iter().map(|s| s.non_finite).sum(),
+            student_loss: summary.stage("distill").or_else(|| summary.stage("adversary")).and_then(|s| s.loss),
+        });
+        self
+    }
+}
+
+impl Answers {
+    fn of(set: &SyntheticSet) -> Self {
+        let (n, k) = (set.len().max(1) as f64, set.class_names.len());
+        let (mut confidence, mut entropy, mut mean) = (0.0, 0.0, vec![0.0; k]);
+        for row in set.logits.chunks_exact(k.max(1)) {
+            let p = probabilities(row);
+            confidence += p.iter().copied().fold(0.0, f64::max) / n;
+            entropy += share_of_entropy(&p) / n;
+            mean.iter_mut().zip(&p).for_each(|(m, p)| *m += p / n);
+        }
+        Self { on_label: set.agreement(), confidence, entropy, entropy_of_mean: share_of_entropy(&mean) }
+    }
+}
+
+impl Balance {
+    fn of(set: &SyntheticSet) -> Self {
+        let k = set.class_names.len();
+        let mut decisions = vec![0usize; k];
+        set.logits.chunks_exact(k.max(1)).for_each(|row| decisions[argmax(row)] += 1);
+        let even = set.len().max(1) as f64 / k.max(1) as f64;
+        let shares: Vec<f64> = decisions.iter().map(|&c| c as f64 / set.len().max(1) as f64).collect();
+        let in_even = |c: Option<&usize>| c.map_or(0.0, |&c| c as f64 / even);
+        Self {
+            rarest: in_even(decisions.iter().min()),
+            most_frequent: in_even(decisions.iter().max()),
+            entropy: share_of_entropy(&shares),
+            fewest_labels: set.histogram().into_iter().min().unwrap_or(0),
+        }
+    }
+
+    /// Share of the most frequent class among `classes`: what a student reaches that always answers the same.
+    pub fn majority(&self, classes: usize) -> f64 {
+        self.most_frequent / classes.max(1) as f64
+    }
+}
+
+/// Entropy of the answer that these logits are.
+pub(super) fn entropy(logits: &[f32]) -> f64 {
+    share_of_entropy(&probabilities(logits))
+}
+
+fn probabilities(logits: &[f32]) -> Vec<f64> {
+    softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
+}
+
+/// Entropy of probabilities as a share of its largest value; 0 for a single class.
+fn share_of_entropy(p: &[f64]) -> f64 {
+    if p.len() < 2 {
+        return 0.0;
+    }
+    -p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>() / (p.len() as f64).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::set_of;
+
+    /// Two of four images are on their label; answers are (1/2, 1/2) or nearly certain.
+    #[test]
+    fn answers_and_balance_are_what_they_say() {
+        let set = set_of(&[0, 1, 0, 1], &[[0.0, 0.0], [0.0, 0.0], [50.0, 0.0], [50.0, 0.0]], |i, _| (i * 60) as u8);
+        let health = Health::of(&set, None).unwrap();
+        assert_eq!(health.answers.on_label, 0.5);
+        assert!((health.answers.confidence - 0.75).abs() < 1e-9);
+        assert!((health.answers.entropy - 0.5).abs() < 1e-9);
+        // The mean answer is (3/4, 1/4): 0.811 bits.
+        assert!((health.answers.entropy_of_mean - 0.811_278).abs() < 1e-6);
+        assert_eq!((health.balance.rarest, health.balance.most_frequent), (0.0, 2.0));
+        assert_eq!((health.balance.entropy, health.balance.fewest_labels), (0.0, 2));
+        assert_eq!(health.balance.majority(2), 1.0);
+    }
+
+    #[test]
+    fn health_survives_a_trip_through_json() {
+        let set = set_of(&[0, 1], &[[1.0, 0.0], [0.0, 3.0]], |i, j| (i * 7 + j) as u8);
+        let mut health = Health::of(&set, None).unwrap();
+        health.pupil = Some(Pupil { agreement: 0.5, kl: None });
+        let text = serde_json::to_string(&health).unwrap();
+        assert_eq!(serde_json::from_str::<Health>(&text).unwrap(), health);
+    }
+}
