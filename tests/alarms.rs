@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use synth::Result;
 use synth::distill::{AnswerSource, StudentRecipe, distill};
 use synth::invert::{Inversion, Lifecycle, Recipe, invert};
 use synth::model::{Model, Overrides};
@@ -16,7 +17,6 @@ use synth::report::{Alarm, Health, Summary, alarms};
 use synth::rng::{Streams, permutation};
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
-use synth::Result;
 
 fn data() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
@@ -207,7 +207,11 @@ fn alarms_tell_broken_runs_from_healthy_ones() {
         let names: Vec<&str> = raised.iter().map(|a| a.name).collect();
         let said = if outcome.is_err() { "stopped by itself".into() } else { names.join(", ") };
         let seconds = start.elapsed().as_secs();
-        verdicts.push(format!("{:<16} {:<8} {seconds:>4} s  {said}", case.name, if case.healthy { "healthy" } else { "broken" }));
+        verdicts.push(format!(
+            "{:<16} {:<8} {seconds:>4} s  {said}",
+            case.name,
+            if case.healthy { "healthy" } else { "broken" }
+        ));
         match (case.healthy, caught) {
             (true, true) => false_alarms.push(case.name),
             (false, false) => missed.push(case.name),

@@ -4,17 +4,23 @@ use super::options::ModelOptions;
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use synth::Result;
-use synth::model::Model;
+use synth::jobs::open_teacher;
+use synth::model::{Model, Overrides};
 use synth::nets::{Kind, Slot};
+use synth::report::describe_set;
 use synth::set::SyntheticSet;
+use synth::teacher::Teacher;
 
 /// What a model, or a synthetic set, is made of
 #[derive(Args)]
 pub struct Inspect {
     #[command(flatten)]
     target: ModelOptions,
+    /// Of a set: its teacher, to measure the distance from its batch-norm statistics
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +29,11 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(&self, _: &Global) -> Result<()> {
         let (json, text) = match is_set(&self.target.path) {
-            true => of_set(&self.target.path)?,
+            true => {
+                let overrides = Overrides::default();
+                let teacher = self.teacher.as_ref().map(|path| open_teacher(path, None, &overrides)).transpose()?;
+                of_set(&self.target.path, teacher.as_ref())?
+            }
             false => of_model(&self.target.load()?),
         };
         if self.json { print_json(&json) } else { print(&text) }
@@ -35,22 +45,10 @@ fn is_set(path: &Path) -> bool {
     path.join("synth.json").is_file() && path.join("data").is_dir()
 }
 
-fn of_set(path: &Path) -> Result<(Value, String)> {
+fn of_set(path: &Path, teacher: Option<&Model>) -> Result<(Value, String)> {
     let set = SyntheticSet::read(path)?;
-    let (images, histogram) = (&set.images, set.histogram());
-    let size = [images.channels, images.height, images.width];
-    let json = json!({
-        "kind": "set", "count": set.len(), "input_size": size, "class_names": set.class_names,
-        "images_per_class": histogram, "agreement": set.agreement(), "views": set.views.as_ref().map(|v| v.list.len()),
-    });
-    let (least, most) = (histogram.iter().min().unwrap_or(&0), histogram.iter().max().unwrap_or(&0));
-    let rows = [
-        ("set", path.display().to_string()),
-        ("images", format!("{} of {}x{}x{} (channels, height, width)", set.len(), size[0], size[1], size[2])),
-        ("classes", format!("{}, {least} to {most} images each", histogram.len())),
-        ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * set.agreement())),
-    ];
-    Ok((json, table(&rows)))
+    let (text, json) = describe_set(&set, teacher.map(Teacher::of).as_ref())?;
+    Ok((json, text))
 }
 
 /// Tensors whose names differ in the last part only.

@@ -1,11 +1,12 @@
 //! A set becomes a student.
 
-use super::{circumstances, fresh_student, identity, merge, mib, seconds};
+use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
 use crate::distill::{AnswerSource, EarlyStop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
 use crate::model::{Model, Overrides};
 use crate::nets::Network;
 use crate::ops::mem::peak_memory;
+use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
@@ -72,7 +73,8 @@ impl DistillJob<'_> {
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
         let done = distill(self.set, answers, fresh, &input, self.recipe, self.early_stop, self.seed, observer)?;
-        let provenance = json!({
+        let health = Health::of(self.set, frozen.as_ref())?.with_student(&done);
+        let mut provenance = json!({
             "kind": "student",
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
             "set": {
@@ -90,6 +92,7 @@ impl DistillJob<'_> {
             "peak_memory_mib": mib(peak_memory()),
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
+        add_health(&mut provenance, &health);
         student.network = done.student;
         Ok((student, merge(provenance, circumstances(self.seed))))
     }

@@ -1,12 +1,13 @@
 //! A teacher becomes a set.
 
-use super::{circumstances, fresh_student, identity, merge, mib, seconds};
+use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
 use crate::Result;
 use crate::events::Observer;
 use crate::files::Staging;
 use crate::invert::{Inversion, Recipe, invert};
 use crate::model::Model;
 use crate::ops::mem::peak_memory;
+use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
@@ -65,7 +66,7 @@ impl InvertJob<'_> {
         let provenance = self.provenance(&inversion, times);
         let Inversion { buffer, generator, finished, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
-        let set = SyntheticSet {
+        let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
             images: buffer.images,
             logits: buffer.logits,
@@ -74,6 +75,8 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
+        let health = Health::of(&set, Some(&teacher))?;
+        add_health(&mut set.provenance, &health);
         let part = |network, config: &crate::weights::ModelConfig| Model {
             network,
             config: config.clone(),

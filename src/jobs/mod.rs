@@ -17,6 +17,7 @@ pub use train::TrainJob;
 use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
+use crate::report::{Health, alarms};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
 use crate::{Result, ops};
@@ -52,6 +53,16 @@ pub fn circumstances(seed: u64) -> Value {
         "instructions": ops::simd::level().name(),
         "versions": { "synth": env!("CARGO_PKG_VERSION") },
     })
+}
+
+/// Notes the health of a result and says aloud which alarms it raises.
+fn add_health(provenance: &mut Value, health: &Health) {
+    let raised = alarms(health);
+    for alarm in &raised {
+        tracing::warn!("alarm: {alarm}");
+    }
+    provenance["health"] = json!(health);
+    provenance["alarms"] = json!(raised);
 }
 
 /// Puts the entries of `more` into the object `base`.

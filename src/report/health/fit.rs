@@ -1,5 +1,6 @@
 //! How the images sit with the teacher: batch-norm distance, and whether the teacher is a trained network.
 
+use crate::Result;
 use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
 use crate::nets::{Forward, Kind, Mode, SlotId};
@@ -7,7 +8,6 @@ use crate::ops::mem::{tensor, view};
 use crate::ops::spatial::Placement;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::Result;
 use serde::{Deserialize, Serialize};
 
 /// Images per pass: the moments are those of all passes together.
