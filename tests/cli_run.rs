@@ -1,0 +1,114 @@
+//! The main command through the binary: its result, its refusals, and what a kill leaves.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use synth::model::{Model, Overrides};
+use synth::set::SyntheticSet;
+
+/// A run that ends within seconds.
+const TINY: [&str; 16] = [
+    "--student",
+    "resnet8",
+    "--samples",
+    "40",
+    "--set",
+    "batch=20",
+    "--set",
+    "practice=1",
+    "--set",
+    "rounds=1",
+    "--set",
+    "adversary_steps=2",
+    "--set",
+    "finish_steps=2",
+    "--set",
+    "generator.width=8",
+];
+
+fn synth(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(output: &Path, more: &[&str]) -> Output {
+    synth(&["run", "-q", "-o", &output.display().to_string()]).args(TINY).args(more).output().unwrap()
+}
+
+/// Standard error of a refusal: one line that starts with `error:`.
+fn refusal(output: Output, code: i32) -> String {
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
+    text
+}
+
+#[test]
+fn without_a_teacher_the_shipped_one_becomes_a_set_and_a_student() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = folder.path().join("first");
+    let output = run(&result, &["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["architecture"], "resnet8");
+    let set = SyntheticSet::read(result.join("set")).unwrap();
+    assert_eq!((set.len(), set.class_names.len()), (40, 10));
+    assert_eq!(set.provenance["teacher"]["id"], "synth/resnet20-cifar10");
+    let student = Model::load(result.join("student"), None, &Overrides::default()).unwrap();
+    assert_eq!(student.class_names()[0], "airplane");
+
+    // A finished result is not overwritten; with --force it is replaced.
+    let text = refusal(run(&result, &[]), 2);
+    assert!(text.contains("--force"), "{text}");
+    assert!(run(&result, &["--force", "--seed", "1"]).status.success());
+    assert_ne!(SyntheticSet::read(result.join("set")).unwrap().images, set.images);
+}
+
+#[test]
+fn values_that_a_recipe_does_not_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = folder.path().join("first");
+    for (more, word) in [
+        (vec!["--set", "loss.bm=3"], "loss.bm"),
+        (vec!["--set", "loss.bn"], "="),
+        (vec!["--set", "loss.bn=many"], "many"),
+        (vec!["--set", "generator.lr=-1"], "generator.lr"),
+        (vec!["--set", "student.matching.kl.temperature=0"], "matching.temperature"),
+        (vec!["--recipe", "nothing"], "nothing"),
+        (vec!["--student", "resnet21"], "resnet21"),
+    ] {
+        // The tiny run names a student already; a second one wins.
+        let mut command = synth(&["run", "-q", "-o", &result.display().to_string()]);
+        let output = command.args(TINY.iter().skip(2)).args(&more).output().unwrap();
+        let text = refusal(output, 2);
+        assert!(text.contains(word), "{more:?}: {text}");
+        assert!(!result.exists());
+    }
+}
+
+#[test]
+fn killed_at_any_moment_nothing_half_written_has_a_final_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for k in 0..12u64 {
+        let result = folder.path().join(format!("run{k}"));
+        let mut child = synth(&["run", "-q", "-o", &result.display().to_string()])
+            .args(TINY)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(20 + 150 * k));
+        let _ = child.kill();
+        let _ = child.wait();
+        if result.exists() {
+            SyntheticSet::read(result.join("set")).unwrap();
+            Model::load(result.join("student"), None, &Overrides::default()).unwrap();
+        }
+    }
+    // What the killed left is cleared away by the next run into the same name.
+    let result = folder.path().join("run0");
+    assert!(run(&result, &["--force"]).status.success());
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|n| n.to_string_lossy().contains("run0.partial")), "{left:?}");
+}
