@@ -54,7 +54,9 @@ fn body(name: &str, provenance: &Value) -> String {
 
 fn what_it_is(provenance: &Value) -> &'static str {
     match is_supervised(provenance) {
-        true => "An image classifier, trained on labelled images by `synth`. Pixels are divided by 255 and normalised as `config.json` says.",
+        true => {
+            "An image classifier, trained on labelled images by `synth`. Pixels are divided by 255 and normalised as `config.json` says."
+        }
         false => {
             "A student: an image classifier that learned from a larger network's answers to synthetic images, without \
              that network's training data. Made by `synth`. Pixels are divided by 255 and normalised as `config.json` \

@@ -49,22 +49,49 @@ fn page(set: &SyntheticSet, health: &Health, [confidence, entropy]: [&[f64; 5]; 
     let five = |q: &[f64; 5]| q.map(|v| format!("{v:.3}")).join("  ");
     let p = &health.pixels;
     let mut rows = vec![
-        ("images", format!("{} of {}x{}x{} (channels, height, width)", set.len(), images.channels, images.height, images.width)),
+        (
+            "images",
+            format!(
+                "{} of {}x{}x{} (channels, height, width)",
+                set.len(),
+                images.channels,
+                images.height,
+                images.width
+            ),
+        ),
         ("classes", classes(set)),
         ("on label", format!("{} of images are of their class for the teacher", percent(health.answers.on_label))),
         ("confidence", format!("{}  (quantiles 5, 25, 50, 75, 95 %)", five(confidence))),
         ("entropy", format!("{}  (1: no opinion)", five(entropy))),
-        ("decisions", format!("rarest class {}, most frequent {} of an even share", percent(health.balance.rarest), percent(health.balance.most_frequent))),
+        (
+            "decisions",
+            format!(
+                "rarest class {}, most frequent {} of an even share",
+                percent(health.balance.rarest),
+                percent(health.balance.most_frequent)
+            ),
+        ),
         ("pixels", format!("mean {:.3}, deviation {:.3}, {} at 0 or 255", p.mean, p.std, percent(p.saturated))),
-        ("distance", format!("{:.3} within a class, {:.3} between classes, {} near twins", p.within_class, p.between_classes, percent(p.near_twins))),
+        (
+            "distance",
+            format!(
+                "{:.3} within a class, {:.3} between classes, {} near twins",
+                p.within_class,
+                p.between_classes,
+                percent(p.near_twins)
+            ),
+        ),
         ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
     ];
     if let Some(fit) = &health.fit {
         let distance = fit.mean().zip(fit.worst());
-        rows.push(("batch norms", distance.map_or("the teacher has none".into(), |(mean, worst)| {
-            let (mean, worst_distance) = (significant(mean), significant(worst.distance));
-            format!("distance {mean} in units of the teacher, worst {worst_distance} ({})", worst.layer)
-        })));
+        rows.push((
+            "batch norms",
+            distance.map_or("the teacher has none".into(), |(mean, worst)| {
+                let (mean, worst_distance) = (significant(mean), significant(worst.distance));
+                format!("distance {mean} in units of the teacher, worst {worst_distance} ({})", worst.layer)
+            }),
+        ));
     }
     if let Value::Object(known) = summary_of(&set.provenance) {
         rows.extend(PROVENANCE.iter().filter_map(|(key, _)| Some((*key, text(known.get(*key)?)?))));
@@ -84,7 +111,8 @@ fn classes(set: &SyntheticSet) -> String {
     let (low, high) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
     let mut line = format!("{}, {low} to {high} images each", counts.len());
     if counts.len() <= LISTED_CLASSES {
-        let list: Vec<String> = set.class_names.iter().zip(&counts).map(|(name, count)| format!("{name} {count}")).collect();
+        let list: Vec<String> =
+            set.class_names.iter().zip(&counts).map(|(name, count)| format!("{name} {count}")).collect();
         let _ = write!(line, ": {}", list.join(", "));
     }
     line
@@ -127,14 +155,19 @@ mod tests {
 
     #[test]
     fn a_description_has_the_numbers_and_the_names() {
-        let mut set = set_of(&[0, 1, 0, 1], &[[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]], |i, j| (i * 60 + j) as u8);
-        set.provenance = json!({"teacher": {"id": "a/b\u{1b}[31m", "sha256": "00ff"}, "recipe": {"name": "ssd"}, "seed": 3});
+        let mut set =
+            set_of(&[0, 1, 0, 1], &[[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]], |i, j| (i * 60 + j) as u8);
+        set.provenance =
+            json!({"teacher": {"id": "a/b\u{1b}[31m", "sha256": "00ff"}, "recipe": {"name": "ssd"}, "seed": 3});
         let (text, json) = describe_set(&set, None).unwrap();
         assert!(text.contains("images        4 of 1x4x4") && text.contains("75.0 % of images"), "{text}");
         assert!(text.contains("teacher       a/b [31m") && text.contains("seed          3"), "{text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
         assert_eq!((&json["agreement"], &json["images_per_class"]), (&json!(0.75), &json!([2, 2])));
-        assert_eq!(json["provenance"], json!({"teacher": "a/b\u{1b}[31m", "sha256": "00ff", "recipe": "ssd", "seed": 3}));
+        assert_eq!(
+            json["provenance"],
+            json!({"teacher": "a/b\u{1b}[31m", "sha256": "00ff", "recipe": "ssd", "seed": 3})
+        );
         // softmax(4, 0)
         assert!((json["confidence"]["0.5"].as_f64().unwrap() - 0.982_013_8).abs() < 1e-6);
         assert!(json["alarms"].as_array().unwrap().iter().any(|a| a["name"] == "few images"), "{json:#}");
