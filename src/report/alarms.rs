@@ -30,14 +30,41 @@ impl fmt::Display for Alarm {
 /// A held-out tenth of 20 images leaves an uncertainty of 11 points in the agreement, and a set this small is learned by
 /// heart.
 const FEWEST_IMAGES: f64 = 200.0;
-/// The inversion asks the teacher for these very labels. Small healthy runs reach 0.8; images that ignore their labels
-/// reach 1/K, and an inversion that one of its losses prevents stays in between.
+/// The inversion asks the teacher for these very labels. Small healthy runs reach 0.7 and more; images that ignore their
+/// labels reach 1/K.
 const LEAST_ON_LABEL: f64 = 0.5;
+/// Half of what complete ignorance would be. Healthy sets have 0.1, as real images do.
+const MOST_ENTROPY: f64 = 0.5;
+/// Labels are balanced, so decisions are unless the teacher does not follow. Healthy sets have 0.99; one class missing of
+/// ten leaves 0.95, half of the classes 0.7.
+const LEAST_BALANCE: f64 = 0.85;
+/// Median over layers of the batch-norm distance, in standard deviations of the teacher. Small healthy runs have 0.2 to
+/// 0.4; without matching it is 2 and more.
+const MOST_BATCH_NORM_DISTANCE: f64 = 1.0;
+/// Worst layer against the median layer. Healthy runs have 1.1 to 1.8, whatever their budget: all layers come closer
+/// together. A layer that cannot be matched (wrong normalisation: the first; damaged statistics: one in the middle)
+/// stays behind at 3 and more.
+const MOST_LAYER_RATIO: f64 = 2.4;
+/// Layers under which a median says nothing.
+const FEWEST_LAYERS: usize = 4;
+/// Standard deviation of pixels. Photographs have 0.2 to 0.3, drawings more; a normalisation whose `std` is four times too small
+/// makes sets of 0.07.
+const LEAST_CONTRAST: f64 = 0.1;
+/// Share of pixels at 0 or 255. Healthy sets have 0.01; binary drawings (digits) may have most of them at 0, so only a
+/// set of nothing else is suspicious.
+const MOST_SATURATED: f64 = 0.95;
+/// Share of images with a near twin. Healthy sets have none; a collapsed generator repeats itself.
+const MOST_TWINS: f64 = 0.2;
+/// By how many standard errors the student's agreement must exceed that of always answering the commonest class.
+const ABOVE_CHANCE: f64 = 2.0;
 
 /// Which criteria a run fails; none of a healthy one. Parts of `health` that are missing raise nothing.
 pub fn alarms(health: &Health) -> Vec<Alarm> {
     let mut raised = Raised(Vec::new());
     answers(health, &mut raised);
+    pixels(health, &mut raised);
+    batch_norms(health, &mut raised);
+    student(health, &mut raised);
     raised.0
 }
 
@@ -47,22 +74,156 @@ struct Raised(Vec<Alarm>);
 impl Raised {
     /// Raises an alarm if `value` is below `threshold`, or no number.
     fn below(&mut self, name: &'static str, measure: &str, value: f64, threshold: f64, advice: &'static str) {
-        if !(value >= threshold) {
+        if value < threshold || value.is_nan() {
             self.0.push(Alarm { name, measure: measure.into(), value, threshold, advice });
         }
     }
 
     /// Raises an alarm if `value` is above `threshold`, or no number.
     fn above(&mut self, name: &'static str, measure: &str, value: f64, threshold: f64, advice: &'static str) {
-        if !(value <= threshold) {
+        if value > threshold || value.is_nan() {
             self.0.push(Alarm { name, measure: measure.into(), value, threshold, advice });
         }
     }
 }
 
 fn answers(health: &Health, raised: &mut Raised) {
-    let advice = "the student will learn them by heart: make a larger set";
+    let (answers, balance) = (&health.answers, &health.balance);
+    let advice = "a student learns so few by heart: make a larger set";
     raised.below("few images", "number of images", health.images as f64, FEWEST_IMAGES, advice);
-    let advice = "check --mean and --std and the teacher's weights, and that loss.one_hot is above 0";
-    raised.below("off label", "share of images in their class", health.answers.on_label, LEAST_ON_LABEL, advice);
+    let advice = "the images are not of their classes: check mean, std and weights of the teacher, that loss.one_hot is above \
+                  0, and give the generator more steps";
+    raised.below("off label", "share of images in their class", answers.on_label, LEAST_ON_LABEL, advice);
+    let advice = "the teacher has no opinion about the images: check its weights and normalisation, and that loss.one_hot \
+                  is above 0";
+    raised.above("unsure teacher", "mean entropy of the answers", answers.entropy, MOST_ENTROPY, advice);
+    let advice = "the teacher sees few of its classes: it is damaged, or the generator has collapsed; check its weights, \
+                  lower generator.lr";
+    raised.below("classes missing", "entropy of the decisions", balance.entropy, LEAST_BALANCE, advice);
+}
+
+fn pixels(health: &Health, raised: &mut Raised) {
+    let pixels = &health.pixels;
+    let advice = "the images are almost flat: the std of the normalisation is probably too small, or the generator has \
+                  collapsed";
+    raised.below("flat images", "standard deviation of pixels", pixels.std, LEAST_CONTRAST, advice);
+    let advice = "nearly all pixels are black or white: the generator has blown up, lower generator.lr, or the std of the \
+                  normalisation is too large";
+    raised.above("saturated images", "share of extreme pixels", pixels.saturated, MOST_SATURATED, advice);
+    let advice = "the generator repeats itself: lower generator.lr, or take another lifecycle";
+    raised.above("twin images", "share of images with a near twin", pixels.near_twins, MOST_TWINS, advice);
+}
+
+fn batch_norms(health: &Health, raised: &mut Raised) {
+    let Some((fit, median)) = health.fit.as_ref().and_then(|fit| Some((fit, fit.median()?))) else { return };
+    let advice = "the images do not look to the teacher like its training data: check that loss.bn is above 0, the \
+                  normalisation, and whether the teacher is trained at all";
+    let limit = MOST_BATCH_NORM_DISTANCE;
+    raised.above("batch norms apart", "median batch-norm distance", median, limit, advice);
+    let Some(worst) = fit.worst().filter(|_| fit.layers.len() >= FEWEST_LAYERS) else { return };
+    let measure = format!("distance of {} over the median", worst.layer);
+    let advice = "one batch norm cannot be matched: if it is one of the first, mean or std of the normalisation are \
+                  probably wrong, otherwise its running statistics may be damaged";
+    raised.above("one batch norm apart", &measure, worst.distance / median, MOST_LAYER_RATIO, advice);
+}
+
+fn student(health: &Health, raised: &mut Raised) {
+    if let Some(course) = &health.course {
+        let advice = "a loss was no number on the way: lower the learning rates";
+        raised.above("non-finite values", "number of values", course.non_finite as f64, 0.0, advice);
+        if let Some(loss) = course.student_loss {
+            let advice = "the student's loss has risen: lower student.lr";
+            raised.above("rising loss", "last loss of the student", loss.last, loss.first, advice);
+        }
+    }
+    let Some(pupil) = &health.pupil else { return };
+    let chance = health.balance.majority(health.classes);
+    let error = (chance * (1.0 - chance) / (health.images / 10).max(1) as f64).sqrt();
+    let advice = "the student has not learned more than the commonest answer: lower student.lr, or give it more steps";
+    let limit = (chance + ABOVE_CHANCE * error).min(0.99);
+    raised.below("student lost", "agreement on held-out images", pupil.agreement, limit, advice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::health::{Answers, Balance, Course, Fit, LayerDistance, Pixels, Pupil};
+    use crate::report::summary::Trend;
+
+    fn layers(distances: &[f64]) -> Fit {
+        let one = |(i, d): (usize, &f64)| LayerDistance { layer: format!("bn{i}"), distance: *d };
+        Fit { layers: distances.iter().enumerate().map(one).collect(), classifier_sum: Some(0.0) }
+    }
+
+    /// About what a small healthy run leaves.
+    fn healthy() -> Health {
+        Health {
+            images: 512,
+            classes: 10,
+            answers: Answers { on_label: 0.8, confidence: 0.93, entropy: 0.08, entropy_of_mean: 0.99 },
+            balance: Balance { rarest: 0.8, most_frequent: 1.4, entropy: 0.99, fewest_labels: 41 },
+            pixels: Pixels {
+                mean: 0.46,
+                std: 0.27,
+                std_across_images: 0.25,
+                saturated: 0.004,
+                within_class: 0.354,
+                between_classes: 0.36,
+                near_twins: 0.0,
+            },
+            fit: Some(layers(&[0.39, 0.47, 0.26, 0.34, 0.19])),
+            pupil: Some(Pupil { agreement: 0.31, kl: Some(2.4) }),
+            course: Some(Course { non_finite: 0, student_loss: Some(Trend { first: 12.8, last: 10.8 }) }),
+        }
+    }
+
+    #[test]
+    fn a_healthy_run_raises_nothing() {
+        assert_eq!(alarms(&healthy()), []);
+        assert_eq!(alarms(&Health { fit: None, pupil: None, course: None, ..healthy() }), []);
+    }
+
+    #[test]
+    fn every_criterion_raises_its_alarm_alone() {
+        type Change = fn(&mut Health);
+        let cases: [(&str, Change); 12] = [
+            ("few images", |h| h.images = 199),
+            ("off label", |h| h.answers.on_label = 0.1),
+            ("unsure teacher", |h| h.answers.entropy = 0.7),
+            ("classes missing", |h| h.balance.entropy = 0.7),
+            ("flat images", |h| h.pixels.std = 0.065),
+            ("saturated images", |h| h.pixels.saturated = 0.99),
+            ("twin images", |h| h.pixels.near_twins = 1.0),
+            ("batch norms apart", |h| h.fit = Some(layers(&[2.7, 3.6, 2.4, 2.5, 2.1]))),
+            ("one batch norm apart", |h| h.fit = Some(layers(&[1.14, 0.47, 0.26, 0.34, 0.19]))),
+            ("non-finite values", |h| h.course = Some(Course { non_finite: 1, student_loss: None })),
+            ("rising loss", |h| {
+                h.course = Some(Course { non_finite: 0, student_loss: Some(Trend { first: 5.0, last: 9.0 }) });
+            }),
+            ("student lost", |h| h.pupil = Some(Pupil { agreement: 0.15, kl: None })),
+        ];
+        for (name, change) in cases {
+            let mut health = healthy();
+            change(&mut health);
+            let raised = alarms(&health);
+            assert_eq!(raised.iter().map(|a| a.name).collect::<Vec<_>>(), [name]);
+            assert!(raised[0].to_string().starts_with(name) && !raised[0].to_string().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_reassurance() {
+        let mut health = healthy();
+        health.pupil = Some(Pupil { agreement: f64::NAN, kl: None });
+        health.answers.entropy = f64::NAN;
+        let names: Vec<&str> = alarms(&health).iter().map(|a| a.name).collect();
+        assert_eq!(names, ["unsure teacher", "student lost"]);
+    }
+
+    /// The layer is named, with the number and the bound.
+    #[test]
+    fn the_message_says_which_layer() {
+        let alarm = &alarms(&Health { fit: Some(layers(&[0.2, 0.3, 0.4, 0.3, 1.5])), ..healthy() })[0];
+        assert!(alarm.to_string().contains("distance of bn4 over the median is 5.00 (threshold 2.40)"), "{alarm}");
+    }
 }

@@ -58,7 +58,7 @@ impl Metrics {
     fn is_due(&mut self, record: &Record) -> bool {
         let lines = self.lines.entry(record.stage).or_default();
         let every = record.total.div_ceil(LINES).max(1);
-        let turn = record.done % every == 0 && *lines < LINES;
+        let turn = record.done.is_multiple_of(every) && *lines < LINES;
         let due = turn || *lines == 0 || record.done == record.total;
         *lines += usize::from(due);
         due

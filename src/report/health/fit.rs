@@ -131,3 +131,72 @@ fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
     }
     Ok(Some(if squares > 0.0 { of_sum / squares } else { 1.0 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nets::{Architecture, Network, ResNetCifar, Shortcut};
+    use crate::ops::mem::update;
+    use crate::rng::Streams;
+    use std::sync::Arc;
+
+    fn teacher() -> Teacher {
+        let net = ResNetCifar {
+            blocks: vec![1, 1],
+            widths: vec![16, 16],
+            shortcut: Shortcut::A,
+            in_channels: 3,
+            num_classes: 2,
+            bn_eps: 1e-5,
+            head: "fc",
+        };
+        let arch = Arc::new(Architecture::new(|b| net.build(b)));
+        let network = Network::init(arch, &mut Streams::new(1).stream("teacher", 0)).unwrap();
+        Teacher { network, mean: vec![0.5; 3], std: vec![0.25; 3], size: [8, 8], channels: 3, classes: 2 }
+    }
+
+    fn set(teacher: &Teacher, name: &str, values: &[f32]) {
+        let (_, tensor) = teacher.network.weights.iter().find(|(s, _)| s.name == name).unwrap();
+        update(tensor, |t| t.copy_from_slice(values)).unwrap();
+    }
+
+    /// More images than a batch, so that the moments of several passes are put together.
+    #[test]
+    fn images_that_the_running_statistics_come_from_are_at_no_distance() {
+        let teacher = teacher();
+        let pixels = (0..300 * 192u64).map(|i| (i * i % 8191 * (1 + i / 192) % 256) as u8).collect();
+        let images = Images::new(pixels, 3, 8, 8).unwrap();
+        // What a layer reads depends on the statistics of those before it.
+        for _ in 0..5 {
+            let (ids, moments) = pooled_moments(&teacher, &images).unwrap();
+            for (id, m) in ids.iter().zip(&moments) {
+                let layer = teacher.network.weights.slot(*id).name.trim_end_matches("running_mean").to_string();
+                let m: Vec<f32> = m.iter().map(|v| *v as f32).collect();
+                set(&teacher, &format!("{layer}running_mean"), &m[..16]);
+                set(&teacher, &format!("{layer}running_var"), &m[16..]);
+            }
+        }
+        let fit = Fit::of(&teacher, &images).unwrap();
+        let names: Vec<&str> = fit.layers.iter().map(|l| l.layer.as_str()).collect();
+        assert_eq!(names, ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1", "layer2.0.bn2"]);
+        assert!(fit.worst().unwrap().distance < 1e-2, "{fit:?}");
+
+        let one = teacher.network.weights.iter().find(|(s, _)| s.name == "layer2.0.bn2.running_var").unwrap().1;
+        update(one, |v| v.iter_mut().for_each(|v| *v /= 4.0)).unwrap();
+        let fit = Fit::of(&teacher, &images).unwrap();
+        // (v - v/4) / (v/4) = 3
+        let worst = fit.worst().unwrap();
+        assert!(worst.layer == "layer2.0.bn2" && (worst.distance - 3.0).abs() < 0.05, "{fit:?}");
+        assert!((fit.mean().unwrap() - worst.distance / 5.0).abs() < 1e-2 && fit.median().unwrap() < 1e-2);
+    }
+
+    #[test]
+    fn rows_that_cancel_have_no_sum() {
+        let teacher = teacher();
+        let row: Vec<f32> = (0..16).map(|i| i as f32 - 3.0).collect();
+        set(&teacher, "fc.weight", &row.iter().flat_map(|v| [*v, -v]).collect::<Vec<_>>());
+        assert!(classifier_sum(&teacher).unwrap().unwrap() < 1e-12);
+        set(&teacher, "fc.weight", &row.iter().flat_map(|v| [*v, *v]).collect::<Vec<_>>());
+        assert!((classifier_sum(&teacher).unwrap().unwrap() - 2.0).abs() < 1e-12);
+    }
+}

