@@ -137,7 +137,7 @@ impl Default for GeneratorRecipe {
             latent: 256,
             width: 64,
             conditional: true,
-            label_scale: 4.0,
+            label_scale: 1.5,
             lifecycle: Lifecycle::Fomaml,
             inner_steps: 5,
             warmup_steps: 5,
