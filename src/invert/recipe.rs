@@ -152,7 +152,7 @@ impl Default for GeneratorRecipe {
 
 impl Default for LossRecipe {
     fn default() -> Self {
-        Self { bn: 10.0, bn_form: BnForm::SumOfNorms, bn_momentum: 0.9, one_hot: 0.4, adversarial: 1.1 }
+        Self { bn: 30.0, bn_form: BnForm::TeacherUnits, bn_momentum: 0.9, one_hot: 0.4, adversarial: 1.1 }
     }
 }
 
@@ -174,8 +174,8 @@ impl Default for Recipe {
             name: "ssd".into(),
             batch: 256,
             practice: 10,
-            rounds: 40,
-            adversary_steps: 50,
+            rounds: 36,
+            adversary_steps: 40,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
             phi: PhiRecipe::default(),

@@ -239,7 +239,9 @@ impl<'a> Synthesiser<'a> {
                 let grads: Vec<Option<Tensor>> = way.iter().map(|(_, t)| Some(t.clone())).collect();
                 self.meta.step(trainable(&self.generator.weights, &grads), lr)
             }
-            Lifecycle::CarryOver | Lifecycle::Reset => self.generator.weights.copy_from(&fast.weights),
+            // The clone shares the generator's tensors: it is trained already.
+            Lifecycle::CarryOver => Ok(()),
+            Lifecycle::Reset => self.generator.weights.copy_from(&fast.weights),
         }
     }
 }

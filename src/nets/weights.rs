@@ -193,7 +193,9 @@ impl Weights {
     /// Changes the values of every slot, given those of `other`.
     pub fn combine(&self, other: &Weights, f: impl Fn(&mut [f32], &[f32])) -> Result<()> {
         for (a, b) in self.tensors.iter().zip(&other.tensors) {
-            let b = view(b)?;
+            // Clones share their tensors, and one tensor cannot be read while it is written.
+            let copy = (a.id() == b.id()).then(|| b.copy()).transpose()?;
+            let b = view(copy.as_ref().unwrap_or(b))?;
             update(a, |a| f(a, &b))?;
         }
         Ok(())

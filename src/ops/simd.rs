@@ -1,7 +1,7 @@
 //! Vector registers behind one small trait, chosen at run time.
 //!
-//! Every kernel is written once against [`Simd`] and compiled three times: AVX-512, AVX2 with FMA, and portable
-//! fixed-size lanes that the compiler vectorises (SSE2, NEON). [`simd_fn!`] makes the run-time dispatch.
+//! Every kernel is written once against the trait `Simd` and compiled three times: AVX-512, AVX2 with FMA, and portable
+//! fixed-size lanes that the compiler vectorises (SSE2, NEON). `simd_fn!` makes the run-time dispatch.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
