@@ -1,7 +1,7 @@
 //! What `synth inspect` says about a set.
 
 use super::alarms::{Alarm, alarms};
-use super::health::Health;
+use super::health::{Fit, Health};
 use super::progress::significant;
 use crate::Result;
 use crate::set::SyntheticSet;
@@ -43,55 +43,10 @@ pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<(St
     Ok((page(set, &health, [&confidence, &entropy], &raised), json))
 }
 
-fn page(set: &SyntheticSet, health: &Health, [confidence, entropy]: [&[f64; 5]; 2], raised: &[Alarm]) -> String {
-    let images = &set.images;
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let five = |q: &[f64; 5]| q.map(|v| format!("{v:.3}")).join("  ");
-    let p = &health.pixels;
-    let mut rows = vec![
-        (
-            "images",
-            format!(
-                "{} of {}x{}x{} (channels, height, width)",
-                set.len(),
-                images.channels,
-                images.height,
-                images.width
-            ),
-        ),
-        ("classes", classes(set)),
-        ("on label", format!("{} of images are of their class for the teacher", percent(health.answers.on_label))),
-        ("confidence", format!("{}  (quantiles 5, 25, 50, 75, 95 %)", five(confidence))),
-        ("entropy", format!("{}  (1: no opinion)", five(entropy))),
-        (
-            "decisions",
-            format!(
-                "rarest class {}, most frequent {} of an even share",
-                percent(health.balance.rarest),
-                percent(health.balance.most_frequent)
-            ),
-        ),
-        ("pixels", format!("mean {:.3}, deviation {:.3}, {} at 0 or 255", p.mean, p.std, percent(p.saturated))),
-        (
-            "distance",
-            format!(
-                "{:.3} within a class, {:.3} between classes, {} near twins",
-                p.within_class,
-                p.between_classes,
-                percent(p.near_twins)
-            ),
-        ),
-        ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
-    ];
+fn page(set: &SyntheticSet, health: &Health, quantiles: [&[f64; 5]; 2], raised: &[Alarm]) -> String {
+    let mut rows = numbers(set, health, quantiles);
     if let Some(fit) = &health.fit {
-        let distance = fit.mean().zip(fit.worst());
-        rows.push((
-            "batch norms",
-            distance.map_or("the teacher has none".into(), |(mean, worst)| {
-                let (mean, worst_distance) = (significant(mean), significant(worst.distance));
-                format!("distance {mean} in units of the teacher, worst {worst_distance} ({})", worst.layer)
-            }),
-        ));
+        rows.push(("batch norms", batch_norms(fit)));
     }
     if let Value::Object(known) = summary_of(&set.provenance) {
         rows.extend(PROVENANCE.iter().filter_map(|(key, _)| Some((*key, text(known.get(*key)?)?))));
@@ -104,6 +59,36 @@ fn page(set: &SyntheticSet, health: &Health, [confidence, entropy]: [&[f64; 5]; 
     }
     raised.iter().for_each(|alarm| page.push_str(&format!("  {alarm}\n")));
     page
+}
+
+fn numbers(set: &SyntheticSet, health: &Health, [sure, unsure]: [&[f64; 5]; 2]) -> Vec<(&'static str, String)> {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let five = |q: &[f64; 5]| q.map(|v| format!("{v:.3}")).join("  ");
+    let (n, [c, h, w]) = (set.len(), [set.images.channels, set.images.height, set.images.width]);
+    let (b, p) = (&health.balance, &health.pixels);
+    let (rarest, most, label) = (percent(b.rarest), percent(b.most_frequent), percent(health.answers.on_label));
+    let (within, between, twins) = (p.within_class, p.between_classes, percent(p.near_twins));
+    vec![
+        ("images", format!("{n} of {c}x{h}x{w} (channels, height, width)")),
+        ("classes", classes(set)),
+        ("on label", format!("{label} of images are of their class for the teacher")),
+        ("confidence", format!("{}  (quantiles 5, 25, 50, 75, 95 %)", five(sure))),
+        ("entropy", format!("{}  (1: no opinion)", five(unsure))),
+        ("decisions", format!("rarest class {rarest}, most frequent {most} of an even share")),
+        ("pixels", format!("mean {:.3}, deviation {:.3}, {} at 0 or 255", p.mean, p.std, percent(p.saturated))),
+        ("distance", format!("{within:.3} within a class, {between:.3} between classes, {twins} near twins")),
+        ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
+    ]
+}
+
+fn batch_norms(fit: &Fit) -> String {
+    match fit.mean().zip(fit.worst()) {
+        None => "the teacher has none".into(),
+        Some((mean, worst)) => {
+            let (mean, distance) = (significant(mean), significant(worst.distance));
+            format!("distance {mean} in units of the teacher, worst {distance} ({})", worst.layer)
+        }
+    }
 }
 
 fn classes(set: &SyntheticSet) -> String {

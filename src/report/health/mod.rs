@@ -20,7 +20,7 @@ pub use pixels::Pixels;
 use super::summary::{Summary, Trend};
 use crate::Result;
 use crate::distill::Distilled;
-use crate::loss::{argmax, log_softmax};
+use crate::loss::{argmax, softmax};
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use serde::{Deserialize, Serialize};
@@ -164,8 +164,7 @@ pub(super) fn entropy(logits: &[f32]) -> f64 {
 }
 
 fn probabilities(logits: &[f32]) -> Vec<f64> {
-    let row: Vec<f64> = logits.iter().map(|v| f64::from(*v)).collect();
-    log_softmax(&row, 1.0).into_iter().map(f64::exp).collect()
+    softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
 }
 
 /// Entropy of probabilities as a share of its largest value; 0 for a single class.
