@@ -60,6 +60,11 @@ pub(crate) fn log_softmax(row: &[f64], t: f64) -> Vec<f64> {
     row.iter().map(|v| v / t - log_sum).collect()
 }
 
+/// softmax(row)
+pub(crate) fn softmax(row: &[f64]) -> Vec<f64> {
+    log_softmax(row, 1.0).into_iter().map(f64::exp).collect()
+}
+
 /// Index of the first largest value.
 pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
     let mut best = 0;
