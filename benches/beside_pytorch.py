@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Time `synth bench step` and a PyTorch script on the same work, alternating in one run, and print the ratios.
+
+    beside_pytorch.py path/to/torch_step.py [--python PYTHON] [--rounds 3] [--seconds 6] [--only train]
+
+The PyTorch script takes --net, --teacher, --batch, --pass, --threads and --seconds and prints one JSON line with
+`median_ms` (its faster memory layout). Each row alternates the two programs `--rounds` times; the table shows the median of
+each and of the ratios. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+
+ROWS = [
+    ("train", "resnet20", 128),
+    ("train", "wrn-16-2", 128),
+    ("train", "wrn-40-1", 128),
+    ("train", "resnet18", 64),
+    ("infer", "resnet20", 256),
+    ("infer", "wrn-16-2", 256),
+    ("invert", "resnet20", 256),
+    ("invert", "wrn-16-2", 256),
+    ("distill", "resnet20", 128, "resnet56"),
+    ("distill", "wrn-16-1", 128, "wrn-16-2"),
+]
+
+
+def median_ms(command):
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout[done.stdout.index("{"):])["median_ms"]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("torch_step", help="the PyTorch script")
+    p.add_argument("--python", default="python3", help="a Python that has torch")
+    p.add_argument("--synth", default=str(pathlib.Path(__file__).resolve().parent.parent / "target/release/synth"))
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=6)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--only", help="one pass: train, infer, invert or distill")
+    args = p.parse_args()
+    print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) |\n|---|---|---|---|---|---|", flush=True)
+    for kind, net, batch, *teacher in ROWS:
+        if args.only not in (None, kind):
+            continue
+        step = ["--net", net, "--batch", str(batch), "--pass", kind, "--threads", str(args.threads)]
+        step += ["--seconds", str(args.seconds)] + (["--teacher", teacher[0]] if teacher else [])
+        pairs = [
+            (median_ms([args.synth, "bench", "step", *step, "--json"]), median_ms([args.python, args.torch_step, *step]))
+            for _ in range(args.rounds)
+        ]
+        ratios = sorted(ours / theirs for ours, theirs in pairs)
+        ours, theirs = (statistics.median(column) for column in zip(*pairs))
+        names = f"{teacher[0]} -> {net}" if teacher else net
+        print(
+            f"| {kind} | {names} | {batch} | {ours:.0f} | {theirs:.0f} | "
+            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
