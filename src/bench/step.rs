@@ -40,6 +40,8 @@ pub struct StepBench {
     pub dims: [usize; 3],
     pub classes: usize,
     pub seconds: f64,
+    /// For `invert`: channels of the generator's small maps (128 in the reference code).
+    pub generator_width: usize,
 }
 
 /// The result of a timing.
@@ -104,6 +106,7 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     };
     let mut recipe = Recipe::default();
     recipe.generator.conditional = false;
+    recipe.generator.width = bench.generator_width;
     let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0))?;
     let latent = recipe.generator.latent;
     let mut rng = Streams::new(0).stream("bench/latents", 0);

@@ -38,6 +38,9 @@ struct Step {
     /// Image side
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(4..=1024))]
     size: u16,
+    /// Channels of the generator's small maps in `--pass invert` (the reference code's generator has 128)
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    generator_width: u16,
     /// Timed seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -78,6 +81,7 @@ impl Step {
         };
         let bench = StepBench {
             pass,
+            generator_width: usize::from(self.generator_width),
             net: net(&self.net)?,
             teacher: (pass == Pass::Distill).then(|| net(&self.teacher)).transpose()?,
             batch: self.batch as usize,
