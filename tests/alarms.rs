@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use synth::Result;
-use synth::distill::{AnswerSource, StudentRecipe, distill};
+use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
 use synth::invert::{Inversion, Lifecycle, Recipe, invert};
 use synth::loss::BnForm;
 use synth::model::{Model, Overrides};
@@ -170,11 +170,12 @@ fn run(case: &Case) -> Result<Health> {
     let (mut recipe, mut pupil) = small(case.seed, teacher.classes);
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
     let mut watch = Summary::default();
-    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, &mut watch)?;
+    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, None, &mut watch)?;
     let set = set_of(&inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);
     let input = teacher.input();
-    let distilled = distill(&set, AnswerSource::Live(&teacher), fresh, &input, &pupil, None, case.seed, &mut watch)?;
+    let distilled =
+        distill(&set, AnswerSource::Live(&teacher), fresh, &input, &pupil, Stop::default(), case.seed, &mut watch)?;
     Ok(Health::of(&set, Some(&teacher))?.with_student(&distilled).with_course(&watch))
 }
 

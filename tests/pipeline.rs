@@ -4,10 +4,11 @@
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
-use synth::distill::StudentRecipe;
+use std::time::Duration;
+use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
 use synth::invert::{Lifecycle, PhiTarget, Recipe};
-use synth::jobs::{AnswerMode, DistillJob, InvertJob, RunJob, Start};
+use synth::jobs::{AnswerMode, DistillJob, InvertJob, Ran, RunJob, Start};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, new_model};
@@ -36,8 +37,11 @@ fn tiny() -> Recipe {
 
 /// The bits of everything a run leaves.
 fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
-    let job = RunJob { teacher, student: "resnet8", recipe, from_scratch: false, on_the_fly, seed };
-    let ran = job.run(&mut Silent).unwrap();
+    let job = RunJob { teacher, student: "resnet8", recipe, from_scratch: false, on_the_fly, limit: None, seed };
+    bits(&job.run(&mut Silent).unwrap())
+}
+
+fn bits(ran: &Ran) -> (Vec<u8>, Vec<u32>) {
     let set = &ran.inverted.set;
     let mut bits: Vec<u32> = set.logits.iter().chain(&set.priority).map(|v| v.to_bits()).collect();
     for (i, _) in ran.student.network.weights.iter().enumerate() {
@@ -62,6 +66,28 @@ fn the_same_seed_gives_the_same_bits_with_one_thread_or_two() {
 }
 
 #[test]
+fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    let recipe = tiny();
+    let job = RunJob {
+        teacher: &teacher,
+        student: "resnet8",
+        recipe: &recipe,
+        from_scratch: false,
+        on_the_fly: false,
+        limit: Some(Duration::from_secs(2)),
+        seed: 0,
+    };
+    let limited = job.run(&mut Silent).unwrap();
+    let rounds = limited.inverted.set.provenance["recipe"]["rounds"].as_u64().unwrap() as usize;
+    let finish_steps = limited.provenance["recipe"]["steps"].as_u64().unwrap() as usize;
+    assert!(rounds > 2 && finish_steps > 4, "more fits into two seconds than {rounds} rounds and {finish_steps} steps");
+    assert_eq!(limited.provenance["steps"], json!(finish_steps));
+    let again = RunJob { recipe: &Recipe { rounds, finish_steps, ..tiny() }, limit: None, ..job };
+    assert!(bits(&limited) == bits(&again.run(&mut Silent).unwrap()), "the same numbers, other bits");
+}
+
+#[test]
 fn grey_and_large_images_need_no_special_case() {
     for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
         let teacher = random_teacher("resnet8-b", channels, side);
@@ -71,6 +97,7 @@ fn grey_and_large_images_need_no_special_case() {
             recipe: &tiny(),
             from_scratch: true,
             on_the_fly: false,
+            limit: None,
             seed: 0,
         }
         .run(&mut Silent)
@@ -88,7 +115,14 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
     for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
         let mut recipe = tiny();
         recipe.generator.lifecycle = lifecycle;
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 1 };
+        let job = InvertJob {
+            teacher: &teacher,
+            recipe: &recipe,
+            adversary: "resnet8",
+            on_the_fly: false,
+            limit: None,
+            seed: 1,
+        };
         let set = job.run(&mut Silent).unwrap().set;
         assert_eq!(set.len(), 60, "{lifecycle:?}");
         let histogram = set.histogram();
@@ -99,7 +133,8 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
 #[test]
 fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
     let teacher = random_teacher("lenet-cifar", 3, 32);
-    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, seed: 0 };
+    let job =
+        InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, limit: None, seed: 0 };
     let error = job.run(&mut Silent).err().expect("refused").to_string();
     assert!(error.contains("batch norm") && error.contains("loss.bn = 0"), "{error}");
     let mut recipe = tiny();
@@ -111,7 +146,8 @@ fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
 #[test]
 fn a_student_needs_no_teacher_when_answers_are_stored() {
     let teacher = random_teacher("resnet8", 3, 16);
-    let job = InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, seed: 0 };
+    let job =
+        InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, limit: None, seed: 0 };
     let set = job.run(&mut Silent).unwrap().set;
     let recipe = tiny().student;
     let job = DistillJob {
@@ -123,7 +159,7 @@ fn a_student_needs_no_teacher_when_answers_are_stored() {
         answers: AnswerMode::Stored,
         start: Start::Scratch,
         recipe: &recipe,
-        early_stop: None,
+        stop: Stop::default(),
         seed: 0,
     };
     let (_, provenance) = job.run(&mut Silent).unwrap();
@@ -144,7 +180,14 @@ fn recipes_out_of_range_are_refused_by_name() {
     for (key, spoil) in cases {
         let mut recipe = tiny();
         spoil(&mut recipe);
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 0 };
+        let job = InvertJob {
+            teacher: &teacher,
+            recipe: &recipe,
+            adversary: "resnet8",
+            on_the_fly: false,
+            limit: None,
+            seed: 0,
+        };
         let error = job.run(&mut Silent).err().expect(key).to_string();
         assert!(error.contains(key) && error.contains("must be within"), "{error}");
     }
@@ -162,7 +205,14 @@ fn modulated_cross_entropy_keeps_more_doubtful_images() {
         (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
         (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
         (recipe.phi.target, recipe.loss.one_hot) = (target, 2.0);
-        let job = InvertJob { teacher: &teacher, recipe: &recipe, adversary: "resnet8", on_the_fly: false, seed: 5 };
+        let job = InvertJob {
+            teacher: &teacher,
+            recipe: &recipe,
+            adversary: "resnet8",
+            on_the_fly: false,
+            limit: None,
+            seed: 5,
+        };
         let set = job.run(&mut Silent).unwrap().set;
         let confidence = set.teacher_confidence();
         confidence.iter().filter(|c| **c < 0.7).count() as f64 / confidence.len() as f64

@@ -1,11 +1,13 @@
 //! `synth distill`: a set becomes a student.
 
+use super::options::minutes;
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use synth::distill::{EarlyStop, StudentRecipe};
+use std::time::Duration;
+use synth::distill::{Stop, StudentRecipe};
 use synth::files::Staging;
 use synth::jobs::{AnswerMode, DistillJob, Start, open_teacher};
 use synth::model::{Model, Overrides as ModelOverrides};
@@ -33,11 +35,14 @@ pub struct Distill {
     #[arg(long, value_enum, default_value_t = Init::Scratch)]
     init: Init,
     /// Updates of the student
-    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["epochs", "minutes"])]
     steps: Option<usize>,
     /// Passes over the set, in place of --steps
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", conflicts_with = "minutes")]
     epochs: Option<f64>,
+    /// Time for the updates in minutes, in place of --steps: as many as fit at the speed of the first few
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    minutes: Option<Duration>,
     /// Stop after this many checks on the held-out tenth without improvement (there are 20 in a run)
     #[arg(long, value_name = "CHECKS")]
     early_stop: Option<usize>,
@@ -93,7 +98,7 @@ impl Distill {
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
             recipe: &self.recipe(&set)?,
-            early_stop: self.early_stop.map(|patience| EarlyStop { patience }),
+            stop: Stop { patience: self.early_stop, limit: self.minutes },
             seed: self.seed,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
@@ -104,7 +109,7 @@ impl Distill {
     }
 
     fn recipe(&self, set: &SyntheticSet) -> Result<StudentRecipe> {
-        let mut recipe: StudentRecipe = self.overrides.apply(&StudentRecipe::default())?;
+        let mut recipe = self.overrides.apply_student()?;
         if let Some(steps) = self.steps {
             recipe.steps = steps;
         }

@@ -1,11 +1,12 @@
 //! `synth invert`: a teacher becomes a set.
 
-use super::options::ModelOptions;
+use super::options::{ModelOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Duration;
 use synth::Result;
 use synth::files::Staging;
 use synth::invert::Recipe;
@@ -27,6 +28,9 @@ pub struct Invert {
     /// Images of the set [default: max(5000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
+    /// Time for the inversion in minutes, in place of the recipe's number of rounds
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    minutes: Option<Duration>,
     /// Network that disagrees with the teacher while images are made
     #[arg(long, value_name = "NET", default_value = "resnet8")]
     adversary: String,
@@ -57,6 +61,7 @@ impl Invert {
             recipe: &recipe,
             adversary: &self.adversary,
             on_the_fly: false,
+            limit: self.minutes,
             seed: self.seed,
         };
         let inverted = job.run(&mut global.reporter(&staging)?)?;

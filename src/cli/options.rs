@@ -2,6 +2,7 @@
 
 use clap::Args;
 use std::path::PathBuf;
+use std::time::Duration;
 use synth::jobs::{SHIPPED, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::{Error, Result};
@@ -44,6 +45,14 @@ pub struct TeacherOptions {
     path: Option<PathBuf>,
     #[command(flatten)]
     description: Description,
+}
+
+/// Parses a time in minutes.
+pub fn minutes(text: &str) -> std::result::Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(m) if m > 0.0 && m <= 1e6 => Ok(Duration::from_secs_f64(60.0 * m)),
+        _ => Err("give minutes above 0, such as 20 or 0.5".into()),
+    }
 }
 
 impl TeacherOptions {

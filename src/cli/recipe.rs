@@ -4,6 +4,8 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
+use synth::distill::StudentRecipe;
+use synth::invert::Recipe;
 use synth::{Error, Result};
 use toml::{Table, Value};
 
@@ -36,6 +38,21 @@ impl Overrides {
             let found = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
             Error::invalid("recipe", found, "see `synth recipes` for keys and kinds")
         })
+    }
+}
+
+impl Overrides {
+    /// The default recipe's `student` with the file and the values over it. The file may be a whole recipe, of which the
+    /// rest is for `invert`; single values must be of the student.
+    ///
+    /// # Errors
+    /// As [`Overrides::apply`].
+    pub fn apply_student(&self) -> Result<StudentRecipe> {
+        if let Some(pair) = self.values.iter().find(|pair| !pair.trim_start().starts_with("student.")) {
+            let hint = "this command uses the keys `student.…` of `synth recipes NAME`";
+            return Err(Error::invalid("--set", format!("`{pair}` is nothing a student has"), hint));
+        }
+        Ok(self.apply(&Recipe::default())?.student)
     }
 }
 

@@ -1,10 +1,11 @@
 //! `synth run`: both stages, one report.
 
-use super::options::TeacherOptions;
+use super::options::{TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 use synth::Result;
 use synth::files::Staging;
 use synth::invert::Recipe;
@@ -26,6 +27,9 @@ pub struct Run {
     recipe: String,
     #[command(flatten)]
     overrides: Overrides,
+    /// Time for the whole run in minutes, in place of the recipe's `rounds` and `finish_steps`
+    #[arg(long, value_name = "M", value_parser = minutes, conflicts_with = "on_the_fly")]
+    minutes: Option<Duration>,
     /// The adversary is the student and leaves the loop trained: no second stage
     #[arg(long)]
     on_the_fly: bool,
@@ -67,6 +71,7 @@ impl Run {
             recipe: &recipe,
             from_scratch: self.init == Init::Scratch,
             on_the_fly: self.on_the_fly,
+            limit: self.minutes,
             seed: self.seed,
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;

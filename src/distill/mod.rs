@@ -7,7 +7,7 @@ mod trainer;
 mod views;
 
 pub use recipe::StudentRecipe;
-pub use stage::{AnswerSource, Distilled, EarlyStop, distill};
+pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::start_from;
 pub use trainer::{Answers, Input, Pool, TrainReport, Trainer, agreement};
 pub use views::{record_views, view_list};

@@ -9,11 +9,12 @@ use crate::nets::{Network, infer};
 use crate::ops::mem::tensor;
 use crate::ops::spatial::{Placement, place_bytes};
 use crate::rng::Streams;
-use crate::set::priority::Priorities;
+use crate::set::priority::{Priorities, PriorityRule};
 use crate::set::{SyntheticSet, Views};
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::time::{Duration, Instant};
 
 /// Where the teacher's answers come from.
 pub enum AnswerSource<'a> {
@@ -23,11 +24,14 @@ pub enum AnswerSource<'a> {
     Stored,
 }
 
-/// When to stop before the last step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EarlyStop {
-    /// Checks without improvement on the held-out tenth.
-    pub patience: usize,
+/// When to stop, if not after the recipe's number of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Checks without improvement on the held-out tenth after which to stop before the last step.
+    pub patience: Option<usize>,
+    /// Time for the updates. A few of them on a copy of the student, thrown away, tell how many fit; this is then the number
+    /// of steps, and with it in the recipe the same seed gives the same student again.
+    pub limit: Option<Duration>,
 }
 
 /// What distillation leaves.
@@ -35,6 +39,8 @@ pub struct Distilled {
     /// Averaged, with batch norms estimated anew, as the recipe says.
     pub student: Network,
     pub steps: usize,
+    /// Steps that its schedule was made for.
+    pub planned: usize,
     /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
@@ -54,7 +60,7 @@ pub fn distill(
     student: Network,
     input: &Input,
     recipe: &StudentRecipe,
-    early_stop: Option<EarlyStop>,
+    stop: Stop,
     seed: u64,
     observer: &mut dyn Observer,
 ) -> Result<Distilled> {
@@ -72,6 +78,16 @@ pub fn distill(
         (AnswerSource::Stored, Some(v)) => Some(v),
         (AnswerSource::Live(_), _) => None,
     };
+    let pool_answers = || match (&answers, stored) {
+        (AnswerSource::Live(teacher), _) => Ok(Answers::Live(teacher)),
+        (AnswerSource::Stored, Some(views)) => Ok(Answers::Stored(views)),
+        (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
+    };
+    let mut recipe = recipe.clone();
+    if let Some(limit) = stop.limit {
+        let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
+        recipe.steps = fitting(copy, &train, &pool_answers, limit)?;
+    }
     let mut priorities = Priorities::new(recipe.priority, train.len());
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
     let check_every = recipe.steps.div_ceil(CHECKS).max(1);
@@ -79,12 +95,8 @@ pub fn distill(
     let mut last = (0.0, f64::NAN);
     while trainer.done() < recipe.steps {
         check_interrupt()?;
-        let from = match (&answers, stored) {
-            (AnswerSource::Live(teacher), _) => Answers::Live(teacher),
-            (AnswerSource::Stored, Some(views)) => Answers::Stored(views),
-            (AnswerSource::Stored, None) => return Err(Error::shape("distill", "recorded views went missing")),
-        };
-        let r = trainer.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers: from })?;
+        let answers = pool_answers()?;
+        let r = trainer.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers })?;
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let (done, total) = (trainer.done(), recipe.steps);
         observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
@@ -94,7 +106,7 @@ pub fn distill(
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
             since_best = if last.1 < best { 0 } else { since_best + 1 };
             best = best.min(last.1);
-            if early_stop.is_some_and(|e| since_best >= e.patience) {
+            if stop.patience.is_some_and(|patience| since_best >= patience) {
                 break;
             }
         }
@@ -103,7 +115,31 @@ pub fn distill(
     if !held_out.is_empty() {
         last = compare(&student, &held_out, input)?;
     }
-    Ok(Distilled { student, steps: trainer.done(), held_out_agreement: last.0, held_out_kl: last.1 })
+    let (steps, planned) = (trainer.done(), recipe.steps);
+    Ok(Distilled { student, steps, planned, held_out_agreement: last.0, held_out_kl: last.1 })
+}
+
+/// Updates whose times are not counted, and those that are, to tell the speed.
+const TRIAL: (usize, usize) = (2, 10);
+
+/// How many updates of `trial` fit into `limit` (at least one).
+fn fitting<'a>(
+    mut trial: Trainer,
+    train: &SyntheticSet,
+    answers: &impl Fn() -> Result<Answers<'a>>,
+    limit: Duration,
+) -> Result<usize> {
+    let begin = Instant::now();
+    let mut priorities = Priorities::new(PriorityRule::default(), train.len());
+    let mut start = begin;
+    for i in 0..TRIAL.0 + TRIAL.1 {
+        if i == TRIAL.0 {
+            start = Instant::now();
+        }
+        trial.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers: answers()? })?;
+    }
+    let each = start.elapsed().as_secs_f64() / TRIAL.1 as f64;
+    Ok(((limit.saturating_sub(begin.elapsed()).as_secs_f64() / each.max(1e-6)) as usize).max(1))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {

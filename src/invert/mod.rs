@@ -23,6 +23,8 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
+    /// Rounds done: those of the recipe, or as many as the time limit allowed.
+    pub rounds: usize,
     /// Images synthesised in all, of which the buffer keeps some.
     pub synthesised: usize,
     pub synthesis_time: Duration,
@@ -35,6 +37,8 @@ pub struct Inversion {
 /// 2. Fill: batches without an adversary fill the buffer.
 /// 3. Rounds: a batch against the adversary replaces part of the buffer; the adversary learns from the buffer.
 ///
+/// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says.
+///
 /// # Errors
 /// A recipe out of range, a teacher it cannot be run on, a loss that is no number, an interruption.
 pub fn invert(
@@ -42,9 +46,11 @@ pub fn invert(
     adversary: Network,
     recipe: &Recipe,
     seed: u64,
+    limit: Option<Duration>,
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
+    let begin = Instant::now();
     let streams = Streams::new(seed);
     let mut synthesiser = Synthesiser::new(teacher, recipe, streams)?;
     let mut buffer = empty_buffer(teacher, recipe, &streams)?;
@@ -54,8 +60,12 @@ pub fn invert(
     let (mut synthesis_time, mut adversary_time) = (Duration::ZERO, Duration::ZERO);
 
     let fill = recipe.samples(teacher.classes).div_ceil(recipe.batch);
-    let plan = Plan { practice: recipe.practice, fill, rounds: recipe.rounds };
-    for batch in 0..plan.total() {
+    let mut plan = Plan { practice: recipe.practice, fill, rounds: recipe.rounds };
+    if limit.is_some() {
+        plan.rounds = 1;
+    }
+    let (mut batch, mut rounds_begin) = (0, begin);
+    while batch < plan.total() {
         check_interrupt()?;
         let start = Instant::now();
         let phase = plan.phase(batch);
@@ -70,17 +80,32 @@ pub fn invert(
             store(&mut buffer, teacher, &made, batch as u64)?;
         }
         synthesis_time += start.elapsed();
-        if phase == Phase::Rounds {
-            let start = Instant::now();
-            adversary_round(&mut trainer, &mut buffer, teacher, recipe, observer)?;
-            adversary_time += start.elapsed();
+        batch += 1;
+        if phase != Phase::Rounds {
+            rounds_begin = Instant::now();
+            continue;
+        }
+        let start = Instant::now();
+        let planned = plan.rounds * recipe.adversary_steps;
+        adversary_round(&mut trainer, &mut buffer, teacher, recipe, planned, observer)?;
+        adversary_time += start.elapsed();
+        if let Some(limit) = limit {
+            plan.rounds =
+                fitting(plan.rounds_done(batch), rounds_begin.elapsed(), limit.saturating_sub(begin.elapsed()));
         }
     }
     let finished = trainer.finished(&buffer.images)?;
     let Synthesiser { generator, .. } = synthesiser;
     let synthesised = plan.total() * recipe.batch;
     let adversary = trainer.student;
-    Ok(Inversion { buffer, generator, adversary, finished, synthesised, synthesis_time, adversary_time })
+    let rounds = plan.rounds;
+    Ok(Inversion { buffer, generator, adversary, finished, rounds, synthesised, synthesis_time, adversary_time })
+}
+
+/// Rounds in all, when `done` took `took` and `left` is left.
+fn fitting(done: usize, took: Duration, left: Duration) -> usize {
+    let each = took.as_secs_f64() / done.max(1) as f64;
+    done + (left.as_secs_f64() / each.max(1e-6)) as usize
 }
 
 /// What a batch is for.
@@ -104,6 +129,10 @@ struct Plan {
 impl Plan {
     fn total(&self) -> usize {
         self.practice + self.fill + self.rounds
+    }
+
+    fn rounds_done(&self, batch: usize) -> usize {
+        batch.saturating_sub(self.practice + self.fill)
     }
 
     fn phase(&self, batch: usize) -> Phase {
@@ -151,12 +180,13 @@ fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, round
     Ok(())
 }
 
-/// The adversary's updates of one round.
+/// The adversary's updates of one round, of `planned` in all.
 fn adversary_round(
     trainer: &mut Trainer,
     buffer: &mut ReplayBuffer,
     teacher: &Teacher,
     recipe: &Recipe,
+    planned: usize,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     for _ in 0..recipe.adversary_steps {
@@ -169,7 +199,7 @@ fn adversary_round(
         observer.record(&Record {
             stage: "adversary",
             done: trainer.done(),
-            total: recipe.rounds * recipe.adversary_steps,
+            total: planned,
             images: recipe.student.batch,
             values: vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)],
         });

@@ -54,6 +54,9 @@ pub struct GeneratorRecipe {
     pub label_scale: f64,
     pub lifecycle: Lifecycle,
     pub inner_steps: usize,
+    /// Every so many batches the generator's first layer is drawn anew, for other compositions: 1 is every batch (NAYER's
+    /// noisy layer), 0 never.
+    pub reset_first: usize,
     /// Inner steps during warm-up, when the generator is young.
     pub warmup_steps: usize,
     pub lr: f64,
@@ -140,6 +143,7 @@ impl Default for GeneratorRecipe {
             label_scale: 1.5,
             lifecycle: Lifecycle::Fomaml,
             inner_steps: 5,
+            reset_first: 0,
             warmup_steps: 5,
             lr: 3e-3,
             lr_latent: 1e-2,

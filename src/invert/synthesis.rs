@@ -2,7 +2,7 @@
 
 use super::recipe::{Keep, Lifecycle, PhiTarget, Recipe};
 use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_disagreement};
-use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, generator};
+use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, Slot, generator};
 use crate::ops::mem::{tensor, update, view};
 use crate::ops::norm::add_into;
 use crate::ops::spatial::Placement;
@@ -83,6 +83,9 @@ impl<'a> Synthesiser<'a> {
         let mut rng = self.streams.stream("invert/batch", round as u64);
         let labels = balanced_labels(recipe.batch, self.teacher.classes, &mut rng);
         let latents = self.latents(&labels, &mut rng)?;
+        if g.reset_first > 0 && round > 0 && round.is_multiple_of(g.reset_first) {
+            self.reset_first_layer(round)?;
+        }
         let fast = match g.lifecycle {
             Lifecycle::CarryOver => self.generator.clone(),
             Lifecycle::Reset => {
@@ -126,6 +129,13 @@ impl<'a> Synthesiser<'a> {
         };
         let pixels = view(&images)?.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
         Ok(Synthesised { pixels, labels, last })
+    }
+
+    /// Draws the linear layer and the batch norm behind it anew.
+    fn reset_first_layer(&mut self, round: usize) -> Result<()> {
+        let fresh = Network::init(self.arch.clone(), &mut self.streams.stream("invert/first-layer", round as u64))?;
+        let first = |slot: &Slot| slot.name.starts_with("l1.") || slot.name.starts_with("conv_blocks.0.");
+        self.generator.weights.copy_where(&fresh.weights, first)
     }
 
     /// Latents `[N, latent (+ K)]`: normal draws, then the scaled one-hot label if the generator is conditional.

@@ -1,7 +1,7 @@
 //! A set becomes a student.
 
 use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
-use crate::distill::{AnswerSource, EarlyStop, StudentRecipe, distill, start_from};
+use crate::distill::{AnswerSource, Stop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
 use crate::model::{Model, Overrides};
 use crate::nets::Network;
@@ -47,7 +47,7 @@ pub struct DistillJob<'a> {
     pub answers: AnswerMode,
     pub start: Start<'a>,
     pub recipe: &'a StudentRecipe,
-    pub early_stop: Option<EarlyStop>,
+    pub stop: Stop,
     pub seed: u64,
 }
 
@@ -72,7 +72,7 @@ impl DistillJob<'_> {
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
-        let done = distill(self.set, answers, fresh, &input, self.recipe, self.early_stop, self.seed, observer)?;
+        let done = distill(self.set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
         let health = Health::of(self.set, frozen.as_ref())?.with_student(&done);
         let mut provenance = json!({
             "kind": "student",
@@ -84,7 +84,7 @@ impl DistillJob<'_> {
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
-            "recipe": self.recipe,
+            "recipe": StudentRecipe { steps: done.planned, ..self.recipe.clone() },
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
             "start": { "from": self.start.name(), "tensors_copied": copied },
             "steps": done.steps,

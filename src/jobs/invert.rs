@@ -16,7 +16,7 @@ use crate::weights::Checkpoint;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps of linear warm-up of an adversary whose rate stays constant.
 const ADVERSARY_WARMUP: usize = 100;
@@ -30,6 +30,8 @@ pub struct InvertJob<'a> {
     /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
     /// stays high, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
+    /// Time for the whole inversion, in place of the recipe's number of rounds.
+    pub limit: Option<Duration>,
     pub seed: u64,
 }
 
@@ -39,6 +41,9 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
+    /// Rounds done and the adversary's time in them.
+    pub rounds: usize,
+    pub adversary_time: Duration,
 }
 
 impl InvertJob<'_> {
@@ -57,14 +62,14 @@ impl InvertJob<'_> {
             recipe.student.schedule = Schedule::Constant;
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
-        let inversion = invert(&teacher, student, &recipe, self.seed, observer)?;
+        let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
         let times = json!({
             "total": seconds(start.elapsed()),
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, times);
-        let Inversion { buffer, generator, finished, .. } = inversion;
+        let Inversion { buffer, generator, finished, rounds, adversary_time, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
@@ -83,7 +88,8 @@ impl InvertJob<'_> {
             sha256: String::new(),
             source: String::new(),
         };
-        Ok(Inverted { set, adversary: part(finished, &config), generator: part(generator, &self.teacher.config) })
+        let (adversary, generator) = (part(finished, &config), part(generator, &self.teacher.config));
+        Ok(Inverted { set, adversary, generator, rounds, adversary_time })
     }
 
     fn provenance(&self, inversion: &Inversion, times: Value) -> Value {
@@ -91,7 +97,7 @@ impl InvertJob<'_> {
             "task": "image-classification",
             "kind": "set",
             "teacher": identity(self.teacher),
-            "recipe": self.recipe,
+            "recipe": Recipe { rounds: inversion.rounds, ..self.recipe.clone() },
             "adversary": self.adversary,
             "wall_seconds": times,
             "peak_memory_mib": mib(peak_memory()),

@@ -9,8 +9,8 @@ mod shipped;
 mod train;
 
 pub use distill::{AnswerMode, DistillJob, Start};
-pub use invert::InvertJob;
-pub use run::RunJob;
+pub use invert::{InvertJob, Inverted};
+pub use run::{Ran, RunJob};
 pub use shipped::{SHIPPED, open_teacher};
 pub use train::TrainJob;
 

@@ -190,6 +190,17 @@ impl Weights {
         self.combine(other, |a, b| a.copy_from_slice(b))
     }
 
+    /// Takes over the values of the slots that `take` picks.
+    pub fn copy_where(&self, other: &Weights, take: impl Fn(&Slot) -> bool) -> Result<()> {
+        for ((slot, to), from) in self.iter().zip(&other.tensors) {
+            if take(slot) {
+                let from = view(from)?;
+                update(to, |to| to.copy_from_slice(&from))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Changes the values of every slot, given those of `other`.
     pub fn combine(&self, other: &Weights, f: impl Fn(&mut [f32], &[f32])) -> Result<()> {
         for (a, b) in self.tensors.iter().zip(&other.tensors) {
