@@ -1,6 +1,6 @@
 //! Random crops, flips and mixing of training images.
 
-use crate::ops::spatial::Placement;
+use crate::ops::place::Placement;
 use crate::rng::{Stream, permutation};
 use rand::RngExt;
 use rand_distr::{Beta, Distribution};

@@ -3,7 +3,7 @@
 use crate::data::Images;
 use crate::model::Model;
 use crate::nets::{Network, infer};
-use crate::ops::spatial::{Placement, place_bytes};
+use crate::ops::place::{Placement, place_bytes};
 use crate::{Error, Result, ops::mem};
 use candle_core::Tensor;
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
-use synth::invert::{Lifecycle, PhiTarget, Recipe};
-use synth::jobs::{AnswerMode, DistillJob, InvertJob, Ran, RunJob, Start};
+use synth::invert::{Lifecycle, PhiTarget, Recipe, Synthesiser};
+use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, new_model};
 use synth::rng::Streams;
+use synth::teacher::Teacher;
 
 /// A network with random weights as a teacher.
 fn random_teacher(arch: &str, channels: usize, side: usize) -> Model {
@@ -37,7 +38,7 @@ fn tiny() -> Recipe {
 
 /// The bits of everything a run leaves.
 fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
-    let job = RunJob { teacher, student: "resnet8", recipe, from_scratch: false, on_the_fly, limit: None, seed };
+    let job = RunJob { teacher, student: "resnet8", recipe, init: Init::Adversary, on_the_fly, limit: None, seed };
     bits(&job.run(&mut Silent).unwrap())
 }
 
@@ -73,7 +74,7 @@ fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
         teacher: &teacher,
         student: "resnet8",
         recipe: &recipe,
-        from_scratch: false,
+        init: Init::Adversary,
         on_the_fly: false,
         limit: Some(Duration::from_secs(2)),
         seed: 0,
@@ -88,6 +89,35 @@ fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
 }
 
 #[test]
+fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
+    let teacher = random_teacher("resnet14", 3, 16);
+    assert_eq!(Init::fitting(&teacher, "resnet8").unwrap(), Init::TeacherBlocks);
+    assert_eq!(Init::fitting(&teacher, "wrn-10-1").unwrap(), Init::Adversary);
+    let mut recipe = tiny();
+    recipe.student = StudentRecipe { lr: 0.0, average: 0.0, ..recipe.student };
+    let job = RunJob {
+        teacher: &teacher,
+        student: "resnet8",
+        recipe: &recipe,
+        init: Init::TeacherBlocks,
+        on_the_fly: false,
+        limit: None,
+        seed: 0,
+    };
+    let weights = |init: Init| -> (Vec<f32>, serde_json::Value) {
+        let ran = RunJob { init, ..job }.run(&mut Silent).unwrap();
+        let student = &ran.student.network.weights;
+        let (i, _) = student.iter().enumerate().find(|(_, (slot, _))| slot.name == "layer3.0.conv2.weight").unwrap();
+        (student.to_file(i).unwrap(), ran.provenance["start"]["from"].clone())
+    };
+    let of_teacher = &teacher.network.weights;
+    let (i, _) = of_teacher.iter().enumerate().find(|(_, (slot, _))| slot.name == "layer3.0.conv2.weight").unwrap();
+    let expected = of_teacher.to_file(i).unwrap();
+    assert_eq!(weights(Init::TeacherBlocks), (expected.clone(), json!("teacher-blocks")));
+    assert!(weights(Init::Adversary).0 != expected && weights(Init::Scratch).0 != expected);
+}
+
+#[test]
 fn grey_and_large_images_need_no_special_case() {
     for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
         let teacher = random_teacher("resnet8-b", channels, side);
@@ -95,7 +125,7 @@ fn grey_and_large_images_need_no_special_case() {
             teacher: &teacher,
             student: "wrn-10-1",
             recipe: &tiny(),
-            from_scratch: true,
+            init: Init::Scratch,
             on_the_fly: false,
             limit: None,
             seed: 0,
@@ -119,6 +149,7 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
             teacher: &teacher,
             recipe: &recipe,
             adversary: "resnet8",
+            teacher_blocks: false,
             on_the_fly: false,
             limit: None,
             seed: 1,
@@ -131,10 +162,39 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
 }
 
 #[test]
+fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
+    let model = random_teacher("resnet8", 3, 16);
+    let teacher = Teacher::of(&model);
+    let changed = |reset_first: usize| -> Vec<String> {
+        let mut recipe = tiny();
+        recipe.generator.reset_first = reset_first;
+        recipe.generator.lr = 0.0;
+        let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+        let before = synthesiser.generator.duplicate().unwrap();
+        for batch in 0..3 {
+            synthesiser.batch(batch, 1, &[0; 10], None).unwrap();
+        }
+        let now = &synthesiser.generator.weights;
+        let weights = now.iter().enumerate().filter(|(_, (slot, _))| slot.kind.trainable());
+        let moved = weights.filter(|(i, _)| now.to_file(*i).unwrap() != before.weights.to_file(*i).unwrap());
+        moved.map(|(_, (slot, _))| slot.name.clone()).collect()
+    };
+    assert_eq!(changed(2), ["l1.0.weight", "l1.0.bias"]);
+    assert!(changed(0).is_empty() && changed(3).is_empty());
+}
+
+#[test]
 fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
     let teacher = random_teacher("lenet-cifar", 3, 32);
-    let job =
-        InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, limit: None, seed: 0 };
+    let job = InvertJob {
+        teacher: &teacher,
+        recipe: &tiny(),
+        adversary: "resnet8",
+        teacher_blocks: false,
+        on_the_fly: false,
+        limit: None,
+        seed: 0,
+    };
     let error = job.run(&mut Silent).err().expect("refused").to_string();
     assert!(error.contains("batch norm") && error.contains("loss.bn = 0"), "{error}");
     let mut recipe = tiny();
@@ -146,8 +206,15 @@ fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
 #[test]
 fn a_student_needs_no_teacher_when_answers_are_stored() {
     let teacher = random_teacher("resnet8", 3, 16);
-    let job =
-        InvertJob { teacher: &teacher, recipe: &tiny(), adversary: "resnet8", on_the_fly: false, limit: None, seed: 0 };
+    let job = InvertJob {
+        teacher: &teacher,
+        recipe: &tiny(),
+        adversary: "resnet8",
+        teacher_blocks: false,
+        on_the_fly: false,
+        limit: None,
+        seed: 0,
+    };
     let set = job.run(&mut Silent).unwrap().set;
     let recipe = tiny().student;
     let job = DistillJob {
@@ -184,6 +251,7 @@ fn recipes_out_of_range_are_refused_by_name() {
             teacher: &teacher,
             recipe: &recipe,
             adversary: "resnet8",
+            teacher_blocks: false,
             on_the_fly: false,
             limit: None,
             seed: 0,
@@ -209,6 +277,7 @@ fn modulated_cross_entropy_keeps_more_doubtful_images() {
             teacher: &teacher,
             recipe: &recipe,
             adversary: "resnet8",
+            teacher_blocks: false,
             on_the_fly: false,
             limit: None,
             seed: 5,

@@ -5,7 +5,7 @@ use crate::invert::{Recipe, Synthesiser};
 use crate::loss::{cross_entropy, matching_loss};
 use crate::nets::Network;
 use crate::ops::mem::tensor;
-use crate::ops::{mem::page_faults, spatial::Placement};
+use crate::ops::{mem::page_faults, place::Placement};
 use crate::rng::{self, Streams};
 use crate::teacher::Teacher;
 use crate::train::{Adam, Sgd, train_step, trainable};

@@ -156,6 +156,7 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
             "model": output.display().to_string(),
             "architecture": model.config.architecture,
             "parameters": model.network.arch.parameters(),
+            "start": provenance["start"],
             "wall_seconds": wall,
             "metrics": metrics,
             "peak_memory_mib": provenance["peak_memory_mib"],
@@ -164,6 +165,7 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
     let mut rows = vec![
         ("model", output.display().to_string()),
         ("network", format!("{}, {} parameters", model.config.architecture, model.network.arch.parameters())),
+        ("start", start(provenance)),
         ("seconds", wall.to_string()),
     ];
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
@@ -173,4 +175,14 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
         ));
     }
     print(&table(&rows))
+}
+
+/// Where the weights came from, in words.
+fn start(provenance: &Value) -> String {
+    let copied = &provenance["start"]["tensors_copied"];
+    match provenance["start"]["from"].as_str() {
+        Some("teacher-blocks") => format!("{copied} tensors of the teacher"),
+        Some("adversary") => "the adversary, which started from fresh weights".into(),
+        _ => "fresh weights".into(),
+    }
 }

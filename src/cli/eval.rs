@@ -1,7 +1,6 @@
 //! `synth eval`: accuracy of a model on labelled images.
 
 use super::options::ModelOptions;
-use super::progress::Bar;
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use std::path::PathBuf;
 use synth::Result;
 use synth::data::{Labelled, ReadOptions};
 use synth::model::Model;
+use synth::report::Reporter;
 use synth::teacher::Teacher;
 use synth::train::{Evaluation, Matched, evaluate, labels_for};
 
@@ -57,7 +57,8 @@ impl Eval {
         if matched == Matched::ByOrder {
             tracing::warn!("{}: classes have other names than the model's; they are taken in their order", data.name);
         }
-        let found = evaluate(&frozen, &data, self.batch as usize, &mut Bar::new(global.quiet || self.json))?;
+        let found =
+            evaluate(&frozen, &data, self.batch as usize, &mut Reporter::new(global.quiet || self.json, None)?)?;
         match self.json {
             true => print_json(&self.as_json(&found, &model, &data, matched)),
             false => print(&self.as_text(&found, &model, &data)),

@@ -60,6 +60,7 @@ impl Invert {
             teacher: &teacher,
             recipe: &recipe,
             adversary: &self.adversary,
+            teacher_blocks: false,
             on_the_fly: false,
             limit: self.minutes,
             seed: self.seed,

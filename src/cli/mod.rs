@@ -9,7 +9,6 @@ mod eval;
 mod inspect;
 mod invert;
 mod options;
-mod progress;
 mod recipe;
 mod recipes;
 mod run;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use synth::Result;
 use synth::files::Staging;
 use synth::invert::Recipe;
-use synth::jobs::RunJob;
+use synth::jobs::{Init, RunJob};
 
 /// From a teacher to a student in one go
 #[derive(Args)]
@@ -33,9 +33,9 @@ pub struct Run {
     /// The adversary is the student and leaves the loop trained: no second stage
     #[arg(long)]
     on_the_fly: bool,
-    /// Where the student of the second stage starts
-    #[arg(long, value_enum, default_value_t = Init::Adversary)]
-    init: Init,
+    /// Where the student's weights start [default: teacher-blocks if they make up half of the student, else adversary]
+    #[arg(long, value_enum)]
+    init: Option<Start>,
     /// Images of the set [default: max(5000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
@@ -50,11 +50,13 @@ pub struct Run {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Init {
+enum Start {
     /// From the adversary of the same architecture, which has seen every image
     Adversary,
     /// From fresh weights: the fair start in a comparison of methods
     Scratch,
+    /// From the adversary, which itself starts with the teacher's tensors where names and shapes agree
+    TeacherBlocks,
 }
 
 impl Run {
@@ -65,11 +67,18 @@ impl Run {
         if let Some(samples) = self.samples {
             recipe.buffer.samples = samples;
         }
+        let init = match self.init {
+            None if self.on_the_fly => Init::Adversary,
+            None => Init::fitting(&teacher, &self.student)?,
+            Some(Start::Adversary) => Init::Adversary,
+            Some(Start::Scratch) => Init::Scratch,
+            Some(Start::TeacherBlocks) => Init::TeacherBlocks,
+        };
         let job = RunJob {
             teacher: &teacher,
             student: &self.student,
             recipe: &recipe,
-            from_scratch: self.init == Init::Scratch,
+            init,
             on_the_fly: self.on_the_fly,
             limit: self.minutes,
             seed: self.seed,

@@ -7,7 +7,7 @@ use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::kl_per_sample;
 use crate::nets::{Network, infer};
 use crate::ops::mem::tensor;
-use crate::ops::spatial::{Placement, place_bytes};
+use crate::ops::place::{Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::set::{SyntheticSet, Views};

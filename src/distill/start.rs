@@ -1,8 +1,14 @@
 //! Where a student's weights start.
 
 use crate::Result;
-use crate::nets::Network;
+use crate::nets::{Network, Slot};
 use crate::ops::mem::{update, view};
+
+/// The slots of `student` that have a twin of the same name and shape in `from`.
+pub fn shared_slots<'a>(student: &'a Network, from: &'a Network) -> impl Iterator<Item = &'a Slot> {
+    let twin = |slot: &Slot| from.weights.iter().any(|(s, _)| s.name == slot.name && s.shape == slot.shape);
+    student.weights.iter().map(|(slot, _)| slot).filter(move |slot| slot.kind.trainable() && twin(slot))
+}
 
 /// Copies every tensor of `from` whose name and shape a tensor of `student` shares; returns how many were copied.
 ///

@@ -7,7 +7,7 @@ use crate::data::Images;
 use crate::loss::{kl_per_sample, matching_loss};
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{tensor, view};
-use crate::ops::spatial::Placement;
+use crate::ops::place::{Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::Views;
 use crate::set::priority::Priorities;
@@ -16,6 +16,7 @@ use crate::teacher::Teacher;
 use crate::train::{Sgd, WeightAverage, train_step};
 use crate::{Error, Result};
 use candle_core::Tensor;
+use rand::RngExt;
 
 /// Where the teacher's answers on augmented images come from.
 pub enum Answers<'a> {
@@ -90,13 +91,13 @@ impl Trainer {
         let (mut x, mut answers) = self.batch(pool, &draw.indices, &mut rng)?;
         let mixing = ((self.done as f64) < r.mixup_until * r.steps as f64)
             .then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
-        if let Some(m) = &mixing {
-            let Answers::Live(teacher) = &pool.answers else {
+        if let Some(mixing) = &mixing {
+            let Answers::Live(_) = &pool.answers else {
                 return Err(Error::invalid("student.mixup_until", "mixing with stored answers", "use live answers"));
             };
-            let mixed = m.apply(&view(&x)?);
+            let mixed = mixing.apply(&view(&x)?);
             x = tensor(mixed, x.shape().clone())?;
-            answers = Some(teacher.answers(&x)?);
+            answers = None;
         }
         let answers = match (answers, &pool.answers) {
             (Some(a), _) => a,
@@ -128,7 +129,6 @@ impl Trainer {
         let (places, answers) = match &pool.answers {
             Answers::Live(_) => (self.recipe.augment.draw(indices.len(), rng), None),
             Answers::Stored(views) => {
-                use rand::RngExt;
                 let k = self.input.classes;
                 let mut places = Vec::with_capacity(indices.len());
                 let mut logits = Vec::with_capacity(indices.len() * k);
@@ -147,7 +147,7 @@ impl Trainer {
 
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        crate::ops::spatial::place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
+        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
     }
 
     /// The network as it would be kept now, without estimating batch norms anew.
@@ -165,7 +165,6 @@ impl Trainer {
             None => self.student.duplicate()?,
         };
         let mut rng = self.streams.stream("re-estimate", 0);
-        use rand::RngExt;
         for i in 0..self.recipe.reestimate {
             let indices: Vec<usize> = (0..self.recipe.batch).map(|_| rng.random_range(0..images.len())).collect();
             let places = self.recipe.augment.draw(indices.len(), &mut rng);

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
 use crate::ops::mem::view;
-use crate::ops::spatial::Placement;
+use crate::ops::place::Placement;
 use crate::rng::Stream;
 use crate::set::{View, Views};
 use crate::teacher::Teacher;

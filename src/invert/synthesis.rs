@@ -5,7 +5,7 @@ use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_di
 use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, Slot, generator};
 use crate::ops::mem::{tensor, update, view};
 use crate::ops::norm::add_into;
-use crate::ops::spatial::Placement;
+use crate::ops::place::Placement;
 use crate::rng::{self, Streams};
 use crate::set::buffer::confidence;
 use crate::tape::{self, Tape, Var};

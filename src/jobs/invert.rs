@@ -2,6 +2,7 @@
 
 use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
 use crate::Result;
+use crate::distill::start_from;
 use crate::events::Observer;
 use crate::files::Staging;
 use crate::invert::{Inversion, Recipe, invert};
@@ -27,6 +28,8 @@ pub struct InvertJob<'a> {
     pub recipe: &'a Recipe,
     /// Architecture of the adversary.
     pub adversary: &'a str,
+    /// Whether the adversary starts with the teacher's tensors where names and shapes agree.
+    pub teacher_blocks: bool,
     /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
     /// stays high, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
@@ -41,6 +44,8 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
+    /// Tensors of the teacher that the adversary started with.
+    pub tensors_copied: usize,
     /// Rounds done and the adversary's time in them.
     pub rounds: usize,
     pub adversary_time: Duration,
@@ -57,6 +62,7 @@ impl InvertJob<'_> {
         let teacher = Teacher::of(self.teacher);
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
+        let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
         let mut recipe = self.recipe.clone();
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
@@ -89,7 +95,7 @@ impl InvertJob<'_> {
             source: String::new(),
         };
         let (adversary, generator) = (part(finished, &config), part(generator, &self.teacher.config));
-        Ok(Inverted { set, adversary, generator, rounds, adversary_time })
+        Ok(Inverted { set, adversary, generator, tensors_copied, rounds, adversary_time })
     }
 
     fn provenance(&self, inversion: &Inversion, times: Value) -> Value {

@@ -10,7 +10,7 @@ mod train;
 
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
-pub use run::{Ran, RunJob};
+pub use run::{Init, Ran, RunJob};
 pub use shipped::{SHIPPED, open_teacher};
 pub use train::TrainJob;
 

@@ -1,29 +1,54 @@
 //! Both stages in one: a teacher becomes a student.
 
-use super::{AnswerMode, DistillJob, InvertJob, Start, identity, merge, seconds};
+use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, merge, seconds};
 use crate::Result;
-use crate::distill::{Stop, StudentRecipe};
+use crate::distill::{Stop, StudentRecipe, shared_slots};
 use crate::events::Observer;
 use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
+use crate::rng::Streams;
 use crate::train::Schedule;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Options of a run.
+#[derive(Clone, Copy)]
 pub struct RunJob<'a> {
     pub teacher: &'a Model,
     pub student: &'a str,
     pub recipe: &'a Recipe,
-    /// Whether the student of the second stage starts from fresh weights, else from the adversary.
-    pub from_scratch: bool,
+    pub init: Init,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
     /// Time for the whole run, in place of the recipe's `rounds` and `finish_steps`. The result says how many there were;
     /// with those numbers in the recipe the same seed gives the same student again.
     pub limit: Option<Duration>,
     pub seed: u64,
+}
+
+/// Where the weights of a run's student come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// From fresh weights in both stages: the fair start in a comparison of methods.
+    Scratch,
+    /// The second stage goes on with the adversary, which started from fresh weights and has seen every image.
+    Adversary,
+    /// As `Adversary`, but the adversary started with those tensors of the teacher whose names and shapes agree with its own:
+    /// a shallower network of the same family is the teacher without some of its blocks.
+    TeacherBlocks,
+}
+
+impl Init {
+    /// `TeacherBlocks` if they make up at least half of the student's parameters, else `Adversary`.
+    ///
+    /// # Errors
+    /// A student that does not fit the teacher's images.
+    pub fn fitting(teacher: &Model, student: &str) -> Result<Self> {
+        let (network, _) = fresh_student(student, &teacher.config, &mut Streams::new(0).stream("fit", 0))?;
+        let shared: usize = shared_slots(&network, &teacher.network).map(|slot| slot.len()).sum();
+        Ok(if 2 * shared >= network.arch.parameters() { Self::TeacherBlocks } else { Self::Adversary })
+    }
 }
 
 /// What a run leaves.
@@ -46,7 +71,7 @@ impl RunJob<'_> {
             let each = inverted.adversary_time.as_secs_f64() / steps as f64;
             ((left.as_secs_f64() / each.max(1e-6)) as usize).max(1)
         });
-        if self.from_scratch {
+        if self.init == Init::Scratch {
             let steps = fitting.unwrap_or(self.recipe.student.steps);
             return StudentRecipe { steps, ..self.recipe.student.clone() };
         }
@@ -56,6 +81,10 @@ impl RunJob<'_> {
             warmup: 0,
             ..self.recipe.student.clone()
         }
+    }
+
+    fn start(&self) -> &'static str {
+        if self.init == Init::TeacherBlocks { "teacher-blocks" } else { "scratch" }
     }
 
     /// Runs both stages, or the one of `on_the_fly`.
@@ -68,6 +97,7 @@ impl RunJob<'_> {
             teacher: self.teacher,
             recipe: self.recipe,
             adversary: self.student,
+            teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
             limit: self.limit.map(|limit| limit.mul_f64(1.0 - FINISH_SHARE)),
             seed: self.seed,
@@ -80,7 +110,7 @@ impl RunJob<'_> {
                 json!({
                     "kind": "student",
                     "teacher": identity(self.teacher),
-                    "start": { "from": "scratch", "tensors_copied": 0 },
+                    "start": { "from": self.start(), "tensors_copied": inverted.tensors_copied },
                     "on_the_fly": true,
                     "steps": self.recipe.rounds * self.recipe.adversary_steps,
                 }),
@@ -96,13 +126,19 @@ impl RunJob<'_> {
             like: &self.teacher.config,
             student: self.student,
             answers,
-            start: if self.from_scratch { Start::Scratch } else { Start::Network(&inverted.adversary.network) },
+            start: match self.init {
+                Init::Scratch => Start::Scratch,
+                _ => Start::Network(&inverted.adversary.network),
+            },
             recipe: &recipe,
             stop: Stop::default(),
             seed: self.seed,
         };
         let (student, provenance) = job.run(observer)?;
         let mut provenance = provenance;
+        if self.init == Init::TeacherBlocks {
+            provenance["start"] = json!({ "from": self.start(), "tensors_copied": inverted.tensors_copied });
+        }
         provenance["wall_seconds"]["inversion"] = inverted.set.provenance["wall_seconds"]["total"].clone();
         provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed()));
         Ok(Ran { inverted, student, provenance })

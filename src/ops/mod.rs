@@ -5,6 +5,7 @@ pub mod conv2d;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;
+pub mod place;
 pub mod pointwise;
 pub mod simd;
 pub mod spatial;

@@ -16,7 +16,11 @@ pub fn nhwc(op: &'static str, t: &Tensor) -> Result<[usize; 4]> {
 }
 
 /// Builds `[n, dims..]` image by image from the images of `x`; `f(i, image, out)` must write all of `out`.
-fn per_image(x: &Tensor, dims: [usize; 4], f: impl Fn(usize, &[f32], &mut [f32]) + Sync + Send) -> Result<Tensor> {
+pub(super) fn per_image(
+    x: &Tensor,
+    dims: [usize; 4],
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync + Send,
+) -> Result<Tensor> {
     let xv = view(x)?;
     let values: &[f32] = &xv;
     let n = dims[0];
@@ -310,98 +314,4 @@ pub fn unflatten_chw(x: &Tensor, [h, w, c]: [usize; 3]) -> Result<Tensor> {
             pixel.iter_mut().enumerate().for_each(|(ch, o)| *o = from[ch * h * w + p]);
         }
     })
-}
-
-/// Where a crop of the original size lies, and whether it is mirrored.
-///
-/// Output pixel (y, x) shows input pixel (y + dy, x + dx), or (y + dy, (W − 1 − x) + dx) when flipped; outside is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Placement {
-    pub dy: i32,
-    pub dx: i32,
-    pub flip: bool,
-}
-
-impl Placement {
-    fn source(&self, y: usize, x: usize, h: usize, w: usize) -> Option<usize> {
-        let x = if self.flip { w - 1 - x } else { x };
-        let (y, x) = (y as isize + self.dy as isize, x as isize + self.dx as isize);
-        let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
-        inside.then(|| y as usize * w + x as usize)
-    }
-}
-
-/// Crops, flips and normalises images in `[0, 1]`: `(v − mean) / std` per channel, zeros outside the image *before*
-/// normalising, as the usual training transform does.
-pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
-    let [n, h, w, c] = nhwc("augment", x)?;
-    check_places(n, c, places, mean, std)?;
-    per_image(x, [n, h, w, c], |i, image, out| {
-        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
-            let from = places[i].source(o / w, o % w, h, w);
-            for (ch, p) in pixel.iter_mut().enumerate() {
-                *p = (from.map_or(0.0, |f| image[f * c + ch]) - mean[ch]) / std[ch];
-            }
-        }
-    })
-}
-
-/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each.
-pub fn place_bytes(
-    images: &[&[u8]],
-    [h, w, c]: [usize; 3],
-    places: &[Placement],
-    mean: &[f32],
-    std: &[f32],
-) -> Result<Tensor> {
-    let n = images.len();
-    check_places(n, c, places, mean, std)?;
-    if n == 0 || images.iter().any(|i| i.len() != h * w * c) {
-        return Err(Error::shape("augment", format!("{n} images, expected {h}x{w}x{c} bytes each")));
-    }
-    let scale: Vec<f32> = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
-    let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
-    // SAFETY: every image is written in full by its own task.
-    unsafe {
-        build((n, h, w, c), |out| {
-            let out = Shared(out);
-            par::each(n, |i| {
-                let to = std::slice::from_raw_parts_mut(out.at(i * h * w * c), h * w * c);
-                for (o, pixel) in to.chunks_exact_mut(c).enumerate() {
-                    match places[i].source(o / w, o % w, h, w) {
-                        Some(f) => {
-                            for (ch, p) in pixel.iter_mut().enumerate() {
-                                *p = f32::from(images[i][f * c + ch]) * scale[ch] + shift[ch];
-                            }
-                        }
-                        None => pixel.copy_from_slice(&shift),
-                    }
-                }
-            });
-        })
-    }
-}
-
-/// Gradient of [`place`] with respect to the images.
-pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
-    let [n, h, w, c] = nhwc("augment", dy)?;
-    check_places(n, c, places, mean, std)?;
-    per_image(dy, [n, h, w, c], |i, dy, dx| {
-        for (o, g) in dy.chunks_exact(c).enumerate() {
-            if let Some(f) = places[i].source(o / w, o % w, h, w) {
-                for (ch, g) in g.iter().enumerate() {
-                    dx[f * c + ch] += g / std[ch];
-                }
-            }
-        }
-    })
-}
-
-fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<()> {
-    if places.len() == n && mean.len() == c && std.len() == c {
-        return Ok(());
-    }
-    let found =
-        format!("{n} images of {c} channels, {} places, mean of {}, std of {}", places.len(), mean.len(), std.len());
-    Err(Error::shape("augment", found))
 }

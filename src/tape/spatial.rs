@@ -2,9 +2,12 @@
 
 use super::{Tape, Value, Var};
 use crate::Result;
-use crate::ops::spatial;
+use crate::ops::{place, spatial};
 
-pub use crate::ops::spatial::{Placement, Pool, PoolKind};
+pub use crate::ops::{
+    place::Placement,
+    spatial::{Pool, PoolKind},
+};
 
 /// Mean over all pixels: `[N, H, W, C]` → `[N, C]`.
 pub fn global_mean(tape: &Tape, x: &Var) -> Result<Var> {
@@ -73,12 +76,12 @@ pub fn unflatten_chw(tape: &Tape, x: &Var, hwc: [usize; 3]) -> Result<Var> {
 
 /// Crop, flip and normalisation of images in `[0, 1]`, one [`Placement`] per image.
 pub fn place(tape: &Tape, x: &Var, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Var> {
-    let y = spatial::place(&x.tensor()?, places, mean, std)?;
+    let y = place::place(&x.tensor()?, places, mean, std)?;
     if !x.needs_grad() {
         return Ok(Var::constant(y));
     }
     let (x, places, mean, std) = (x.clone(), places.to_vec(), mean.to_vec(), std.to_vec());
     Ok(tape.record(Value::Dense(y), true, move |dy, grads| {
-        grads.add(&x, spatial::place_backward(&dy, &places, &mean, &std)?)
+        grads.add(&x, place::place_backward(&dy, &places, &mean, &std)?)
     }))
 }

@@ -4,7 +4,7 @@ use crate::data::Labelled;
 use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::{argmax, log_softmax};
 use crate::ops::mem::view;
-use crate::ops::spatial::Placement;
+use crate::ops::place::Placement;
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use serde::Serialize;

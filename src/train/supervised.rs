@@ -8,7 +8,7 @@ use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::{argmax, soft_cross_entropy};
 use crate::nets::Network;
 use crate::ops::mem::{tensor, view};
-use crate::ops::spatial::place_bytes;
+use crate::ops::place::place_bytes;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::atomic;
 use super::fault::quote;
+use crate::files::write_atomic;
 use crate::{Error, Result};
 
 /// The name of the file in its folder.
@@ -142,7 +142,7 @@ impl ModelConfig {
         self.check().map_err(invalid)?;
         let mut text = serde_json::to_string_pretty(self).map_err(|error| invalid(error.to_string()))?;
         text.push('\n');
-        atomic::write(&folder.as_ref().join(FILE_NAME), |out| out.write_all(text.as_bytes()))
+        write_atomic(folder.as_ref().join(FILE_NAME), text.as_bytes())
     }
 
     /// The first value that is out of range, in words.

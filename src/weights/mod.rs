@@ -12,7 +12,6 @@
 //! Nothing that a file says is believed before it is checked against the size of the file, and no file is executed:
 //! pickles are read by a small machine that only builds inert values (`pickle/`).
 
-mod atomic;
 pub mod config;
 mod element;
 mod fault;
@@ -23,11 +22,12 @@ pub mod schemes;
 pub mod strict;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::write_atomic_with;
 use crate::{Error, Result};
 use fault::Fault;
 
@@ -150,7 +150,12 @@ impl Checkpoint {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let header = safetensors::header(tensors, metadata)?;
-        atomic::write(path.as_ref(), |out| safetensors::write(out, &header, tensors))
+        let path = path.as_ref();
+        write_atomic_with(path, |file| {
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            let written = safetensors::write(&mut out, &header, tensors).and_then(|()| out.flush());
+            written.map_err(Error::io("write", path))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
 use crate::nets::{Forward, Kind, Mode, SlotId};
 use crate::ops::mem::{tensor, view};
-use crate::ops::spatial::Placement;
+use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
 use serde::{Deserialize, Serialize};
