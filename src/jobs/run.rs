@@ -61,6 +61,8 @@ pub struct Ran {
 
 /// Share of a limited run that belongs to the second stage.
 const FINISH_SHARE: f64 = 0.3;
+/// Share of the second stage that updates may take; its checks, the batch norms and the report take the rest.
+const UPDATES_SHARE: f64 = 0.92;
 
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
@@ -69,7 +71,7 @@ impl RunJob<'_> {
         let fitting = left.map(|left| {
             let steps = (inverted.rounds * self.recipe.adversary_steps).max(1);
             let each = inverted.adversary_time.as_secs_f64() / steps as f64;
-            ((left.as_secs_f64() / each.max(1e-6)) as usize).max(1)
+            ((UPDATES_SHARE * left.as_secs_f64() / each.max(1e-6)) as usize).max(1)
         });
         if self.init == Init::Scratch {
             let steps = fitting.unwrap_or(self.recipe.student.steps);
