@@ -42,6 +42,11 @@ fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) ->
     bits(&job.run(&mut Silent).unwrap())
 }
 
+/// An inversion against a ResNet-8 from fresh weights.
+fn inversion<'a>(teacher: &'a Model, recipe: &'a Recipe, seed: u64) -> InvertJob<'a> {
+    InvertJob { teacher, recipe, adversary: "resnet8", teacher_blocks: false, on_the_fly: false, limit: None, seed }
+}
+
 fn bits(ran: &Ran) -> (Vec<u8>, Vec<u32>) {
     let set = &ran.inverted.set;
     let mut bits: Vec<u32> = set.logits.iter().chain(&set.priority).map(|v| v.to_bits()).collect();
@@ -145,15 +150,7 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
     for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
         let mut recipe = tiny();
         recipe.generator.lifecycle = lifecycle;
-        let job = InvertJob {
-            teacher: &teacher,
-            recipe: &recipe,
-            adversary: "resnet8",
-            teacher_blocks: false,
-            on_the_fly: false,
-            limit: None,
-            seed: 1,
-        };
+        let job = inversion(&teacher, &recipe, 1);
         let set = job.run(&mut Silent).unwrap().set;
         assert_eq!(set.len(), 60, "{lifecycle:?}");
         let histogram = set.histogram();
@@ -186,15 +183,8 @@ fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
 #[test]
 fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
     let teacher = random_teacher("lenet-cifar", 3, 32);
-    let job = InvertJob {
-        teacher: &teacher,
-        recipe: &tiny(),
-        adversary: "resnet8",
-        teacher_blocks: false,
-        on_the_fly: false,
-        limit: None,
-        seed: 0,
-    };
+    let recipe = tiny();
+    let job = inversion(&teacher, &recipe, 0);
     let error = job.run(&mut Silent).err().expect("refused").to_string();
     assert!(error.contains("batch norm") && error.contains("loss.bn = 0"), "{error}");
     let mut recipe = tiny();
@@ -206,15 +196,8 @@ fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
 #[test]
 fn a_student_needs_no_teacher_when_answers_are_stored() {
     let teacher = random_teacher("resnet8", 3, 16);
-    let job = InvertJob {
-        teacher: &teacher,
-        recipe: &tiny(),
-        adversary: "resnet8",
-        teacher_blocks: false,
-        on_the_fly: false,
-        limit: None,
-        seed: 0,
-    };
+    let recipe = tiny();
+    let job = inversion(&teacher, &recipe, 0);
     let set = job.run(&mut Silent).unwrap().set;
     let recipe = tiny().student;
     let job = DistillJob {
@@ -247,15 +230,7 @@ fn recipes_out_of_range_are_refused_by_name() {
     for (key, spoil) in cases {
         let mut recipe = tiny();
         spoil(&mut recipe);
-        let job = InvertJob {
-            teacher: &teacher,
-            recipe: &recipe,
-            adversary: "resnet8",
-            teacher_blocks: false,
-            on_the_fly: false,
-            limit: None,
-            seed: 0,
-        };
+        let job = inversion(&teacher, &recipe, 0);
         let error = job.run(&mut Silent).err().expect(key).to_string();
         assert!(error.contains(key) && error.contains("must be within"), "{error}");
     }
@@ -273,15 +248,7 @@ fn modulated_cross_entropy_keeps_more_doubtful_images() {
         (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
         (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
         (recipe.phi.target, recipe.loss.one_hot) = (target, 2.0);
-        let job = InvertJob {
-            teacher: &teacher,
-            recipe: &recipe,
-            adversary: "resnet8",
-            teacher_blocks: false,
-            on_the_fly: false,
-            limit: None,
-            seed: 5,
-        };
+        let job = inversion(&teacher, &recipe, 5);
         let set = job.run(&mut Silent).unwrap().set;
         let confidence = set.teacher_confidence();
         confidence.iter().filter(|c| **c < 0.7).count() as f64 / confidence.len() as f64

@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::minutes;
+use super::options::{Common, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -48,14 +48,8 @@ pub struct Distill {
     early_stop: Option<usize>,
     #[command(flatten)]
     overrides: Overrides,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Replace an existing result
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -73,7 +67,7 @@ enum Init {
 
 impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.force)?;
+        let staging = Staging::create(&self.output, self.common.force)?;
         let set = SyntheticSet::read(&self.set)?;
         let recorded = if set.views.is_some() { Answers::Stored } else { Answers::Live };
         let answers = self.answers.unwrap_or(recorded);
@@ -99,13 +93,13 @@ impl Distill {
             },
             recipe: &self.recipe(&set)?,
             stop: Stop { patience: self.early_stop, limit: self.minutes },
-            seed: self.seed,
+            seed: self.common.seed,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
         let card = synth::report::model_card(&self.student, &provenance);
         student.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
-        report(&self.output, &student, &provenance, self.json)
+        report(&self.output, &student, &provenance, self.common.json)
     }
 
     fn recipe(&self, set: &SyntheticSet) -> Result<StudentRecipe> {

@@ -1,6 +1,6 @@
 //! `synth invert`: a teacher becomes a set.
 
-use super::options::{ModelOptions, minutes};
+use super::options::{Common, ModelOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::Args;
@@ -37,19 +37,13 @@ pub struct Invert {
     /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
     #[arg(long, value_name = "N")]
     views: Option<usize>,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Replace an existing result
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Invert {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.force)?;
+        let staging = Staging::create(&self.output, self.common.force)?;
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
@@ -63,13 +57,13 @@ impl Invert {
             teacher_blocks: false,
             on_the_fly: false,
             limit: self.minutes,
-            seed: self.seed,
+            seed: self.common.seed,
         };
         let inverted = job.run(&mut global.reporter(&staging)?)?;
         let set = &inverted.set;
         let (count, agreement, wall) = (set.len(), set.agreement(), set.provenance["wall_seconds"].clone());
         inverted.finish(staging)?;
-        if self.json {
+        if self.common.json {
             return print_json(&json!({
                 "set": self.output.display().to_string(), "count": count, "agreement": agreement, "wall_seconds": wall,
             }));

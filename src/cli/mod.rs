@@ -8,6 +8,7 @@ mod distill;
 mod eval;
 mod inspect;
 mod invert;
+mod networks;
 mod options;
 mod recipe;
 mod recipes;
@@ -52,6 +53,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Train(train::Train),
     Recipes(recipes::Recipes),
+    Networks(networks::Networks),
     Bench(bench::Bench),
 }
 
@@ -81,6 +83,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Distill(command) => command.run(global),
         Command::Train(command) => command.run(global),
         Command::Recipes(command) => command.run(global),
+        Command::Networks(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Eval(command) => command.run(global),
         Command::Inspect(command) => command.run(global),

@@ -47,6 +47,19 @@ pub struct TeacherOptions {
     description: Description,
 }
 
+/// What every command that makes something takes.
+#[derive(Args)]
+pub struct Common {
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Replace an existing result
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Parses a time in minutes.
 pub fn minutes(text: &str) -> std::result::Result<Duration, String> {
     match text.parse::<f64>() {

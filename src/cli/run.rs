@@ -1,6 +1,6 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{TeacherOptions, minutes};
+use super::options::{Common, TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
@@ -39,14 +39,8 @@ pub struct Run {
     /// Images of the set [default: max(5000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Replace an existing result
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -61,7 +55,7 @@ enum Start {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.force)?;
+        let staging = Staging::create(&self.output, self.common.force)?;
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
@@ -81,7 +75,7 @@ impl Run {
             init,
             on_the_fly: self.on_the_fly,
             limit: self.minutes,
-            seed: self.seed,
+            seed: self.common.seed,
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;
         ran.inverted.write(&staging.path().join("set"))?;
@@ -90,6 +84,6 @@ impl Run {
         std::fs::create_dir_all(&folder).map_err(synth::Error::io("create", &folder))?;
         ran.student.save(&folder, &card, &ran.provenance)?;
         staging.finish()?;
-        distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.json)
+        distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.common.json)
     }
 }

@@ -1,5 +1,6 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
+use super::options::Common;
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
@@ -38,19 +39,13 @@ pub struct Train {
     std: Option<Vec<f64>>,
     #[command(flatten)]
     overrides: Overrides,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Replace an existing result
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.force)?;
+        let staging = Staging::create(&self.output, self.common.force)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
@@ -60,11 +55,12 @@ impl Train {
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(Error::invalid("--std", format!("{std:?}"), "every channel needs a deviation above 0"));
         }
-        let job = TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.seed };
+        let job =
+            TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.common.seed };
         let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
         let card = synth::report::model_card(&self.net, &provenance);
         model.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
-        distill::report(&self.output, &model, &provenance, self.json)
+        distill::report(&self.output, &model, &provenance, self.common.json)
     }
 }

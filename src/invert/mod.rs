@@ -59,7 +59,8 @@ pub fn invert(
     let mut trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
     let (mut synthesis_time, mut adversary_time) = (Duration::ZERO, Duration::ZERO);
 
-    let fill = recipe.samples(teacher.classes).div_ceil(recipe.batch);
+    let whole = recipe.samples(teacher.classes).div_ceil(recipe.batch);
+    let fill = if recipe.fill > 0 { recipe.fill.min(whole) } else { whole };
     let mut plan = Plan { practice: recipe.practice, fill, rounds: recipe.rounds };
     if limit.is_some() {
         plan.rounds = 1;

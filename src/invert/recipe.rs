@@ -116,7 +116,9 @@ pub struct Recipe {
     pub batch: usize,
     /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
     pub practice: usize,
-    /// Rounds after the buffer is full: each replaces one batch and trains the adversary.
+    /// Batches, made without an adversary, with which the buffer starts; 0 fills it. The rounds fill what is left.
+    pub fill: usize,
+    /// Rounds after that: each adds one batch (replacing as many images when the buffer is full) and trains the adversary.
     pub rounds: usize,
     /// Adversary updates per round.
     pub adversary_steps: usize,
@@ -178,6 +180,7 @@ impl Default for Recipe {
             name: "ssd".into(),
             batch: 256,
             practice: 10,
+            fill: 0,
             rounds: 36,
             adversary_steps: 40,
             generator: GeneratorRecipe::default(),

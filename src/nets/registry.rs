@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use args::Args;
 use serde_json::{Map, Value, json};
 
-pub use names::supported;
+pub use names::{listed, supported};
 
 /// What a network reads and how many logits it answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

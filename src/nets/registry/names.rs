@@ -33,6 +33,16 @@ pub fn supported() -> String {
     )
 }
 
+/// Wide ResNets worth listing; any depth and width of the family has a name.
+const WIDE: &[&str] = &["wrn-16-1", "wrn-16-2", "wrn-28-10", "wrn-40-1", "wrn-40-2"];
+
+/// Names to show, of the families with numbers in their names the usual ones.
+pub fn listed() -> Vec<String> {
+    let residual = DEPTHS.iter().map(|depth| format!("resnet{depth}"));
+    let fixed = FIXED.iter().map(|(name, ..)| name.to_string());
+    residual.chain(WIDE.iter().map(|name| name.to_string())).chain(fixed).collect()
+}
+
 /// Family and arguments of a name; `_` may stand for `-`, and case does not matter.
 pub(super) fn resolve(name: &str) -> Result<(&'static str, Map<String, Value>)> {
     let plain = name.to_lowercase().replace('_', "-");
@@ -78,7 +88,7 @@ fn number(text: &str) -> Option<usize> {
 /// The known name with the fewest edits, if there are few enough to be a slip.
 fn nearest(name: &str) -> Option<String> {
     let residual = DEPTHS.iter().flat_map(|depth| ["", "-b", "x4"].map(|suffix| format!("resnet{depth}{suffix}")));
-    let wide = ["wrn-16-1", "wrn-16-2", "wrn-28-10", "wrn-40-1", "wrn-40-2"].map(String::from);
+    let wide = WIDE.iter().map(|name| name.to_string());
     let names = FIXED.iter().map(|(known, ..)| known.to_string()).chain(residual).chain(wide);
     let (distance, best) = names.map(|known| (edits(name, &known), known)).min()?;
     (distance <= 1 + name.chars().count() / 3).then_some(best)

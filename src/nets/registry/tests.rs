@@ -57,6 +57,17 @@ fn sizes_are_the_published_ones() {
 }
 
 #[test]
+fn every_listed_name_is_a_network_of_its_usual_images() {
+    let names = listed();
+    assert!(names.len() > 15);
+    for name in names {
+        let [channels, height, width] = usual_input(&name).unwrap();
+        let (architecture, ..) = from_name(&name, &Shape { channels, height, width, num_classes: 10 }).unwrap();
+        assert!(architecture.parameters() > 10_000, "{name}");
+    }
+}
+
+#[test]
 fn batch_norm_channels_are_those_of_the_literature() {
     for (name, channels) in [
         ("resnet18", 4_800),
