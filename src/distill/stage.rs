@@ -12,6 +12,7 @@ use crate::rng::Streams;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::set::{SyntheticSet, Views};
 use crate::teacher::Teacher;
+use crate::train::fitting;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::time::{Duration, Instant};
@@ -86,7 +87,7 @@ pub fn distill(
     let mut recipe = recipe.clone();
     if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
-        recipe.steps = fitting(copy, &train, &pool_answers, limit)?;
+        recipe.steps = steps_within(copy, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
@@ -123,7 +124,7 @@ pub fn distill(
 const TRIAL: (usize, usize) = (2, 10);
 
 /// How many updates of `trial` fit into `limit` (at least one).
-fn fitting<'a>(
+fn steps_within<'a>(
     mut trial: Trainer,
     train: &SyntheticSet,
     answers: &impl Fn() -> Result<Answers<'a>>,
@@ -138,8 +139,7 @@ fn fitting<'a>(
         }
         trial.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers: answers()? })?;
     }
-    let each = start.elapsed().as_secs_f64() / TRIAL.1 as f64;
-    Ok(((limit.saturating_sub(begin.elapsed()).as_secs_f64() / each.max(1e-6)) as usize).max(1))
+    Ok(fitting(limit.saturating_sub(begin.elapsed()), start.elapsed(), TRIAL.1).max(1))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {

@@ -3,11 +3,19 @@
 use crate::Result;
 use crate::nets::{Network, Slot};
 use crate::ops::mem::{update, view};
+use candle_core::Tensor;
 
-/// The slots of `student` that have a twin of the same name and shape in `from`.
-pub fn shared_slots<'a>(student: &'a Network, from: &'a Network) -> impl Iterator<Item = &'a Slot> {
-    let twin = |slot: &Slot| from.weights.iter().any(|(s, _)| s.name == slot.name && s.shape == slot.shape);
-    student.weights.iter().map(|(slot, _)| slot).filter(move |slot| slot.kind.trainable() && twin(slot))
+/// The slots of `student` that have a twin of the same name and shape in `from`, with both tensors.
+fn twins<'a>(student: &'a Network, from: &'a Network) -> impl Iterator<Item = (&'a Slot, &'a Tensor, &'a Tensor)> {
+    student.weights.iter().filter_map(|(slot, to)| {
+        let twin = from.weights.iter().find(|(s, _)| s.name == slot.name && s.shape == slot.shape);
+        twin.map(|(_, source)| (slot, to, source))
+    })
+}
+
+/// Trainable parameters of `student` that [`start_from`] would copy.
+pub fn shared_parameters(student: &Network, from: &Network) -> usize {
+    twins(student, from).map(|(slot, ..)| slot).filter(|slot| slot.kind.trainable()).map(Slot::len).sum()
 }
 
 /// Copies every tensor of `from` whose name and shape a tensor of `student` shares; returns how many were copied.
@@ -16,13 +24,10 @@ pub fn shared_slots<'a>(student: &'a Network, from: &'a Network) -> impl Iterato
 /// `adversary` start. Neither belongs in a comparison of methods.
 pub fn start_from(student: &Network, from: &Network) -> Result<usize> {
     let mut copied = 0;
-    for (slot, tensor) in student.weights.iter() {
-        let twin = from.weights.iter().find(|(s, _)| s.name == slot.name && s.shape == slot.shape);
-        if let Some((_, source)) = twin {
-            let source = view(source)?;
-            update(tensor, |t| t.copy_from_slice(&source))?;
-            copied += 1;
-        }
+    for (_, to, source) in twins(student, from) {
+        let source = view(source)?;
+        update(to, |t| t.copy_from_slice(&source))?;
+        copied += 1;
     }
     Ok(copied)
 }

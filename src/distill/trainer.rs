@@ -92,12 +92,12 @@ impl Trainer {
         let mixing = ((self.done as f64) < r.mixup_until * r.steps as f64)
             .then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
-            let Answers::Live(_) = &pool.answers else {
+            let Answers::Live(teacher) = &pool.answers else {
                 return Err(Error::invalid("student.mixup_until", "mixing with stored answers", "use live answers"));
             };
             let mixed = mixing.apply(&view(&x)?);
             x = tensor(mixed, x.shape().clone())?;
-            answers = None;
+            answers = Some(teacher.answers(&x)?);
         }
         let answers = match (answers, &pool.answers) {
             (Some(a), _) => a,

@@ -14,6 +14,7 @@ use crate::nets::Network;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
 use crate::teacher::Teacher;
+use crate::train::fitting;
 use std::time::{Duration, Instant};
 
 /// What inversion leaves.
@@ -91,8 +92,8 @@ pub fn invert(
         adversary_round(&mut trainer, &mut buffer, teacher, recipe, planned, observer)?;
         adversary_time += start.elapsed();
         if let Some(limit) = limit {
-            plan.rounds =
-                fitting(plan.rounds_done(batch), rounds_begin.elapsed(), limit.saturating_sub(begin.elapsed()));
+            let done = plan.rounds_done(batch);
+            plan.rounds = done + fitting(limit.saturating_sub(begin.elapsed()), rounds_begin.elapsed(), done);
         }
     }
     let finished = trainer.finished(&buffer.images)?;
@@ -101,12 +102,6 @@ pub fn invert(
     let adversary = trainer.student;
     let rounds = plan.rounds;
     Ok(Inversion { buffer, generator, adversary, finished, rounds, synthesised, synthesis_time, adversary_time })
-}
-
-/// Rounds in all, when `done` took `took` and `left` is left.
-fn fitting(done: usize, took: Duration, left: Duration) -> usize {
-    let each = took.as_secs_f64() / done.max(1) as f64;
-    done + (left.as_secs_f64() / each.max(1e-6)) as usize
 }
 
 /// What a batch is for.

@@ -86,7 +86,7 @@ impl DistillJob<'_> {
             },
             "recipe": StudentRecipe { steps: done.planned, ..self.recipe.clone() },
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
-            "start": { "from": self.start.name(), "tensors_copied": copied },
+            "start": self.origin(copied),
             "steps": done.steps,
             "wall_seconds": { "distillation": seconds(begin.elapsed()) },
             "peak_memory_mib": mib(peak_memory()),
@@ -95,6 +95,15 @@ impl DistillJob<'_> {
         add_health(&mut provenance, &health);
         student.network = done.student;
         Ok((student, merge(provenance, circumstances(self.seed))))
+    }
+
+    /// Where the weights came from: a student of an adversary that had the teacher's blocks has them too.
+    fn origin(&self, copied: usize) -> Value {
+        let adversary = &self.set.provenance["adversary_start"];
+        match self.start {
+            Start::Adversary(_) | Start::Network(_) if adversary["from"] == "teacher-blocks" => adversary.clone(),
+            _ => json!({ "from": self.start.name(), "tensors_copied": copied }),
+        }
     }
 
     fn start(&self, network: &Network, config: &ModelConfig) -> Result<usize> {

@@ -44,8 +44,6 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
-    /// Tensors of the teacher that the adversary started with.
-    pub tensors_copied: usize,
     /// Rounds done and the adversary's time in them.
     pub rounds: usize,
     pub adversary_time: Duration,
@@ -74,7 +72,7 @@ impl InvertJob<'_> {
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
-        let provenance = self.provenance(&inversion, times);
+        let provenance = self.provenance(&inversion, tensors_copied, times);
         let Inversion { buffer, generator, finished, rounds, adversary_time, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
@@ -95,16 +93,20 @@ impl InvertJob<'_> {
             source: String::new(),
         };
         let (adversary, generator) = (part(finished, &config), part(generator, &self.teacher.config));
-        Ok(Inverted { set, adversary, generator, tensors_copied, rounds, adversary_time })
+        Ok(Inverted { set, adversary, generator, rounds, adversary_time })
     }
 
-    fn provenance(&self, inversion: &Inversion, times: Value) -> Value {
+    fn provenance(&self, inversion: &Inversion, tensors_copied: usize, times: Value) -> Value {
         let what = json!({
             "task": "image-classification",
             "kind": "set",
             "teacher": identity(self.teacher),
             "recipe": Recipe { rounds: inversion.rounds, ..self.recipe.clone() },
             "adversary": self.adversary,
+            "adversary_start": {
+                "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },
+                "tensors_copied": tensors_copied,
+            },
             "wall_seconds": times,
             "peak_memory_mib": mib(peak_memory()),
             "metrics": {

@@ -2,13 +2,13 @@
 
 use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, merge, seconds};
 use crate::Result;
-use crate::distill::{Stop, StudentRecipe, shared_slots};
+use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
 use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
 use crate::rng::Streams;
-use crate::train::Schedule;
+use crate::train::{Schedule, fitting};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Init {
     /// A student that does not fit the teacher's images.
     pub fn fitting(teacher: &Model, student: &str) -> Result<Self> {
         let (network, _) = fresh_student(student, &teacher.config, &mut Streams::new(0).stream("fit", 0))?;
-        let shared: usize = shared_slots(&network, &teacher.network).map(|slot| slot.len()).sum();
+        let shared = shared_parameters(&network, &teacher.network);
         Ok(if 2 * shared >= network.arch.parameters() { Self::TeacherBlocks } else { Self::Adversary })
     }
 }
@@ -68,11 +68,8 @@ impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
     fn second_stage(&self, inverted: &Inverted, begin: Instant) -> StudentRecipe {
         let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()));
-        let fitting = left.map(|left| {
-            let steps = (inverted.rounds * self.recipe.adversary_steps).max(1);
-            let each = inverted.adversary_time.as_secs_f64() / steps as f64;
-            ((UPDATES_SHARE * left.as_secs_f64() / each.max(1e-6)) as usize).max(1)
-        });
+        let done = inverted.rounds * self.recipe.adversary_steps;
+        let fitting = left.map(|left| fitting(left.mul_f64(UPDATES_SHARE), inverted.adversary_time, done).max(1));
         if self.init == Init::Scratch {
             let steps = fitting.unwrap_or(self.recipe.student.steps);
             return StudentRecipe { steps, ..self.recipe.student.clone() };
@@ -83,10 +80,6 @@ impl RunJob<'_> {
             warmup: 0,
             ..self.recipe.student.clone()
         }
-    }
-
-    fn start(&self) -> &'static str {
-        if self.init == Init::TeacherBlocks { "teacher-blocks" } else { "scratch" }
     }
 
     /// Runs both stages, or the one of `on_the_fly`.
@@ -112,7 +105,7 @@ impl RunJob<'_> {
                 json!({
                     "kind": "student",
                     "teacher": identity(self.teacher),
-                    "start": { "from": self.start(), "tensors_copied": inverted.tensors_copied },
+                    "start": inverted.set.provenance["adversary_start"],
                     "on_the_fly": true,
                     "steps": self.recipe.rounds * self.recipe.adversary_steps,
                 }),
@@ -138,9 +131,6 @@ impl RunJob<'_> {
         };
         let (student, provenance) = job.run(observer)?;
         let mut provenance = provenance;
-        if self.init == Init::TeacherBlocks {
-            provenance["start"] = json!({ "from": self.start(), "tensors_copied": inverted.tensors_copied });
-        }
         provenance["wall_seconds"]["inversion"] = inverted.set.provenance["wall_seconds"]["total"].clone();
         provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed()));
         Ok(Ran { inverted, student, provenance })

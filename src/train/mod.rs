@@ -2,6 +2,7 @@
 
 mod average;
 mod evaluate;
+mod fitting;
 mod optimizer;
 mod schedule;
 mod step;
@@ -11,6 +12,7 @@ mod tests;
 
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
+pub use fitting::fitting;
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, StepReport, train_step};
