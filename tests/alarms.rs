@@ -145,10 +145,10 @@ fn small(seed: u64, classes: usize) -> (Recipe, StudentRecipe) {
     recipe.generator.inner_steps = 10;
     recipe.generator.meta_factor = 5.0;
     recipe.buffer.samples = if classes > 10 { 800 } else { 512 };
-    recipe.student.batch = 32;
+    (recipe.student.batch, recipe.student.lr) = (32, 0.1);
     recipe.student.reestimate = 5;
     let student =
-        StudentRecipe { steps: 300, batch: 32, lr: 0.05, average: 0.97, reestimate: 10, ..StudentRecipe::default() };
+        StudentRecipe { steps: 300, batch: 32, lr: 0.1, average: 0.97, reestimate: 10, ..StudentRecipe::default() };
     (recipe, student)
 }
 

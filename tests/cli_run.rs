@@ -44,6 +44,10 @@ fn refusal(output: Output, code: i32) -> String {
     text
 }
 
+fn json_of(file: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
 #[test]
 fn without_a_teacher_the_shipped_one_becomes_a_set_and_a_student() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,6 +67,34 @@ fn without_a_teacher_the_shipped_one_becomes_a_set_and_a_student() {
     assert!(text.contains("--force"), "{text}");
     assert!(run(&result, &["--force", "--seed", "1"]).status.success());
     assert_ne!(SyntheticSet::read(result.join("set")).unwrap().images, set.images);
+}
+
+/// The teacher answers live where it can be had; otherwise what it said when the set was made serves, and that is said.
+#[test]
+fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(&folder.path().join("first"), &[]).status.success());
+    let set = folder.path().join("first/set");
+    let distill = |name: &str, more: &[&str]| {
+        let output = folder.path().join(name);
+        let paths = [set.to_str().unwrap(), "-o", output.to_str().unwrap()];
+        let fixed = ["distill", "--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1"];
+        let output = synth(&[&fixed[..], &paths, more].concat()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        (json_of(&folder.path().join(name).join("synth.json"))["answers"].clone(), text)
+    };
+    assert_eq!(json_of(&folder.path().join("first/student/synth.json"))["answers"], "live");
+    assert_eq!(distill("live", &[]).0, "live");
+    assert_eq!(distill("stored", &["--answers", "stored"]).0, "stored");
+
+    let about = set.join("synth.json");
+    let mut gone = json_of(&about);
+    gone["teacher"]["id"] = "no/such/teacher".into();
+    std::fs::write(&about, gone.to_string()).unwrap();
+    let (answers, text) = distill("gone", &[]);
+    assert_eq!(answers, "stored");
+    assert!(text.contains("recorded answers") && text.contains("no/such/teacher"), "{text}");
 }
 
 #[test]

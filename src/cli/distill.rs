@@ -28,7 +28,8 @@ pub struct Distill {
     /// Teacher [default: the one that the set names, checked by its hash]
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
-    /// Whether the teacher answers every batch, or its recorded answers serve [default: stored if the set has them]
+    /// Whether the teacher answers every batch, or its recorded answers serve: faster, without mixing of images, and with no
+    /// teacher needed [default: live if the teacher can be had]
     #[arg(long, value_enum)]
     answers: Option<Answers>,
     /// Where the student's weights start
@@ -69,12 +70,7 @@ impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
         let set = SyntheticSet::read(&self.set)?;
-        let recorded = if set.views.is_some() { Answers::Stored } else { Answers::Live };
-        let answers = self.answers.unwrap_or(recorded);
-        let teacher = match answers == Answers::Live || self.init == Init::TeacherBlocks {
-            true => Some(self.teacher_of(&set)?),
-            false => None,
-        };
+        let (answers, teacher) = self.answers(&set)?;
         let like = match &teacher {
             Some(teacher) => teacher.config.clone(),
             None => set_input(&set, &self.set)?,
@@ -100,6 +96,23 @@ impl Distill {
         student.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
         report(&self.output, &student, &provenance, self.common.json)
+    }
+
+    /// Where answers come from, and the teacher if it is needed.
+    fn answers(&self, set: &SyntheticSet) -> Result<(Answers, Option<Model>)> {
+        let blocks = self.init == Init::TeacherBlocks;
+        if self.answers == Some(Answers::Stored) && !blocks {
+            return Ok((Answers::Stored, None));
+        }
+        let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
+        match self.teacher_of(set) {
+            Ok(teacher) => Ok((self.answers.unwrap_or(Answers::Live), Some(teacher))),
+            Err(e) if optional => {
+                tracing::warn!("the recorded answers serve, without mixing of images: {e}");
+                Ok((Answers::Stored, None))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     fn recipe(&self, set: &SyntheticSet) -> Result<StudentRecipe> {

@@ -25,7 +25,7 @@ pub struct Invert {
     recipe: String,
     #[command(flatten)]
     overrides: Overrides,
-    /// Images of the set [default: max(5000, 50 per class)]
+    /// Images of the set [default: at most max(10000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Time for the inversion in minutes, in place of the recipe's number of rounds
@@ -47,7 +47,7 @@ impl Invert {
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
-            recipe.buffer.samples = samples;
+            recipe = recipe.with_samples(samples);
         }
         recipe.views = self.views.unwrap_or(recipe.views);
         let job = InvertJob {

@@ -36,7 +36,7 @@ pub struct Run {
     /// Where the student's weights start [default: teacher-blocks if they make up half of the student, else adversary]
     #[arg(long, value_enum)]
     init: Option<Start>,
-    /// Images of the set [default: max(5000, 50 per class)]
+    /// Images of the set [default: at most max(10000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     #[command(flatten)]
@@ -59,7 +59,7 @@ impl Run {
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
-            recipe.buffer.samples = samples;
+            recipe = recipe.with_samples(samples);
         }
         let init = match self.init {
             None if self.on_the_fly => Init::Adversary,

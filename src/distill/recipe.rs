@@ -24,7 +24,8 @@ pub struct StudentRecipe {
     pub warmup: usize,
     pub matching: Matching,
     pub augment: CropFlip,
-    /// Share of the run, from its start, in which batches are mixed; 0 is never. Needs live answers.
+    /// Share of the run, from its start, in which batches are mixed where the teacher answers live; 0 is never. Recorded
+    /// answers are of single images and are not mixed: the teacher's answer to a mixture is not a mixture of its answers.
     pub mixup_until: f64,
     /// α of the mixing coefficient's Beta distribution.
     pub mixup_alpha: f64,
@@ -40,16 +41,16 @@ impl Default for StudentRecipe {
         Self {
             steps: 4000,
             batch: 128,
-            lr: 0.1,
+            lr: 0.5,
             momentum: 0.9,
             nesterov: true,
-            weight_decay: 5e-4,
+            weight_decay: 1e-4,
             decay: Decay::All,
             schedule: Schedule::OneCycle { rise: 0.15, start: 0.1, floor: 0.0 },
             warmup: 0,
-            matching: Matching::Kl { temperature: 4.0 },
+            matching: Matching::Kl { temperature: 20.0 },
             augment: CropFlip { crop: 4, flip: true },
-            mixup_until: 0.0,
+            mixup_until: 0.8,
             mixup_alpha: 1.0,
             average: 0.99,
             reestimate: 20,

@@ -88,19 +88,15 @@ impl Trainer {
         let mut rng = self.streams.stream(self.purpose, self.done as u64);
         let r = &self.recipe;
         let draw = pool.priorities.draw(r.batch, &mut rng);
-        let (mut x, mut answers) = self.batch(pool, &draw.indices, &mut rng)?;
-        let mixing = ((self.done as f64) < r.mixup_until * r.steps as f64)
-            .then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
+        let (mut x, recorded) = self.batch(pool, &draw.indices, &mut rng)?;
+        let mixes = recorded.is_none() && (self.done as f64) < r.mixup_until * r.steps as f64;
+        let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
-            let Answers::Live(teacher) = &pool.answers else {
-                return Err(Error::invalid("student.mixup_until", "mixing with stored answers", "use live answers"));
-            };
             let mixed = mixing.apply(&view(&x)?);
             x = tensor(mixed, x.shape().clone())?;
-            answers = Some(teacher.answers(&x)?);
         }
-        let answers = match (answers, &pool.answers) {
-            (Some(a), _) => a,
+        let answers = match (recorded, &pool.answers) {
+            (Some(recorded), _) => recorded,
             (None, Answers::Live(teacher)) => teacher.answers(&x)?,
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };

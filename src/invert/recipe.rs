@@ -100,7 +100,7 @@ impl PhiRecipe {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BufferRecipe {
-    /// Images kept; 0 takes max(5000, 50 per class).
+    /// Images kept at most; 0 takes max(10000, 50 per class). The rounds fill what `fill` leaves, and replace when it is full.
     pub samples: usize,
     pub replacement: Replacement,
     pub guard_low: f64,
@@ -132,6 +132,9 @@ pub struct Recipe {
     pub views: usize,
     /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
     pub finish_steps: usize,
+    /// Learning rate, in place of `student.lr`, of a student that starts with the teacher's blocks: it has less to learn and
+    /// more to lose.
+    pub blocks_lr: f64,
     /// How the adversary learns; with `--on-the-fly` it is the student.
     pub student: StudentRecipe,
 }
@@ -180,9 +183,9 @@ impl Default for Recipe {
             name: "ssd".into(),
             batch: 256,
             practice: 10,
-            fill: 0,
-            rounds: 36,
-            adversary_steps: 40,
+            fill: 20,
+            rounds: 20,
+            adversary_steps: 80,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
             phi: PhiRecipe::default(),
@@ -190,6 +193,7 @@ impl Default for Recipe {
             augment: CropFlip { crop: 4, flip: true },
             views: 8,
             finish_steps: 1000,
+            blocks_lr: 0.2,
             student: StudentRecipe::default(),
         }
     }
@@ -221,9 +225,19 @@ impl Recipe {
         }
     }
 
+    /// The recipe with a set of exactly `samples` images: as many batches before the rounds as these leave to do.
+    pub fn with_samples(mut self, samples: usize) -> Self {
+        self.buffer.samples = samples;
+        self.fill = match self.fill {
+            0 => 0,
+            fill => fill.max(samples.div_ceil(self.batch.max(1)).saturating_sub(self.rounds)),
+        };
+        self
+    }
+
     /// Images that the buffer holds for `classes` classes.
     pub fn samples(&self, classes: usize) -> usize {
-        if self.buffer.samples > 0 { self.buffer.samples } else { 5000.max(50 * classes) }
+        if self.buffer.samples > 0 { self.buffer.samples } else { 10_000.max(50 * classes) }
     }
 
     /// # Errors
@@ -252,6 +266,7 @@ impl Recipe {
         range("loss.bn_momentum", self.loss.bn_momentum, 0.0, 0.9999)?;
         range("loss.one_hot", self.loss.one_hot, 0.0, 1e6)?;
         range("loss.adversarial", self.loss.adversarial, 0.0, 1e6)?;
+        range("blocks_lr", self.blocks_lr, 0.0, 100.0)?;
         range("phi.gamma", self.phi.gamma, 0.0, 100.0)?;
         range("buffer.guard_low", self.buffer.guard_low, 0.0, 1.0)?;
         range("buffer.guard_high", self.buffer.guard_high, 1.0, 1e9)?;

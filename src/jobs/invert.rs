@@ -31,7 +31,7 @@ pub struct InvertJob<'a> {
     /// Whether the adversary starts with the teacher's tensors where names and shapes agree.
     pub teacher_blocks: bool,
     /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
-    /// stays high, so that the adversary goes on following the new images.
+    /// stays high and no images are mixed, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
     /// Time for the whole inversion, in place of the recipe's number of rounds.
     pub limit: Option<Duration>,
@@ -44,9 +44,6 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
-    /// Rounds done and the adversary's time in them.
-    pub rounds: usize,
-    pub adversary_time: Duration,
 }
 
 impl InvertJob<'_> {
@@ -60,10 +57,15 @@ impl InvertJob<'_> {
         let teacher = Teacher::of(self.teacher);
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
-        let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
         let mut recipe = self.recipe.clone();
+        let mut tensors_copied = 0;
+        if self.teacher_blocks {
+            tensors_copied = start_from(&student, &self.teacher.network)?;
+            recipe.student.lr = recipe.blocks_lr;
+        }
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
+            recipe.student.mixup_until = 0.0;
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
         let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
@@ -73,7 +75,7 @@ impl InvertJob<'_> {
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, tensors_copied, times);
-        let Inversion { buffer, generator, finished, rounds, adversary_time, .. } = inversion;
+        let Inversion { buffer, generator, finished, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
@@ -93,7 +95,7 @@ impl InvertJob<'_> {
             source: String::new(),
         };
         let (adversary, generator) = (part(finished, &config), part(generator, &self.teacher.config));
-        Ok(Inverted { set, adversary, generator, rounds, adversary_time })
+        Ok(Inverted { set, adversary, generator })
     }
 
     fn provenance(&self, inversion: &Inversion, tensors_copied: usize, times: Value) -> Value {

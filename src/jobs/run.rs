@@ -8,7 +8,7 @@ use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
 use crate::rng::Streams;
-use crate::train::{Schedule, fitting};
+use crate::train::Schedule;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -66,19 +66,22 @@ const UPDATES_SHARE: f64 = 0.92;
 
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
-    fn second_stage(&self, inverted: &Inverted, begin: Instant) -> StudentRecipe {
-        let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()));
-        let done = inverted.rounds * self.recipe.adversary_steps;
-        let fitting = left.map(|left| fitting(left.mul_f64(UPDATES_SHARE), inverted.adversary_time, done).max(1));
-        if self.init == Init::Scratch {
-            let steps = fitting.unwrap_or(self.recipe.student.steps);
-            return StudentRecipe { steps, ..self.recipe.student.clone() };
-        }
-        StudentRecipe {
-            steps: fitting.unwrap_or(self.recipe.finish_steps),
-            schedule: Schedule::Cosine { floor: 0.0 },
-            warmup: 0,
-            ..self.recipe.student.clone()
+    fn second_stage(&self) -> StudentRecipe {
+        let recipe = self.recipe.student.clone();
+        let lr = match self.init {
+            Init::Scratch => return recipe,
+            Init::Adversary => recipe.lr,
+            Init::TeacherBlocks => self.recipe.blocks_lr,
+        };
+        let schedule = Schedule::Cosine { floor: 0.0 };
+        StudentRecipe { steps: self.recipe.finish_steps, lr, schedule, warmup: 0, ..recipe }
+    }
+
+    /// Recorded answers are faster, but mixing needs live ones.
+    fn answers(&self) -> AnswerMode {
+        match self.recipe.views > 0 && self.recipe.student.mixup_until == 0.0 {
+            true => AnswerMode::Stored,
+            false => AnswerMode::Live,
         }
     }
 
@@ -112,21 +115,20 @@ impl RunJob<'_> {
             );
             return Ok(Ran { inverted, student, provenance });
         }
-        let answers = if self.recipe.views > 0 { AnswerMode::Stored } else { AnswerMode::Live };
-        let recipe = self.second_stage(&inverted, begin);
+        let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()).mul_f64(UPDATES_SHARE));
         let job = DistillJob {
             set: &inverted.set,
             set_name: "set".into(),
             teacher: Some(self.teacher),
             like: &self.teacher.config,
             student: self.student,
-            answers,
+            answers: self.answers(),
             start: match self.init {
                 Init::Scratch => Start::Scratch,
                 _ => Start::Network(&inverted.adversary.network),
             },
-            recipe: &recipe,
-            stop: Stop::default(),
+            recipe: &self.second_stage(),
+            stop: Stop { limit: left, ..Stop::default() },
             seed: self.seed,
         };
         let (student, provenance) = job.run(observer)?;
