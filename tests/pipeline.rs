@@ -101,8 +101,9 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
     assert_eq!(Init::fitting(&teacher, "resnet8").unwrap(), Init::TeacherBlocks);
     assert_eq!(Init::fitting(&teacher, "wrn-10-1").unwrap(), Init::Adversary);
     let mut recipe = tiny();
-    recipe.student = StudentRecipe { lr: 0.0, average: 0.0, ..recipe.student };
-    recipe.blocks_lr = 0.0;
+    // Rates that change nothing.
+    recipe.student = StudentRecipe { lr: 1e-30, average: 0.0, ..recipe.student };
+    recipe.blocks_lr = 1e-30;
     let job = RunJob {
         teacher: &teacher,
         student: "resnet8",
@@ -261,6 +262,31 @@ fn a_student_needs_no_teacher_when_answers_are_stored() {
     assert_eq!(provenance["answers"], json!("stored"));
     let live = DistillJob { answers: AnswerMode::Live, ..job };
     assert!(live.run(&mut Silent).err().unwrap().to_string().contains("--teacher"));
+}
+
+/// A rate for batch norms would leave a network without them with nothing but the mean answer.
+#[test]
+fn a_student_without_batch_norms_learns_at_a_lower_rate() {
+    let teacher = random_teacher("resnet8", 3, 32);
+    let recipe = StudentRecipe { average: 0.0, ..tiny().student };
+    let set = inversion(&teacher, &tiny(), 0).run(&mut Silent).unwrap().set;
+    let rate = |student: &str, recipe: &StudentRecipe| {
+        let job = DistillJob {
+            set: &set,
+            set_name: "set".into(),
+            teacher: None,
+            like: &teacher.config,
+            student,
+            answers: AnswerMode::Stored,
+            start: Start::Scratch,
+            recipe,
+            stop: Stop::default(),
+            seed: 0,
+        };
+        job.run(&mut Silent).unwrap().1["recipe"]["lr"].as_f64().unwrap()
+    };
+    assert!(rate("lenet-cifar", &recipe) < rate("resnet8", &recipe));
+    assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe }), 0.3);
 }
 
 #[test]

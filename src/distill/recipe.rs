@@ -2,6 +2,7 @@
 
 use crate::augment::CropFlip;
 use crate::loss::Matching;
+use crate::nets::Network;
 use crate::set::priority::PriorityRule;
 use crate::train::{Decay, Schedule};
 use crate::{Error, Result};
@@ -14,6 +15,7 @@ pub struct StudentRecipe {
     /// Updates in all.
     pub steps: usize,
     pub batch: usize,
+    /// Learning rate; 0 takes 0.5, or 0.05 for a student without batch norms, whose activations a high rate would kill.
     pub lr: f64,
     pub momentum: f64,
     pub nesterov: bool,
@@ -41,7 +43,7 @@ impl Default for StudentRecipe {
         Self {
             steps: 4000,
             batch: 128,
-            lr: 0.5,
+            lr: 0.0,
             momentum: 0.9,
             nesterov: true,
             weight_decay: 1e-4,
@@ -60,6 +62,15 @@ impl Default for StudentRecipe {
 }
 
 impl StudentRecipe {
+    /// The learning rate of `student`.
+    pub fn rate(&self, student: &Network) -> f64 {
+        match student.arch.norm_layers() {
+            _ if self.lr > 0.0 => self.lr,
+            0 => 0.05,
+            _ => 0.5,
+        }
+    }
+
     /// # Errors
     /// The first value that is out of its range, with the range.
     pub fn check(&self) -> Result<()> {

@@ -73,6 +73,7 @@ impl Trainer {
         purpose: &'static str,
     ) -> Result<Self> {
         recipe.check()?;
+        let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
         let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
         let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
         Ok(Self { student, recipe, input, sgd, average, streams, purpose, done: 0 })

@@ -84,7 +84,7 @@ impl DistillJob<'_> {
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
-            "recipe": StudentRecipe { steps: done.planned, ..self.recipe.clone() },
+            "recipe": StudentRecipe { steps: done.planned, lr: self.recipe.rate(&done.student), ..self.recipe.clone() },
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
             "start": self.origin(copied),
             "steps": done.steps,
