@@ -76,13 +76,13 @@ fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
     assert!(run(&folder.path().join("first"), &[]).status.success());
     let set = folder.path().join("first/set");
     let distill = |name: &str, more: &[&str]| {
-        let output = folder.path().join(name);
-        let paths = [set.to_str().unwrap(), "-o", output.to_str().unwrap()];
+        let student = folder.path().join(name);
+        let paths = [set.to_str().unwrap(), "-o", student.to_str().unwrap()];
         let fixed = ["distill", "--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1"];
         let output = synth(&[&fixed[..], &paths, more].concat()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}");
-        (json_of(&folder.path().join(name).join("synth.json"))["answers"].clone(), text)
+        (json_of(&student.join("synth.json"))["answers"].clone(), text)
     };
     assert_eq!(json_of(&folder.path().join("first/student/synth.json"))["answers"], "live");
     assert_eq!(distill("live", &[]).0, "live");

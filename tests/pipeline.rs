@@ -48,6 +48,22 @@ fn inversion<'a>(teacher: &'a Model, recipe: &'a Recipe, seed: u64) -> InvertJob
     InvertJob { teacher, recipe, adversary: "resnet8", teacher_blocks: false, on_the_fly: false, limit: None, seed }
 }
 
+/// A ResNet-8 from fresh weights on the answers recorded in a set.
+fn distillation<'a>(set: &'a SyntheticSet, teacher: &'a Model, recipe: &'a StudentRecipe) -> DistillJob<'a> {
+    DistillJob {
+        set,
+        set_name: "set".into(),
+        teacher: None,
+        like: &teacher.config,
+        student: "resnet8",
+        answers: AnswerMode::Stored,
+        start: Start::Scratch,
+        recipe,
+        stop: Stop::default(),
+        seed: 0,
+    }
+}
+
 fn bits(ran: &Ran) -> (Vec<u8>, Vec<u32>) {
     let set = &ran.inverted.set;
     let mut bits: Vec<u32> = set.logits.iter().chain(&set.priority).map(|v| v.to_bits()).collect();
@@ -136,18 +152,7 @@ fn a_set_on_disk_remembers_that_its_adversary_began_with_the_teachers_blocks() {
     let folder = tempfile::tempdir().unwrap();
     inverted.write(folder.path()).unwrap();
     let set = SyntheticSet::read(folder.path()).unwrap();
-    let job = DistillJob {
-        set: &set,
-        set_name: "set".into(),
-        teacher: None,
-        like: &teacher.config,
-        student: "resnet8",
-        answers: AnswerMode::Stored,
-        start: Start::Adversary(folder.path()),
-        recipe: &recipe.student,
-        stop: Stop::default(),
-        seed: 0,
-    };
+    let job = DistillJob { start: Start::Adversary(folder.path()), ..distillation(&set, &teacher, &recipe.student) };
     let (_, provenance) = job.run(&mut Silent).unwrap();
     assert_eq!(provenance["start"]["from"], json!("teacher-blocks"));
     assert_eq!(provenance["start"], inverted.set.provenance["adversary_start"]);
@@ -246,18 +251,7 @@ fn a_student_needs_no_teacher_when_answers_are_stored() {
     let job = inversion(&teacher, &recipe, 0);
     let set = job.run(&mut Silent).unwrap().set;
     let recipe = tiny().student;
-    let job = DistillJob {
-        set: &set,
-        set_name: "set".into(),
-        teacher: None,
-        like: &teacher.config,
-        student: "resnet8",
-        answers: AnswerMode::Stored,
-        start: Start::Scratch,
-        recipe: &recipe,
-        stop: Stop::default(),
-        seed: 0,
-    };
+    let job = distillation(&set, &teacher, &recipe);
     let (_, provenance) = job.run(&mut Silent).unwrap();
     assert_eq!(provenance["answers"], json!("stored"));
     let live = DistillJob { answers: AnswerMode::Live, ..job };
@@ -271,18 +265,7 @@ fn a_student_without_batch_norms_learns_at_a_lower_rate() {
     let recipe = StudentRecipe { average: 0.0, ..tiny().student };
     let set = inversion(&teacher, &tiny(), 0).run(&mut Silent).unwrap().set;
     let rate = |student: &str, recipe: &StudentRecipe| {
-        let job = DistillJob {
-            set: &set,
-            set_name: "set".into(),
-            teacher: None,
-            like: &teacher.config,
-            student,
-            answers: AnswerMode::Stored,
-            start: Start::Scratch,
-            recipe,
-            stop: Stop::default(),
-            seed: 0,
-        };
+        let job = DistillJob { student, ..distillation(&set, &teacher, recipe) };
         job.run(&mut Silent).unwrap().1["recipe"]["lr"].as_f64().unwrap()
     };
     assert!(rate("lenet-cifar", &recipe) < rate("resnet8", &recipe));

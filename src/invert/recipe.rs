@@ -235,6 +235,12 @@ impl Recipe {
         self
     }
 
+    /// How a student learns that starts with the teacher's blocks, or without them.
+    pub fn student(&self, teacher_blocks: bool) -> StudentRecipe {
+        let lr = if teacher_blocks { self.blocks_lr } else { self.student.lr };
+        StudentRecipe { lr, ..self.student.clone() }
+    }
+
     /// Images that the buffer holds for `classes` classes.
     pub fn samples(&self, classes: usize) -> usize {
         if self.buffer.samples > 0 { self.buffer.samples } else { 10_000.max(50 * classes) }

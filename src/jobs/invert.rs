@@ -57,12 +57,8 @@ impl InvertJob<'_> {
         let teacher = Teacher::of(self.teacher);
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
-        let mut recipe = self.recipe.clone();
-        let mut tensors_copied = 0;
-        if self.teacher_blocks {
-            tensors_copied = start_from(&student, &self.teacher.network)?;
-            recipe.student.lr = recipe.blocks_lr;
-        }
+        let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
+        let mut recipe = Recipe { student: self.recipe.student(self.teacher_blocks), ..self.recipe.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
             recipe.student.mixup_until = 0.0;

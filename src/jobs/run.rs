@@ -67,14 +67,16 @@ const UPDATES_SHARE: f64 = 0.92;
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
     fn second_stage(&self) -> StudentRecipe {
-        let recipe = self.recipe.student.clone();
-        let lr = match self.init {
-            Init::Scratch => return recipe,
-            Init::Adversary => recipe.lr,
-            Init::TeacherBlocks => self.recipe.blocks_lr,
-        };
-        let schedule = Schedule::Cosine { floor: 0.0 };
-        StudentRecipe { steps: self.recipe.finish_steps, lr, schedule, warmup: 0, ..recipe }
+        let recipe = self.recipe.student(self.init == Init::TeacherBlocks);
+        if self.init == Init::Scratch {
+            return recipe;
+        }
+        StudentRecipe {
+            steps: self.recipe.finish_steps,
+            schedule: Schedule::Cosine { floor: 0.0 },
+            warmup: 0,
+            ..recipe
+        }
     }
 
     /// Recorded answers are faster, but mixing needs live ones.
