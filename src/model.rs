@@ -1,12 +1,12 @@
 //! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
 
 use crate::files::write_atomic;
-use crate::nets::registry::{self, Shape};
+use crate::nets::registry::{self, Identity, Shape};
 use crate::nets::{Kind, Network, Weights};
 use crate::ops::mem::view;
 use crate::weights::config::FILE_NAME;
 use crate::weights::folder::WEIGHTS_NAME;
-use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, fit, locate, schemes};
+use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, locate};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Model {
             return Err(Error::file(source, found, "only RGB models are supported"));
         }
         let sha256 = checkpoint.sha256.clone();
-        let weights = weights_of(&arch.slots, checkpoint)?;
+        let weights = weights_of(&arch.slots, checkpoint, registry::schemes(&config)?)?;
         Ok(Self { network: Network { arch, weights }, config, sha256, source: source.to_string() })
     }
 
@@ -147,9 +147,8 @@ fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides
     if let Some(name) = arch {
         let [channels, height, width] = images.input_size;
         let shape = Shape { channels, height, width, num_classes: config.num_classes };
-        let (_, model_type, model_args) = registry::from_name(name, &shape)?;
-        config.architecture = name.to_string();
-        (config.model_type, config.model_args) = (Some(model_type), model_args);
+        let (_, Identity { architecture, model_type, model_args }) = registry::from_name(name, &shape)?;
+        (config.architecture, config.model_type, config.model_args) = (architecture, model_type, model_args);
         images.extra.remove("classifier");
     }
     checked(config)
@@ -194,13 +193,13 @@ fn classes_of(checkpoint: &Checkpoint, head: &str) -> Result<usize> {
 }
 
 /// The tensors of a checkpoint in the slots of a network.
-fn weights_of(slots: &Arc<Vec<crate::nets::Slot>>, checkpoint: Checkpoint) -> Result<Weights> {
+fn weights_of(slots: &Arc<Vec<crate::nets::Slot>>, checkpoint: Checkpoint, schemes: &[Scheme]) -> Result<Weights> {
     let path = checkpoint.source.clone();
     let expected: Vec<Expected> = slots
         .iter()
         .map(|slot| Expected { name: slot.name.clone(), shape: slot.file_shape(), optional: false })
         .collect();
-    let mut tensors = fit(checkpoint, &expected, schemes::ALL)?;
+    let mut tensors = fit(checkpoint, &expected, schemes)?;
     let weights =
         Weights::from_file(slots.clone(), |slot| match tensors.remove(&slot.name).map(|tensor| tensor.data) {
             Some(RawData::F32(values)) => Ok(values),

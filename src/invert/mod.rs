@@ -24,8 +24,8 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
-    /// Rounds done: those of the recipe, or as many as the time limit allowed.
-    pub rounds: usize,
+    /// Batches done of each phase: those of the recipe, or as many as the time limit allowed.
+    pub plan: Plan,
     /// Images synthesised in all, of which the buffer keeps some.
     pub synthesised: usize,
     pub synthesis_time: Duration,
@@ -38,7 +38,8 @@ pub struct Inversion {
 /// 2. Fill: batches without an adversary fill the buffer.
 /// 3. Rounds: a batch against the adversary replaces part of the buffer; the adversary learns from the buffer.
 ///
-/// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says.
+/// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says; practice and fill
+/// are cut to a third of the time (at least one batch each) where they would take more.
 ///
 /// # Errors
 /// A recipe out of range, a teacher it cannot be run on, a loss that is no number, an interruption.
@@ -84,6 +85,9 @@ pub fn invert(
         synthesis_time += start.elapsed();
         batch += 1;
         if phase != Phase::Rounds {
+            if let Some(limit) = limit.filter(|_| phase == Phase::Practice || plan.practice == 0) {
+                plan.shorten(fitting(limit.mul_f64(WARMUP_SHARE), begin.elapsed(), batch), batch);
+            }
             rounds_begin = Instant::now();
             continue;
         }
@@ -100,8 +104,7 @@ pub fn invert(
     let Synthesiser { generator, .. } = synthesiser;
     let synthesised = plan.total() * recipe.batch;
     let adversary = trainer.student;
-    let rounds = plan.rounds;
-    Ok(Inversion { buffer, generator, adversary, finished, rounds, synthesised, synthesis_time, adversary_time })
+    Ok(Inversion { buffer, generator, adversary, finished, plan, synthesised, synthesis_time, adversary_time })
 }
 
 /// What a batch is for.
@@ -115,14 +118,31 @@ enum Phase {
     Rounds,
 }
 
+/// Share of a limited inversion that practice and fill may take.
+const WARMUP_SHARE: f64 = 1.0 / 3.0;
+
 /// How many batches of each phase there are.
-struct Plan {
-    practice: usize,
-    fill: usize,
-    rounds: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub practice: usize,
+    pub fill: usize,
+    pub rounds: usize,
 }
 
 impl Plan {
+    /// Cuts practice and fill in proportion to `most` batches in all, where they are more; `done` of them are over, and
+    /// one of fill is left at least.
+    fn shorten(&mut self, most: usize, done: usize) {
+        let planned = self.practice + self.fill;
+        if most >= planned {
+            return;
+        }
+        let (practiced, filled) = (done.min(self.practice), done.saturating_sub(self.practice));
+        let practice = (most * self.practice / planned).max(practiced);
+        self.fill = most.saturating_sub(practice).max(filled).max(1);
+        self.practice = practice;
+    }
+
     fn total(&self) -> usize {
         self.practice + self.fill + self.rounds
     }
@@ -230,5 +250,27 @@ impl Teacher {
             std: self.std.clone(),
             classes: self.classes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Plan;
+
+    #[test]
+    fn practice_and_fill_are_cut_in_proportion_and_never_below_what_is_done() {
+        let cut = |most: usize, done: usize| {
+            let mut plan = Plan { practice: 10, fill: 20, rounds: 5 };
+            plan.shorten(most, done);
+            (plan.practice, plan.fill, plan.rounds)
+        };
+        assert_eq!(cut(30, 1), (10, 20, 5), "they fit");
+        assert_eq!(cut(15, 1), (5, 10, 5));
+        assert_eq!(cut(3, 1), (1, 2, 5));
+        assert_eq!(cut(0, 1), (1, 1, 5), "one batch of each");
+        assert_eq!(cut(3, 6), (6, 1, 5), "six are over");
+        let mut unpractised = Plan { practice: 0, fill: 20, rounds: 5 };
+        unpractised.shorten(4, 7);
+        assert_eq!(unpractised.fill, 7);
     }
 }

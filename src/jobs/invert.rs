@@ -5,7 +5,7 @@ use crate::Result;
 use crate::distill::start_from;
 use crate::events::Observer;
 use crate::files::Staging;
-use crate::invert::{Inversion, Recipe, invert};
+use crate::invert::{Inversion, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::ops::mem::peak_memory;
 use crate::report::Health;
@@ -33,7 +33,7 @@ pub struct InvertJob<'a> {
     /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
     /// stays high and no images are mixed, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
-    /// Time for the whole inversion, in place of the recipe's number of rounds.
+    /// Time for the whole inversion, in place of the recipe's number of rounds; see [`invert`].
     pub limit: Option<Duration>,
     pub seed: u64,
 }
@@ -95,11 +95,12 @@ impl InvertJob<'_> {
     }
 
     fn provenance(&self, inversion: &Inversion, tensors_copied: usize, times: Value) -> Value {
+        let Plan { practice, fill, rounds } = inversion.plan;
         let what = json!({
             "task": "image-classification",
             "kind": "set",
             "teacher": identity(self.teacher),
-            "recipe": Recipe { rounds: inversion.rounds, ..self.recipe.clone() },
+            "recipe": Recipe { practice, fill, rounds, ..self.recipe.clone() },
             "adversary": self.adversary,
             "adversary_start": {
                 "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },

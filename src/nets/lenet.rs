@@ -2,11 +2,56 @@
 //! use today. Neither has batch norms.
 
 use super::layers::{Builder, Conv, Linear};
-use super::{Body, Forward};
+use super::registry::{Args, Family, Form, Head, Shape};
+use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, Pool, PoolKind, Var};
+use serde_json::json;
+
+/// LeNet-5, for the registry.
+pub(super) const FIVE: Family = Family {
+    model_type: "lenet5",
+    form: Form::Ours,
+    names: &[("lenet5", || json!({"half": false})), ("lenet5-half", || json!({"half": true}))],
+    aliases: &[],
+    pattern: None,
+    summary: "lenet5, lenet5-half",
+    usual_input: [1, 32, 32],
+    min_side: 28,
+    first: "conv1",
+    head: Head::Is("fc2"),
+    averages: false,
+    schemes: &[],
+    transformers: None,
+    build: five,
+};
+
+/// The LeNet for colour images, for the registry.
+pub(super) const CIFAR: Family = Family {
+    model_type: "lenet_cifar",
+    names: &[("lenet-cifar", || json!({}))],
+    summary: "lenet-cifar",
+    usual_input: [3, 32, 32],
+    min_side: 16,
+    head: Head::Is("fc3"),
+    build: cifar,
+    ..FIVE
+};
+
+fn five(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    args.fixed("batch_norm", json!(false))?;
+    let half = args.flag("half", false)?;
+    let net = LeNet5 { half, in_channels: shape.channels, size: shape.sides(), num_classes: shape.num_classes };
+    Ok(Architecture::new(|b| net.build(b)))
+}
+
+fn cifar(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    args.fixed("batch_norm", json!(false))?;
+    let net = LeNetCifar { in_channels: shape.channels, size: shape.sides(), num_classes: shape.num_classes };
+    Ok(Architecture::new(|b| net.build(b)))
+}
 
 const HALVE: Pool = Pool { kind: PoolKind::Max, kernel: 2, stride: 2, padding: 0 };
 

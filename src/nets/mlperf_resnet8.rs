@@ -2,11 +2,44 @@
 //! ε = 10⁻³, shortcuts are a 1x1 convolution without batch norm, and padding follows TensorFlow's "same".
 
 use super::layers::{Builder, Conv, Linear, Norm};
-use super::{Body, Forward};
+use super::registry::{Args, Family, Form, Head, Shape};
+use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::{Conv2dSpec, Padding};
 use crate::tape::{self, Var};
+use serde_json::json;
+
+/// The family, for the registry.
+pub(super) const FAMILY: Family = Family {
+    model_type: "mlperf_tiny_resnet8",
+    form: Form::Ours,
+    names: &[("mlperf-resnet8", || json!({}))],
+    aliases: &[],
+    pattern: None,
+    summary: "mlperf-resnet8",
+    usual_input: [3, 32, 32],
+    min_side: 8,
+    first: "conv1",
+    head: Head::Is("fc"),
+    averages: true,
+    schemes: &[],
+    transformers: None,
+    build,
+};
+
+fn build(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    let widths = args.list("widths", 1..=4096, &[16, 32, 64])?;
+    let Ok(widths) = <[usize; 3]>::try_from(widths.as_slice()) else {
+        return Err(args.refuse("widths", format!("{widths:?}"), "there are three"));
+    };
+    args.fixed("conv_bias", json!(true))?;
+    args.fixed("padding", json!("tensorflow-same"))?;
+    args.fixed("shortcut", json!("1x1 conv with bias, no BN"))?;
+    let bn_eps = args.eps(1e-3)?;
+    let net = MlperfResNet8 { widths, bn_eps, in_channels: shape.channels, num_classes: shape.num_classes };
+    Ok(Architecture::new(|b| net.build(b)))
+}
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq)]

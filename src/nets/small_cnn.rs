@@ -1,11 +1,73 @@
 //! Small convolutional networks for 28x28 grey images, as three public code bases train them.
 
 use super::layers::{Builder, Conv, Linear, Norm};
-use super::{Body, Forward};
+use super::registry::{Args, Family, Form, Head, Shape};
+use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, Pool, PoolKind, UnaryOp, Var};
+use serde_json::json;
+
+/// The network of outlier exposure, for the registry.
+pub(super) const QUICK_GELU: Family = Family {
+    model_type: "quickgelu_convnet",
+    form: Form::Ours,
+    names: &[("mnist-convnet", || json!({}))],
+    aliases: &[],
+    pattern: None,
+    summary: "mnist-convnet",
+    usual_input: [1, 28, 28],
+    min_side: 16,
+    first: "conv1",
+    head: Head::Is("fc2"),
+    averages: false,
+    schemes: &[],
+    transformers: None,
+    build: quick_gelu,
+};
+
+/// The network for Fashion-MNIST, for the registry.
+pub(super) const FASHION: Family = Family {
+    model_type: "fashion_cnn",
+    names: &[("fashion-cnn", || json!({}))],
+    summary: "fashion-cnn",
+    min_side: 4,
+    build: fashion,
+    ..QUICK_GELU
+};
+
+/// Burn's network with batch norms, for the registry.
+pub(super) const BURN: Family = Family {
+    model_type: "burn_mnist_cnn",
+    names: &[("burn-mnist-cnn", || json!({}))],
+    summary: "burn-mnist-cnn",
+    min_side: 7,
+    build: burn,
+    ..QUICK_GELU
+};
+
+fn small(shape: &Shape) -> SmallCnn {
+    SmallCnn { in_channels: shape.channels, size: shape.sides(), num_classes: shape.num_classes }
+}
+
+fn quick_gelu(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    args.fixed("batch_norm", json!(false))?;
+    args.fixed("activation", json!("x*sigmoid(1.702x)"))?;
+    args.fixed("activation_after_pool", json!(true))?;
+    Ok(Architecture::new(|b| small(shape).quick_gelu(b)))
+}
+
+fn fashion(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    args.fixed("batch_norm", json!(false))?;
+    Ok(Architecture::new(|b| small(shape).fashion(b)))
+}
+
+fn burn(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    args.fixed("head_batch_norm", json!(true))?;
+    let eps = args.eps(1e-5)?;
+    Ok(Architecture::new(|b| small(shape).burn(b, eps)))
+}
 
 const HALVE: Pool = Pool { kind: PoolKind::Max, kernel: 2, stride: 2, padding: 0 };
 

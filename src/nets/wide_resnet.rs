@@ -4,11 +4,64 @@
 //! written to memory.
 
 use super::layers::{Builder, Conv, Linear, Norm};
-use super::{Body, Forward};
+use super::resnet_cifar::KUANGLIU;
+use super::registry::{Args, Family, Form, Head, Shape};
+use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::{Conv2dSpec, Sums};
 use crate::tape::{self, Var};
+use serde_json::{Value, json};
+
+/// The family, for the registry.
+pub(super) const FAMILY: Family = Family {
+    model_type: "wide_resnet",
+    form: Form::Ours,
+    names: &[
+        ("wrn-16-1", || named(16, 1)),
+        ("wrn-16-2", || named(16, 2)),
+        ("wrn-28-10", || named(28, 10)),
+        ("wrn-40-1", || named(40, 1)),
+        ("wrn-40-2", || named(40, 2)),
+    ],
+    aliases: &[],
+    pattern: Some(pattern),
+    summary: "wrn-DEPTH-WIDTH",
+    usual_input: [3, 32, 32],
+    min_side: 8,
+    first: "conv1",
+    head: Head::Is("fc"),
+    averages: true,
+    schemes: &[KUANGLIU],
+    transformers: None,
+    build,
+};
+
+fn named(depth: usize, widen_factor: usize) -> Value {
+    json!({"depth": depth, "widen_factor": widen_factor, "bn_eps": 1e-5})
+}
+
+/// `wrn-16-2` or `wrn16-2`.
+fn pattern(name: &str) -> Option<Value> {
+    let number = |text: &str| text.parse().ok().filter(|number: &usize| number.to_string() == text);
+    let (depth, widen) = name.strip_prefix("wrn")?.trim_start_matches('-').split_once('-')?;
+    Some(named(number(depth)?, number(widen)?))
+}
+
+fn build(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture> {
+    let depth = args.count("depth", 10..=1000, None)?;
+    if depth % 6 != 4 {
+        return Err(args.refuse("depth", depth, "it is 6n + 4, such as 16, 28 or 40"));
+    }
+    let net = WideResNet {
+        depth,
+        widen_factor: args.count("widen_factor", 1..=64, None)?,
+        in_channels: shape.channels,
+        num_classes: shape.num_classes,
+        bn_eps: args.eps(1e-5)?,
+    };
+    Ok(Architecture::new(|b| net.build(b)))
+}
 
 /// Hyper-parameters: WRN-`depth`-`widen_factor`; `depth` is 6n + 4.
 #[derive(Clone, Debug, PartialEq)]

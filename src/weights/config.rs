@@ -1,4 +1,7 @@
-//! `config.json` of a model folder in Hub layout, with the fields that timm uses and a few of our own.
+//! `config.json` of a model folder in Hub layout, with the fields that timm uses and a few of our own; what transformers and
+//! older versions of timm write is brought into this form.
+
+mod foreign;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,6 +16,8 @@ use crate::{Error, Result};
 
 /// The name of the file in its folder.
 pub const FILE_NAME: &str = "config.json";
+/// The name of the file in which transformers describes a model's images.
+pub const PREPROCESSOR_NAME: &str = "preprocessor_config.json";
 /// A configuration with the names of tens of thousands of classes stays below this.
 const SIZE_LIMIT: u64 = 16 << 20;
 /// The largest image side, and the largest number of image channels.
@@ -99,24 +104,39 @@ pub struct EvalDataset {
     pub label: String,
 }
 
+/// The bytes of a small file.
+fn limited(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut bytes = Vec::new();
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > SIZE_LIMIT {
+        return Err(Error::file(path, "more than 16 MB", "expected a small JSON file"));
+    }
+    Ok(bytes)
+}
+
+fn json(bytes: &[u8], source: &Path) -> Result<Value> {
+    let hint = "expected a model configuration as timm or transformers writes it";
+    serde_json::from_slice(bytes).map_err(|error| Error::file(source, error.to_string(), hint))
+}
+
 fn image_classification() -> String {
     "image-classification".to_string()
 }
 
 impl ModelConfig {
-    /// Reads and checks `config.json` in `folder`.
+    /// Reads and checks `config.json` in `folder`, with the `preprocessor_config.json` of transformers if it is there.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read; [`Error::File`] if it is not JSON, lacks a field, or a value is out of range.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         let path = folder.as_ref().join(FILE_NAME);
-        let file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
-        let mut bytes = Vec::new();
-        file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
-        if bytes.len() as u64 > SIZE_LIMIT {
-            return Err(Error::file(&path, "more than 16 MB", "expected a small JSON file"));
-        }
-        Self::parse(&bytes, &path)
+        let beside = folder.as_ref().join(PREPROCESSOR_NAME);
+        let preprocessor = match beside.is_file() {
+            true => Some(json(&limited(&beside)?, &beside)?),
+            false => None,
+        };
+        Self::of_json(json(&limited(&path)?, &path)?, preprocessor.as_ref(), &path)
     }
 
     /// As [`ModelConfig::read`], from the bytes of a file that messages call `source`.
@@ -124,12 +144,20 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::File`] as for [`ModelConfig::read`].
     pub fn parse(bytes: &[u8], source: impl AsRef<Path>) -> Result<Self> {
-        let source = source.as_ref();
-        let config: Self = serde_json::from_slice(bytes).map_err(|error| {
-            let hint = "expected a model configuration as timm writes it (architecture, num_classes, pretrained_cfg)";
-            Error::file(source, error.to_string(), hint)
-        })?;
+        Self::of_json(json(bytes, source.as_ref())?, None, source.as_ref())
+    }
+
+    fn of_json(value: Value, preprocessor: Option<&Value>, source: &Path) -> Result<Self> {
+        let hint = "expected a model configuration as timm or transformers writes it";
+        let refuse = |found: String| Error::file(source, found, hint);
+        let undescribed = value.get("pretrained_cfg").is_none() && preprocessor.is_none();
+        let value = foreign::translated(value, preprocessor).map_err(refuse)?;
+        let config: Self = serde_json::from_value(value).map_err(|error| refuse(error.to_string()))?;
         config.check().map_err(|found| Error::file(source, found, "correct the file"))?;
+        if undescribed && config.model_type.is_some() {
+            let path = source.display();
+            tracing::warn!("{path}: no {PREPROCESSOR_NAME} beside it, so pixels are only divided by 255; see --mean and --std");
+        }
         Ok(config)
     }
 

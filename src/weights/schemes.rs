@@ -1,17 +1,8 @@
 //! Naming schemes: how checkpoints of one architecture are named by different code bases, as tables.
 //!
-//! Canonical names, the ones our networks and files use, are those of the best-known code base of the architecture:
-//!
-//! | architecture | canonical names |
-//! |---|---|
-//! | `resnet18`, `resnet34`, ... (ImageNet or CIFAR stem) | torchvision: `conv1`, `bn1`, `layerN.i.conv1`, `layerN.i.downsample.{0,1}`, `fc` |
-//! | `cifar_resnet*`, projection shortcuts (B) | the same |
-//! | `cifar_resnet*`, padded shortcuts (A) | `conv1`, `bn1`, `layerN.i.conv1`, ..., `linear` |
-//! | `wrn_*` | `conv1`, `blockN.layer.i.{bn1,conv1,bn2,conv2,convShortcut}`, `bn1`, `fc` |
-//! | `vgg*_bn` | torchvision: `features.i`; `classifier` |
-//! | `mobilenet_v2` | torchvision: `features.k.conv...`, `classifier.1` |
-//!
-//! A scheme is chosen by trying: the first one that makes all names fit ([`super::strict::fit`]).
+//! Canonical names, the ones our networks and files use, are those of the best-known code base of the architecture (for
+//! networks of large images: timm). The tables stand in the file of their architecture (`nets/`), from where the registry
+//! hands them on. A scheme is chosen by trying: the first one that makes all names fit ([`super::strict::fit`]).
 
 use std::collections::BTreeMap;
 
@@ -28,41 +19,8 @@ pub struct Scheme {
     pub renames: &'static [(&'static str, &'static str)],
 }
 
-/// Prefixes that wrappers put in front of every name: DataParallel, `torch.compile`, Lightning modules.
-pub const WRAPPERS: &[&str] = &["module.", "_orig_mod.", "model.", "net.", "network."];
-
-/// All schemes, in the order in which they are tried.
-pub const ALL: &[Scheme] =
-    &[KUANGLIU, LINEAR_HEAD, TRANSFORMERS_RESNET, TIMM_MOBILENET_V2, FLAT_MOBILENET_V2, FD_VGG11];
-
-/// kuangliu/pytorch-cifar and the data-free distillation code that descends from it.
-pub const KUANGLIU: Scheme =
-    Scheme { name: "kuangliu", renames: &[("*.*.shortcut.*.*", "*.*.downsample.*.*"), ("linear.*", "fc.*")] };
-
-/// A torchvision-like CIFAR ResNet for a network whose head is `linear`.
-pub const LINEAR_HEAD: Scheme = Scheme { name: "fc head", renames: &[("fc.*", "linear.*")] };
-
-/// `ResNetForImageClassification` of transformers, to torchvision.
-pub const TRANSFORMERS_RESNET: Scheme = Scheme {
-    name: "transformers ResNet",
-    renames: &[
-        ("resnet.embedder.embedder.convolution.*", "conv1.*"),
-        ("resnet.embedder.embedder.normalization.*", "bn1.*"),
-        ("resnet.encoder.stages.0.layers.**", "layer1.**"),
-        ("resnet.encoder.stages.1.layers.**", "layer2.**"),
-        ("resnet.encoder.stages.2.layers.**", "layer3.**"),
-        ("resnet.encoder.stages.3.layers.**", "layer4.**"),
-        ("layer*.*.shortcut.convolution.*", "layer*.*.downsample.0.*"),
-        ("layer*.*.shortcut.normalization.*", "layer*.*.downsample.1.*"),
-        ("layer*.*.layer.0.convolution.*", "layer*.*.conv1.*"),
-        ("layer*.*.layer.0.normalization.*", "layer*.*.bn1.*"),
-        ("layer*.*.layer.1.convolution.*", "layer*.*.conv2.*"),
-        ("layer*.*.layer.1.normalization.*", "layer*.*.bn2.*"),
-        ("layer*.*.layer.2.convolution.*", "layer*.*.conv3.*"),
-        ("layer*.*.layer.2.normalization.*", "layer*.*.bn3.*"),
-        ("classifier.1.*", "fc.*"),
-    ],
-};
+/// Prefixes that wrappers put in front of every name: DataParallel, `torch.compile`, Lightning modules, timm in transformers.
+pub const WRAPPERS: &[&str] = &["module.", "_orig_mod.", "model.", "net.", "network.", "timm_model."];
 
 /// `mobilenetv2_100` of timm, to torchvision.
 pub const TIMM_MOBILENET_V2: Scheme = Scheme {

@@ -1,11 +1,12 @@
 //! Arguments of a family, each checked when it is read, none overlooked.
 
+use super::Shape;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// The `model_args` of a configuration, and which of them the family knows.
-pub(super) struct Args<'a> {
+pub(in crate::nets) struct Args<'a> {
     family: &'a str,
     values: &'a Map<String, Value>,
     known: Vec<&'static str>,
@@ -77,6 +78,16 @@ impl<'a> Args<'a> {
             Some(value) if *value != only => Err(self.refuse(key, value, &format!("only {only} is supported"))),
             _ => Ok(()),
         }
+    }
+
+    /// `in_chans`, with which timm builds a network for other than colour images.
+    pub fn in_chans(&mut self, shape: &Shape) -> Result<()> {
+        let stated = self.count("in_chans", 1..=4096, Some(shape.channels))?;
+        if stated != shape.channels {
+            let hint = format!("the images have {}", shape.channels);
+            return Err(self.refuse("in_chans", stated, &hint));
+        }
+        Ok(())
     }
 
     /// Refuses arguments that the family does not have: a network that ignores one would not be the one described.

@@ -1,96 +1,81 @@
-//! Names of architectures, as people type them.
+//! Names of architectures, as people type them and as configurations state them.
 
+use super::{Description, FAMILIES, Family, Form};
 use crate::{Error, Result};
-use serde_json::{Map, Value, json};
-
-/// A name, its family, its arguments.
-type Fixed = (&'static str, &'static str, fn() -> Value);
-
-/// Names without a depth or a width to read off.
-const FIXED: &[Fixed] = &[
-    ("resnet18", "resnet_cifar_form", || json!({"depth": 18})),
-    ("resnet34", "resnet_cifar_form", || json!({"depth": 34})),
-    ("mlperf-resnet8", "mlperf_tiny_resnet8", || json!({})),
-    ("lenet5", "lenet5", || json!({"half": false})),
-    ("lenet5-half", "lenet5", || json!({"half": true})),
-    ("lenet-cifar", "lenet_cifar", || json!({})),
-    ("mnist-convnet", "quickgelu_convnet", || json!({})),
-    ("fashion-cnn", "fashion_cnn", || json!({})),
-    ("burn-mnist-cnn", "burn_mnist_cnn", || json!({})),
-];
-
-/// Depths of the CIFAR ResNets that have a name.
-const DEPTHS: &[usize] = &[8, 14, 20, 32, 44, 56, 110];
+use serde_json::{Map, Value};
 
 /// One line with all names.
 pub fn supported() -> String {
-    let depths: Vec<String> = DEPTHS.iter().map(usize::to_string).collect();
-    let fixed: Vec<&str> = FIXED.iter().map(|(name, ..)| *name).collect();
-    format!(
-        "resnet{} (padded shortcuts; with `-b` projected ones, with `x4` four times as wide), wrn-DEPTH-WIDTH, {}",
-        depths.join("|"),
-        fixed.join(", ")
-    )
+    FAMILIES.iter().map(|family| family.summary).collect::<Vec<_>>().join(", ")
 }
 
-/// Wide ResNets worth listing; any depth and width of the family has a name.
-const WIDE: &[&str] = &["wrn-16-1", "wrn-16-2", "wrn-28-10", "wrn-40-1", "wrn-40-2"];
-
-/// Names to show, of the families with numbers in their names the usual ones.
+/// Names to show, of the families with numbers in their names the usual ones. A name that two families have stands once, as
+/// the one that it is without an image size, and the other with `cifar-` in front.
 pub fn listed() -> Vec<String> {
-    let residual = DEPTHS.iter().map(|depth| format!("resnet{depth}"));
-    let fixed = FIXED.iter().map(|(name, ..)| name.to_string());
-    residual.chain(WIDE.iter().map(|name| name.to_string())).chain(fixed).collect()
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in FAMILIES.iter().flat_map(|family| family.names) {
+        let taken = names.iter().any(|known| known == name);
+        names.push(if taken { format!("cifar-{name}") } else { name.to_string() });
+    }
+    names
 }
 
 /// Family and arguments of a name; `_` may stand for `-`, and case does not matter.
-pub(super) fn resolve(name: &str) -> Result<(&'static str, Map<String, Value>)> {
-    let plain = name.to_lowercase().replace('_', "-");
-    let found = fixed(&plain).or_else(|| wide(&plain)).or_else(|| cifar(&plain));
-    if let Some((family, Value::Object(args))) = found {
-        return Ok((family, args));
+///
+/// A name that several families have means the one whose usual images are nearest in size to `sides`, or the first one;
+/// `cifar-` and `imagenet-` in front decide it.
+pub(super) fn resolve(name: &str, sides: Option<[usize; 2]>) -> Result<Description> {
+    let plain = plain(name);
+    let (rest, side) = match (plain.strip_prefix("cifar-"), plain.strip_prefix("imagenet-")) {
+        (Some(rest), _) => (rest, Some(32)),
+        (_, Some(rest)) => (rest, Some(224)),
+        _ => (plain.as_str(), sides.map(|[height, width]| height.min(width))),
+    };
+    let away = |family: &Family| {
+        let usual = family.usual_input[1].max(1) as f64;
+        side.map_or(0.0, |side| (side.max(1) as f64 / usual).ln().abs())
+    };
+    let found = FAMILIES.iter().filter_map(|family| Some((*family, called(family, rest)?)));
+    // The first of equals.
+    let best = found.min_by(|(a, _), (b, _)| away(a).total_cmp(&away(b)));
+    if let Some((family, (listed, args))) = best {
+        let architecture = match (family.form, listed) {
+            (Form::Timm, Some(listed)) => listed.to_string(),
+            _ => name.to_string(),
+        };
+        return Ok(Description { family, architecture, args });
     }
     let nearest = nearest(&plain).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
     let found = format!("there is no such network; {nearest}supported are {}", supported());
     Err(Error::invalid(format!("architecture {name:?}"), found, "choose one of them"))
 }
 
-fn fixed(name: &str) -> Option<(&'static str, Value)> {
-    FIXED.iter().find(|(known, ..)| *known == name).map(|(_, family, args)| (*family, args()))
+/// Family and arguments of the network that timm calls `architecture`.
+pub(super) fn of_timm(architecture: &str) -> Option<(&'static Family, Map<String, Value>)> {
+    let timm = FAMILIES.iter().filter(|family| family.form == Form::Timm);
+    timm.filter_map(|family| Some((*family, called(family, &plain(architecture))?.1))).next()
 }
 
-/// `wrn-16-2` or `wrn16-2`.
-fn wide(name: &str) -> Option<(&'static str, Value)> {
-    let (depth, widen) = name.strip_prefix("wrn")?.trim_start_matches('-').split_once('-')?;
-    let (depth, widen_factor) = (number(depth)?, number(widen)?);
-    Some(("wide_resnet", json!({"depth": depth, "widen_factor": widen_factor, "bn_eps": 1e-5})))
-}
-
-/// `resnet20`, `resnet20-b`, `resnet8x4`; also with `cifar-` in front.
-fn cifar(name: &str) -> Option<(&'static str, Value)> {
-    let rest = name.strip_prefix("cifar-").unwrap_or(name).strip_prefix("resnet")?;
-    let (depth, shortcut, widths) = if let Some(depth) = rest.strip_suffix("x4") {
-        (depth, "B", json!([32, 64, 128, 256]))
-    } else {
-        let projected = rest.strip_suffix("-b");
-        let shortcut = if projected.is_some() { "B" } else { "A" };
-        (projected.or(rest.strip_suffix("-a")).unwrap_or(rest), shortcut, json!([16, 32, 64]))
+/// The name in the family's list that `name` is or stands for, if it is there, and its arguments.
+fn called(family: &Family, name: &str) -> Option<(Option<&'static str>, Map<String, Value>)> {
+    let alias = family.aliases.iter().find(|(alias, _)| plain(alias) == name);
+    let name = alias.map_or(name.to_string(), |(_, stands_for)| plain(stands_for));
+    let listed = family.names.iter().find(|(known, _)| plain(known) == name);
+    let value = match listed {
+        Some((_, args)) => args(),
+        None => family.pattern.and_then(|pattern| pattern(&name))?,
     };
-    let depth = number(depth).filter(|depth| DEPTHS.contains(depth))?;
-    Some(("cifar_resnet", json!({"depth": depth, "shortcut": shortcut, "widths": widths, "bn_eps": 1e-5})))
+    let Value::Object(args) = value else { return None };
+    Some((listed.map(|(known, _)| *known), args))
 }
 
-/// A number written the usual way.
-fn number(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|number: &usize| number.to_string() == text)
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
 }
 
 /// The known name with the fewest edits, if there are few enough to be a slip.
 fn nearest(name: &str) -> Option<String> {
-    let residual = DEPTHS.iter().flat_map(|depth| ["", "-b", "x4"].map(|suffix| format!("resnet{depth}{suffix}")));
-    let wide = WIDE.iter().map(|name| name.to_string());
-    let names = FIXED.iter().map(|(known, ..)| known.to_string()).chain(residual).chain(wide);
-    let (distance, best) = names.map(|known| (edits(name, &known), known)).min()?;
+    let (distance, best) = listed().into_iter().map(|known| (edits(name, &plain(&known)), known)).min()?;
     (distance <= 1 + name.chars().count() / 3).then_some(best)
 }
 

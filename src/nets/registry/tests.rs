@@ -8,11 +8,12 @@ use crate::tape::Tape;
 use std::sync::Arc;
 
 const RGB: Shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
+const PHOTO: Shape = Shape { channels: 3, height: 224, width: 224, num_classes: 1000 };
 const GREY: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 10 };
 
 /// Every name, with parameters and 2-d batch norms for ten classes. Sources: He et al. (2015) and its public
 /// implementations (padded shortcuts), RepDistiller (projected shortcuts, x4), kuangliu's ResNet-18 and ResNet-34,
-/// Zagoruyko and Komodakis's WRN, DAFL's LeNets; the rest are the counts of the published weight files.
+/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes); the rest are the counts of the published weight files.
 const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet20", RGB, 269_722, 19),
     ("resnet32", RGB, 464_154, 31),
@@ -30,6 +31,13 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet8x4", Shape { num_classes: 100, ..RGB }, 1_233_540, 10),
     ("resnet18", RGB, 11_173_962, 20),
     ("resnet18", Shape { num_classes: 100, ..RGB }, 11_220_132, 20),
+    ("cifar-resnet18", PHOTO, 11_689_512 - 9_408 + 1_728, 20),
+    ("resnet18", PHOTO, 11_689_512, 20),
+    ("resnet34", PHOTO, 21_797_672, 36),
+    ("resnet50", PHOTO, 25_557_032, 53),
+    ("resnet101", PHOTO, 44_549_160, 104),
+    ("wide-resnet50-2", PHOTO, 68_883_240, 53),
+    ("imagenet-resnet18", RGB, 11_181_642, 20),
     ("resnet34", RGB, 21_282_122, 36),
     ("resnet34", Shape { num_classes: 200, ..RGB }, 21_379_592, 36),
     ("wrn-16-1", RGB, 175_066, 13),
@@ -176,7 +184,7 @@ fn what_cannot_be_built_is_said_on_one_line() {
         ("resent20", "did you mean resnet20?"),
         ("lenet5-hlaf", "did you mean lenet5-half?"),
         ("resnet19", "did you mean resnet1"),
-        ("vision-transformer-giant", "supported are resnet8|14|20"),
+        ("vision-transformer-giant", "supported are resnet18|34"),
         ("wrn-17-1", "it is 6n + 4"),
         ("wrn-16-0", "from 1 to 64"),
         ("wrn-16-02", "there is no such network"),
@@ -215,4 +223,31 @@ fn arguments_are_checked() {
     }
     let unnamed = ModelConfig { model_type: None, ..good };
     assert!(from_config(&unnamed).err().unwrap().to_string().contains("--arch NAME"));
+}
+
+#[test]
+fn a_name_of_two_families_is_the_one_for_the_image_size() {
+    let stem = |name: &str, side: usize| {
+        let (architecture, _) = from_name(name, &Shape { height: side, width: side, ..RGB }).unwrap();
+        architecture.slots[0].shape[0]
+    };
+    assert_eq!([32, 64, 84, 85, 112, 224].map(|side| stem("resnet18", side)), [3, 3, 3, 7, 7, 7]);
+    assert_eq!((stem("cifar-resnet18", 224), stem("imagenet-resnet18", 32)), (3, 7));
+    assert_eq!(usual_input("resnet18").unwrap(), [3, 224, 224]);
+    assert_eq!(usual_input("cifar-resnet18").unwrap(), [3, 32, 32]);
+}
+
+#[test]
+fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
+    let (_, config) = new_model("wide_resnet50_2", &PHOTO, None, &[0.5; 3], &[0.5; 3]).unwrap();
+    assert_eq!((config.architecture.as_str(), &config.model_type), ("wide_resnet50_2", &None));
+    assert!(config.model_args.is_empty());
+    let grey = Shape { channels: 1, ..PHOTO };
+    let (_, config) = new_model("ResNet18", &grey, None, &[0.5], &[0.5]).unwrap();
+    assert_eq!((config.architecture.as_str(), &config.model_args["in_chans"]), ("resnet18", &json!(1)));
+    let mut small = config.clone();
+    small.model_args.extend([("layers".to_string(), json!([1, 1, 1, 1]))]);
+    assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
+    small.model_args.extend([("in_chans".to_string(), json!(3))]);
+    assert!(from_config(&small).err().unwrap().to_string().contains("the images have 1"));
 }

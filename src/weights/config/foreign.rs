@@ -1,0 +1,213 @@
+//! Configurations that other libraries write, in the form of [`ModelConfig`](super::ModelConfig): transformers'
+//! `config.json` with its `preprocessor_config.json`, and timm's older flat form.
+
+use serde_json::{Map, Value, json};
+
+/// What a configuration file becomes, or what is wrong with it.
+type Translated = std::result::Result<Value, String>;
+
+/// Brings the JSON of a `config.json` into our form; what is in it already stays as it is. `preprocessor` is the JSON of
+/// `preprocessor_config.json`, if there is one.
+pub(super) fn translated(config: Value, preprocessor: Option<&Value>) -> Translated {
+    let Value::Object(map) = config else { return Ok(config) };
+    let is_timm = map.contains_key("architecture");
+    if map.contains_key("pretrained_cfg") {
+        return Ok(Value::Object(wrapped(map)));
+    }
+    if is_timm && map.contains_key("input_size") {
+        return Ok(flat(map));
+    }
+    if !is_timm && map.contains_key("model_type") {
+        return transformers(map, preprocessor);
+    }
+    Ok(Value::Object(map))
+}
+
+/// timm inside transformers: the wrapper's `model_type` says nothing of the network.
+fn wrapped(mut map: Map<String, Value>) -> Map<String, Value> {
+    if map.get("model_type").is_some_and(|kind| kind == "timm_wrapper") {
+        map.remove("model_type");
+    }
+    map
+}
+
+/// timm's older form has the fields of `pretrained_cfg` beside the others.
+fn flat(map: Map<String, Value>) -> Value {
+    const OUTER: &[&str] = &["architecture", "num_classes", "num_features", "global_pool", "label_names", "model_args"];
+    let (outer, inner): (Map<_, _>, Map<_, _>) = map.into_iter().partition(|(key, _)| OUTER.contains(&key.as_str()));
+    let mut config = outer;
+    config.insert("pretrained_cfg".into(), Value::Object(inner));
+    Value::Object(config)
+}
+
+/// Keys of a transformers configuration that decide no weight and no answer of a trained image classifier.
+const IGNORED: &[&str] = &[
+    "_name_or_path",
+    "architectures",
+    "attention_probs_dropout_prob",
+    "classifier_dropout_prob",
+    "drop_path_rate",
+    "dropout_rate",
+    "dtype",
+    "finetuning_task",
+    "hidden_dropout_prob",
+    "id2label",
+    "initializer_range",
+    "label2id",
+    "model_type",
+    "num_channels",
+    "num_labels",
+    "out_features",
+    "out_indices",
+    "problem_type",
+    "reshape_last_stage",
+    "semantic_loss_ignore_index",
+    "stage_names",
+    "torch_dtype",
+    "transformers_version",
+];
+
+/// More classes than this are not listed by name.
+const NAMED_CLASSES: usize = 10_000_000;
+
+fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Translated {
+    let class = map.get("architectures").and_then(|list| list[0].as_str()).unwrap_or_default();
+    if !class.is_empty() && !class.ends_with("ForImageClassification") {
+        return Err(format!("it is a {class} of transformers, which answers with something else than classes"));
+    }
+    let names = label_names(&map)?;
+    // A fresh configuration of transformers has two classes and does not state them.
+    let num_classes = names.as_ref().map(Vec::len).or(count(&map, "num_labels")).unwrap_or(2);
+    let channels = count(&map, "num_channels").unwrap_or(3);
+    let images = Preprocessing { channels, image_size: count(&map, "image_size"), preprocessor };
+    let mut config = json!({
+        "architecture": if class.is_empty() { map["model_type"].as_str().unwrap_or_default() } else { class },
+        "model_type": map["model_type"],
+        "num_classes": num_classes,
+        "pretrained_cfg": images.config()?,
+    });
+    if let Some(names) = names {
+        config["label_names"] = json!(names);
+    }
+    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()) && key != "image_size");
+    config["model_args"] = Value::Object(args.collect());
+    Ok(config)
+}
+
+/// `id2label` as a list: its keys are the numbers of the classes.
+fn label_names(map: &Map<String, Value>) -> std::result::Result<Option<Vec<String>>, String> {
+    let Some(Value::Object(labels)) = map.get("id2label") else { return Ok(None) };
+    if labels.is_empty() || labels.len() > NAMED_CLASSES {
+        return Err(format!("id2label has {} classes", labels.len()));
+    }
+    let mut names = vec![None; labels.len()];
+    for (id, label) in labels {
+        let place = id.parse::<usize>().ok().and_then(|id| names.get_mut(id));
+        let label = label.as_str().ok_or_else(|| format!("id2label has a class that is no text: {label}"))?;
+        *place.ok_or_else(|| format!("id2label numbers {} classes and names one {id:?}", labels.len()))? =
+            Some(label.to_string());
+    }
+    names.into_iter().collect::<Option<Vec<String>>>().map(Some).ok_or_else(|| "id2label skips a class".into())
+}
+
+fn count(map: &Map<String, Value>, key: &str) -> Option<usize> {
+    map.get(key).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok())
+}
+
+/// What transformers says of a model's images, in two files.
+struct Preprocessing<'a> {
+    channels: usize,
+    /// `image_size` of `config.json`.
+    image_size: Option<usize>,
+    preprocessor: Option<&'a Value>,
+}
+
+/// The side that nearly every classifier of transformers without a stated size has.
+const USUAL_SIDE: usize = 224;
+
+impl Preprocessing<'_> {
+    fn config(&self) -> Translated {
+        let none = Value::Null;
+        let said = self.preprocessor.unwrap_or(&none);
+        let normalises = said["do_normalize"].as_bool().unwrap_or(self.preprocessor.is_some());
+        let (mean, std) = match normalises {
+            true => (self.per_channel(&said["image_mean"], 0.5)?, self.per_channel(&said["image_std"], 0.5)?),
+            false => (vec![0.0; self.channels], vec![1.0; self.channels]),
+        };
+        let factor = said["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0);
+        if (factor * 255.0 - 1.0).abs() > 1e-3 || said["do_rescale"] == json!(false) {
+            return Err("its images are not scaled to 0..1 before they are normalised, which is not supported".into());
+        }
+        let [height, width] = self.size(said);
+        Ok(json!({ "input_size": [self.channels, height, width], "mean": mean, "std": std }))
+    }
+
+    /// One value for each channel, given as a list or as one number for all.
+    fn per_channel(&self, value: &Value, default: f64) -> std::result::Result<Vec<f64>, String> {
+        match value {
+            Value::Null => Ok(vec![default; self.channels]),
+            Value::Number(number) => Ok(vec![number.as_f64().unwrap_or(f64::NAN); self.channels]),
+            list => serde_json::from_value(list.clone()).map_err(|_| format!("expected one number per channel: {list}")),
+        }
+    }
+
+    /// Sides of what the network sees: the crop, else the resized image.
+    fn size(&self, said: &Value) -> [usize; 2] {
+        let number = |value: &Value| value.as_u64().and_then(|side| usize::try_from(side).ok());
+        let sides = |value: &Value| match (number(&value["height"]), number(&value["width"])) {
+            (Some(height), Some(width)) => Some([height, width]),
+            _ => number(value).or(number(&value["shortest_edge"])).map(|side| [side, side]),
+        };
+        let crops = said["do_center_crop"] != json!(false);
+        let stated = if crops { sides(&said["crop_size"]) } else { None };
+        let side = self.image_size.unwrap_or(USUAL_SIDE);
+        stated.or(sides(&said["size"])).unwrap_or([side, side])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_of_transformers_is_translated() {
+        let config = json!({
+            "model_type": "resnet", "architectures": ["ResNetForImageClassification"], "depths": [2, 2, 2, 2],
+            "id2label": {"1": "dog", "0": "cat", "2": "owl"}, "label2id": {"cat": 0}, "num_channels": 3,
+            "transformers_version": "5.0.0", "hidden_act": "relu",
+        });
+        let preprocessor = json!({
+            "do_normalize": true, "image_mean": [0.485, 0.456, 0.406], "image_std": 0.25, "size": {"shortest_edge": 256},
+            "crop_size": {"height": 224, "width": 192},
+        });
+        let found = translated(config.clone(), Some(&preprocessor)).unwrap();
+        assert_eq!(found["architecture"], "ResNetForImageClassification");
+        assert_eq!(found["num_classes"], 3);
+        assert_eq!(found["label_names"], json!(["cat", "dog", "owl"]));
+        assert_eq!(found["model_args"], json!({"depths": [2, 2, 2, 2], "hidden_act": "relu"}));
+        assert_eq!(found["pretrained_cfg"]["input_size"], json!([3, 224, 192]));
+        assert_eq!(found["pretrained_cfg"]["std"], json!([0.25, 0.25, 0.25]));
+        let bare = translated(config.clone(), None).unwrap();
+        assert_eq!(bare["pretrained_cfg"]["mean"], json!([0.0, 0.0, 0.0]));
+        let with = |key: &str, value: Value| {
+            let mut changed = config.clone();
+            changed[key] = value;
+            translated(changed, Some(&preprocessor)).unwrap_err()
+        };
+        assert!(with("id2label", json!({"0": "a", "2": "b"})).contains("numbers 2 classes"));
+        assert!(with("id2label", json!({"0": "a", "00": "b"})).contains("skips a class"));
+        assert!(with("architectures", json!(["ResNetBackbone"])).contains("ResNetBackbone"));
+        let raw = translated(config, Some(&json!({"do_rescale": false}))).unwrap_err();
+        assert!(raw.contains("not scaled"), "{raw}");
+    }
+
+    #[test]
+    fn older_and_wrapped_forms_of_timm_are_recognised() {
+        let old = json!({"architecture": "resnet18", "num_classes": 10, "input_size": [3, 224, 224], "mean": [0, 0, 0],
+            "std": [1, 1, 1], "classifier": "fc"});
+        let found = translated(old, None).unwrap();
+        assert_eq!((&found["num_classes"], &found["pretrained_cfg"]["classifier"]), (&json!(10), &json!("fc")));
+        let wrapped = json!({"architecture": "resnet18", "model_type": "timm_wrapper", "pretrained_cfg": {}});
+        assert!(translated(wrapped, None).unwrap().get("model_type").is_none());
+    }
+}
