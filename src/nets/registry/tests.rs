@@ -251,3 +251,12 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     small.model_args.extend([("in_chans".to_string(), json!(3))]);
     assert!(from_config(&small).err().unwrap().to_string().contains("the images have 1"));
 }
+
+#[test]
+fn naming_tables_have_the_same_wildcards_on_both_sides() {
+    for (pattern, replacement) in FAMILIES.iter().flat_map(|family| family.schemes).flat_map(|scheme| scheme.renames) {
+        let wildcards = |text: &str| text.replace("**", "R").matches(['*', 'R']).count();
+        assert_eq!(wildcards(pattern), wildcards(replacement), "{pattern}");
+        assert!(pattern.find("**").is_none_or(|at| at + 2 == pattern.len()), "{pattern}");
+    }
+}
