@@ -152,13 +152,13 @@ fn small(seed: u64, classes: usize) -> (Recipe, StudentRecipe) {
     (recipe, student)
 }
 
-fn set_of(run: &Inversion, classes: usize) -> SyntheticSet {
-    let buffer = &run.buffer;
+fn set_of(run: Inversion, classes: usize) -> SyntheticSet {
+    let buffer = run.buffer;
     SyntheticSet {
-        images: buffer.images.clone(),
-        labels: buffer.entries.iter().map(|e| e.label).collect(),
-        logits: buffer.logits.clone(),
         priority: vec![1.0; buffer.len()],
+        images: buffer.images,
+        labels: buffer.entries.iter().map(|e| e.label).collect(),
+        logits: buffer.logits,
         class_names: (0..classes).map(|k| k.to_string()).collect(),
         views: None,
         provenance: serde_json::json!({}),
@@ -171,7 +171,7 @@ fn run(case: &Case) -> Result<Health> {
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
     let mut watch = Summary::default();
     let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, None, &mut watch)?;
-    let set = set_of(&inversion, teacher.classes);
+    let set = set_of(inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);
     let input = teacher.input();
     let distilled =

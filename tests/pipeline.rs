@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
-use synth::invert::{Lifecycle, PhiTarget, Recipe, Synthesiser};
+use synth::invert::{BufferRecipe, Lifecycle, PhiTarget, Recipe, Synthesiser};
 use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
@@ -56,6 +56,7 @@ fn distillation<'a>(set: &'a SyntheticSet, teacher: &'a Model, recipe: &'a Stude
         teacher: None,
         like: &teacher.config,
         student: "resnet8",
+        size: None,
         answers: AnswerMode::Stored,
         start: Start::Scratch,
         recipe,
@@ -70,7 +71,7 @@ fn bits(ran: &Ran) -> (Vec<u8>, Vec<u32>) {
     for (i, _) in ran.student.network.weights.iter().enumerate() {
         bits.extend(ran.student.network.weights.to_file(i).unwrap().iter().map(|v| v.to_bits()));
     }
-    (set.images.pixels.clone(), bits)
+    (set.images.pixels.to_vec(), bits)
 }
 
 #[test]
@@ -236,13 +237,17 @@ fn a_set_has_the_size_that_was_asked_for() {
     let teacher = random_teacher("resnet8", 3, 16);
     let count = |recipe: Recipe| {
         let set = inversion(&teacher, &recipe, 0).run(&mut Silent).unwrap().set;
-        (recipe.fill, set.len())
+        (set.provenance["recipe"]["fill"].as_u64().unwrap(), set.len())
     };
     let growing = Recipe { fill: 1, ..tiny() };
     assert_eq!(count(growing.clone()), (1, 60), "one batch of 20 and two rounds");
-    assert_eq!(count(growing.clone().with_samples(50)), (1, 50), "the last round replaces");
-    assert_eq!(count(growing.clone().with_samples(90)), (3, 90));
-    assert_eq!(count(Recipe { fill: 0, ..growing }.with_samples(90)), (0, 90), "filled before the rounds");
+    let of = |fill: usize, samples: usize| {
+        let buffer = BufferRecipe { samples, ..growing.buffer };
+        count(Recipe { fill, buffer, ..growing.clone() })
+    };
+    assert_eq!(of(1, 50), (1, 50), "the last round replaces");
+    assert_eq!(of(1, 90), (3, 90));
+    assert_eq!(of(0, 90), (5, 90), "filled before the rounds");
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub struct Distill {
     /// Architecture of the student
     #[arg(long, value_name = "NET", default_value = "resnet8")]
     student: String,
+    /// Side of the images that the student reads, if other than the teacher's: it then sees the set's images resized
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(4..=4096))]
+    size: Option<u16>,
     /// Teacher [default: the one that the set names, checked by its hash]
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
@@ -81,6 +84,7 @@ impl Distill {
             teacher: teacher.as_ref(),
             like: &like,
             student: &self.student,
+            size: self.size.map(|side| [usize::from(side); 2]),
             answers: if answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
             start: match self.init {
                 Init::Scratch => Start::Scratch,
@@ -124,7 +128,8 @@ impl Distill {
             if !(epochs > 0.0 && epochs < 1e9) {
                 return Err(Error::invalid("--epochs", epochs.to_string(), "must be above 0"));
             }
-            recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;
+            let batch = recipe.clone().fitted([set.images.height, set.images.width]).batch;
+            recipe.steps = (epochs * set.len() as f64 / batch as f64).ceil() as usize;
         }
         Ok(recipe)
     }

@@ -10,7 +10,7 @@ use synth::data::{Labelled, ReadOptions};
 use synth::model::Model;
 use synth::report::Reporter;
 use synth::teacher::Teacher;
-use synth::train::{Evaluation, Matched, evaluate, labels_for};
+use synth::train::{Evaluation, Matched, batch_for, evaluate, labels_for};
 
 /// Most classes whose confusion matrix is printed for people.
 const LISTED_CLASSES: usize = 20;
@@ -28,9 +28,9 @@ pub struct Eval {
     /// Split of the dataset [default: test, else validation, else the only one]
     #[arg(long)]
     split: Option<String>,
-    /// Images per forward pass
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    batch: u32,
+    /// Images per forward pass [default: 256, fewer of more than 64x64 pixels]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
     /// Look at no more than this many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -57,8 +57,8 @@ impl Eval {
         if matched == Matched::ByOrder {
             tracing::warn!("{}: classes have other names than the model's; they are taken in their order", data.name);
         }
-        let found =
-            evaluate(&frozen, &data, self.batch as usize, &mut Reporter::new(global.quiet || self.json, None)?)?;
+        let batch = self.batch.map_or_else(|| batch_for(256, frozen.size), |batch| batch as usize);
+        let found = evaluate(&frozen, &data, batch, &mut Reporter::new(global.quiet || self.json, None)?)?;
         match self.json {
             true => print_json(&self.as_json(&found, &model, &data, matched)),
             false => print(&self.as_text(&found, &model, &data)),

@@ -47,7 +47,7 @@ impl Invert {
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
-            recipe = recipe.with_samples(samples);
+            recipe.buffer.samples = samples;
         }
         recipe.views = self.views.unwrap_or(recipe.views);
         let job = InvertJob {

@@ -59,7 +59,7 @@ impl Run {
         let teacher = self.teacher.load()?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
-            recipe = recipe.with_samples(samples);
+            recipe.buffer.samples = samples;
         }
         let init = match self.init {
             None if self.on_the_fly => Init::Adversary,

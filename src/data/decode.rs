@@ -1,6 +1,7 @@
 //! Encoded pictures to pixels, many at a time, with every limit checked before memory is taken.
 
 use super::{Images, ReadOptions};
+use crate::ops::store::Store;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits, imageops};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -9,7 +10,7 @@ use std::io::Cursor;
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: usize = 4096;
 
-/// The most decoded bytes that one dataset may take in memory: 16 GiB, twice the ImageNet validation set at 224x224.
+/// The most decoded bytes that one dataset may take, on disk where it is large: 16 GiB, twice the ImageNet validation set at 224x224.
 pub const MAX_PIXEL_BYTES: u64 = 16 << 30;
 
 /// What a decoder may allocate for one picture: one of [`MAX_SIDE`] squared, 16 bits, four channels, and its scratch.
@@ -40,18 +41,18 @@ pub(crate) struct Collector {
     size: Option<(usize, usize)>,
     channels: Option<usize>,
     shape: Option<Shape>,
-    pixels: Vec<u8>,
+    pixels: Store<u8>,
 }
 
 impl Collector {
     pub fn new(options: &ReadOptions) -> Self {
-        Self { size: options.size, channels: options.channels, shape: None, pixels: Vec::new() }
+        Self { size: options.size, channels: options.channels, shape: None, pixels: Store::new() }
     }
 
     /// For pictures that must have one known shape.
     pub fn exactly(height: usize, width: usize, channels: usize) -> Self {
         let shape = Some(Shape { height, width, channels });
-        Self { size: None, channels: None, shape, pixels: Vec::new() }
+        Self { size: None, channels: None, shape, pixels: Store::new() }
     }
 
     /// Decodes `count` encoded pictures, in parallel, behind those already there. `cell(i)` gives the bytes of each.
@@ -74,9 +75,10 @@ impl Collector {
             let found = format!("the decoded pictures exceed {} GiB", MAX_PIXEL_BYTES >> 30);
             return Err((0, Refusal::new(found, "read a smaller size or fewer rows")));
         }
-        self.pixels.resize(start + len * count, 0);
+        let full = |e: crate::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
+        let added = self.pixels.grow(len * count).map_err(full)?;
         let (resize, convert) = (self.size.is_some(), self.channels.is_some());
-        let failed = self.pixels[start..].par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {
+        let failed = added.par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {
             let decoded = cell(i).and_then(|bytes| decode_into(&bytes, shape, resize, convert, out));
             decoded.err().map(|e| (i, e))
         });

@@ -19,6 +19,7 @@ pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
 pub(crate) use locate::shards;
 
+use crate::ops::store::Store;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -26,10 +27,10 @@ use std::path::Path;
 pub const MAX_CLASSES: usize = 65_536;
 
 /// Pictures of one size, 8 bits per channel, `[N, H, W, C]` without gaps; `channels` is 1 (grey) or 3 (RGB).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Images {
-    /// `len() * height * width * channels` bytes.
-    pub pixels: Vec<u8>,
+    /// `len() * height * width * channels` bytes, on disk if they are many.
+    pub pixels: Store<u8>,
     pub channels: usize,
     pub height: usize,
     pub width: usize,
@@ -41,8 +42,8 @@ impl Images {
     /// # Errors
     /// [`Error::Shape`] when a side is 0 or over [`MAX_SIDE`], `channels` is neither 1 nor 3, or `pixels` is not a
     /// whole number of images.
-    pub fn new(pixels: Vec<u8>, channels: usize, height: usize, width: usize) -> Result<Self> {
-        let images = Self { pixels, channels, height, width };
+    pub fn new(pixels: impl Into<Store<u8>>, channels: usize, height: usize, width: usize) -> Result<Self> {
+        let images = Self { pixels: pixels.into(), channels, height, width };
         images.check()?;
         Ok(images)
     }
@@ -124,7 +125,7 @@ pub struct ReadOptions {
 }
 
 /// Pictures with their true labels.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Labelled {
     pub images: Images,
     /// One per image, below `class_names.len()`.

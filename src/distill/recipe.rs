@@ -4,7 +4,7 @@ use crate::augment::CropFlip;
 use crate::loss::Matching;
 use crate::nets::Network;
 use crate::set::priority::PriorityRule;
-use crate::train::{Decay, Schedule};
+use crate::train::{Decay, Schedule, batch_for};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct StudentRecipe {
     /// Updates in all.
     pub steps: usize,
+    /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
     /// Learning rate; 0 takes 0.5, or 0.05 for a student without batch norms, whose activations a high rate would kill.
     pub lr: f64,
@@ -42,7 +43,7 @@ impl Default for StudentRecipe {
     fn default() -> Self {
         Self {
             steps: 4000,
-            batch: 128,
+            batch: 0,
             lr: 0.0,
             momentum: 0.9,
             nesterov: true,
@@ -62,6 +63,12 @@ impl Default for StudentRecipe {
 }
 
 impl StudentRecipe {
+    /// The recipe with its batch for images of `size` (height, width), where it leaves that open.
+    pub fn fitted(self, size: [usize; 2]) -> Self {
+        let batch = if self.batch > 0 { self.batch } else { batch_for(128, size) };
+        Self { batch, ..self }
+    }
+
     /// The learning rate of `student`.
     pub fn rate(&self, student: &Network) -> f64 {
         match student.arch.norm_layers() {
@@ -80,7 +87,7 @@ impl StudentRecipe {
             }
             Err(Error::invalid(format!("student.{key}"), format!("{value}"), format!("must be within {low} to {high}")))
         };
-        range("batch", self.batch as f64, 2.0, 65_536.0)?;
+        range("batch", self.batch as f64, 2.0 * f64::from(self.batch > 0), 65_536.0)?;
         range("lr", self.lr, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;

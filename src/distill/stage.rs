@@ -10,9 +10,9 @@ use crate::ops::mem::tensor;
 use crate::ops::place::{Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::priority::{Priorities, PriorityRule};
-use crate::set::{SyntheticSet, Views};
+use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
-use crate::train::fitting;
+use crate::train::{batch_for, fitting};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::time::{Duration, Instant};
@@ -67,8 +67,8 @@ pub fn distill(
 ) -> Result<Distilled> {
     check_fit(set, input)?;
     let streams = Streams::new(seed);
-    let (train, held_out) = split(set, &streams)?;
-    let stored = match (&answers, &train.views) {
+    let (train, held_out) = split(set.len(), &streams);
+    let stored = match (&answers, &set.views) {
         (AnswerSource::Stored, None) => {
             return Err(Error::invalid(
                 "answers",
@@ -84,10 +84,10 @@ pub fn distill(
         (AnswerSource::Stored, Some(views)) => Ok(Answers::Stored(views)),
         (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
     };
-    let mut recipe = recipe.clone();
+    let mut recipe = recipe.clone().fitted([input.dims[0], input.dims[1]]);
     if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
-        recipe.steps = steps_within(copy, &train, &pool_answers, limit)?;
+        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
@@ -97,12 +97,13 @@ pub fn distill(
     while trainer.done() < recipe.steps {
         check_interrupt()?;
         let answers = pool_answers()?;
-        let r = trainer.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers })?;
+        let (images, rows) = (&set.images, Some(&train[..]));
+        let r = trainer.step(&mut Pool { images, rows, priorities: &mut priorities, answers })?;
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let (done, total) = (trainer.done(), recipe.steps);
         observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
         if done % check_every == 0 || done == total {
-            last = compare(&trainer.current()?, &held_out, input)?;
+            last = compare(&trainer.current()?, set, &held_out, input)?;
             let values = vec![("agreement", last.0), ("kl", last.1)];
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
             since_best = if last.1 < best { 0 } else { since_best + 1 };
@@ -112,9 +113,9 @@ pub fn distill(
             }
         }
     }
-    let student = trainer.finished(&train.images)?;
+    let student = trainer.finished(&set.images, Some(&train))?;
     if !held_out.is_empty() {
-        last = compare(&student, &held_out, input)?;
+        last = compare(&student, set, &held_out, input)?;
     }
     let (steps, planned) = (trainer.done(), recipe.steps);
     Ok(Distilled { student, steps, planned, held_out_agreement: last.0, held_out_kl: last.1 })
@@ -126,7 +127,8 @@ const TRIAL: (usize, usize) = (2, 10);
 /// How many updates of `trial` fit into `limit` (at least one).
 fn steps_within<'a>(
     mut trial: Trainer,
-    train: &SyntheticSet,
+    images: &Images,
+    train: &[usize],
     answers: &impl Fn() -> Result<Answers<'a>>,
     limit: Duration,
 ) -> Result<usize> {
@@ -137,7 +139,7 @@ fn steps_within<'a>(
         if i == TRIAL.0 {
             start = Instant::now();
         }
-        trial.step(&mut Pool { images: &train.images, priorities: &mut priorities, answers: answers()? })?;
+        trial.step(&mut Pool { images, rows: Some(train), priorities: &mut priorities, answers: answers()? })?;
     }
     Ok(fitting(limit.saturating_sub(begin.elapsed()), start.elapsed(), TRIAL.1).max(1))
 }
@@ -155,49 +157,31 @@ fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {
     Ok(())
 }
 
-/// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch.
-fn split(set: &SyntheticSet, streams: &Streams) -> Result<(SyntheticSet, SyntheticSet)> {
-    let order = crate::rng::permutation(set.len(), &mut streams.stream("distill/held-out", 0));
-    let (mut held_out, mut train) = (order[..set.len() / 10].to_vec(), order[set.len() / 10..].to_vec());
+/// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch; both in the set's order.
+fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
+    let order = crate::rng::permutation(images, &mut streams.stream("distill/held-out", 0));
+    let (mut held_out, mut train) = (order[..images / 10].to_vec(), order[images / 10..].to_vec());
     held_out.sort_unstable();
     train.sort_unstable();
-    Ok((subset(set, &train)?, subset(set, &held_out)?))
+    (train, held_out)
 }
 
-/// The given images of a set, with everything that belongs to them.
-fn subset(set: &SyntheticSet, indices: &[usize]) -> Result<SyntheticSet> {
-    let k = set.class_names.len();
-    let rows = |values: &[f32], len: usize| -> Vec<f32> {
-        indices.iter().flat_map(|&i| values[i * len..(i + 1) * len].iter().copied()).collect()
-    };
-    let pixels = indices.iter().flat_map(|&i| set.images.image(i).iter().copied()).collect();
-    Ok(SyntheticSet {
-        images: Images::new(pixels, set.images.channels, set.images.height, set.images.width)?,
-        labels: indices.iter().map(|&i| set.labels[i]).collect(),
-        logits: rows(&set.logits, k),
-        priority: rows(&set.priority, 1),
-        class_names: set.class_names.clone(),
-        views: set.views.as_ref().map(|v| Views { list: v.list.clone(), logits: rows(&v.logits, v.list.len() * k) }),
-        provenance: set.provenance.clone(),
-    })
-}
-
-/// Agreement and mean KL between a network and the recorded answers of a set, without augmentation.
-fn compare(network: &Network, set: &SyntheticSet, input: &Input) -> Result<(f64, f64)> {
-    let k = input.classes;
+/// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation.
+fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input) -> Result<(f64, f64)> {
     let (mut same, mut kl) = (0.0, 0.0);
-    for chunk in (0..set.len()).collect::<Vec<_>>().chunks(views::BATCH) {
+    for chunk in rows.chunks(batch_for(views::BATCH, [input.dims[0], input.dims[1]])) {
         let logits = infer(network, &plain(&set.images, chunk, input)?)?;
-        let answers: Tensor =
-            tensor(set.logits[chunk[0] * k..(chunk[chunk.len() - 1] + 1) * k].to_vec(), (chunk.len(), k))?;
+        let recorded: Vec<f32> = chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
+        let answers: Tensor = tensor(recorded, (chunk.len(), input.classes))?;
         same += agreement(&logits, &answers)? * chunk.len() as f64;
         kl += kl_per_sample(&logits, &answers, 1.0)?.iter().map(|v| f64::from(*v)).sum::<f64>();
     }
-    let n = set.len().max(1) as f64;
+    let n = rows.len().max(1) as f64;
     Ok((same / n, kl / n))
 }
 
 fn plain(images: &Images, indices: &[usize], input: &Input) -> Result<Tensor> {
     let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-    place_bytes(&slices, input.dims, &vec![Placement::default(); indices.len()], &input.mean, &input.std)
+    let places = vec![Placement::default(); indices.len()];
+    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std)?)
 }

@@ -8,6 +8,7 @@ use crate::loss::{kl_per_sample, matching_loss};
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{tensor, view};
 use crate::ops::place::{Placement, place_bytes};
+use crate::ops::spatial;
 use crate::rng::Streams;
 use crate::set::Views;
 use crate::set::priority::Priorities;
@@ -29,8 +30,17 @@ pub enum Answers<'a> {
 /// What a step may draw from.
 pub struct Pool<'a> {
     pub images: &'a Images,
+    /// Those of the images that may be drawn, in the order of the priorities; `None`: all.
+    pub rows: Option<&'a [usize]>,
     pub priorities: &'a mut Priorities,
     pub answers: Answers<'a>,
+}
+
+impl Pool<'_> {
+    /// The images that stand at `places` among those that may be drawn.
+    fn rows_at(&self, places: &[usize]) -> Vec<usize> {
+        self.rows.map_or_else(|| places.to_vec(), |rows| places.iter().map(|&place| rows[place]).collect())
+    }
 }
 
 /// What the input of a student needs.
@@ -41,6 +51,25 @@ pub struct Input {
     pub mean: Vec<f32>,
     pub std: Vec<f32>,
     pub classes: usize,
+    /// Height and width of what the student sees of it.
+    pub sees: [usize; 2],
+}
+
+impl Input {
+    /// The student's view of images `[N, H, W, C]`: they are halved by averaging while they are twice too large, then resized
+    /// bilinearly.
+    pub fn seen(&self, x: Tensor) -> Result<Tensor> {
+        let [height, width] = self.sees;
+        let mut x = x;
+        loop {
+            let [_, h, w, _] = spatial::nhwc("student's view", &x)?;
+            if [h, w] == [height, width] {
+                return Ok(x);
+            }
+            let halve = |from: usize, to: usize| if from >= 2 * to { from.div_ceil(2) } else { to };
+            x = spatial::bilinear(&x, halve(h, height), halve(w, width))?;
+        }
+    }
 }
 
 /// Numbers of a step.
@@ -73,6 +102,7 @@ impl Trainer {
         purpose: &'static str,
     ) -> Result<Self> {
         recipe.check()?;
+        let recipe = recipe.fitted([input.dims[0], input.dims[1]]);
         let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
         let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
         let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
@@ -89,7 +119,8 @@ impl Trainer {
         let mut rng = self.streams.stream(self.purpose, self.done as u64);
         let r = &self.recipe;
         let draw = pool.priorities.draw(r.batch, &mut rng);
-        let (mut x, recorded) = self.batch(pool, &draw.indices, &mut rng)?;
+        let rows = pool.rows_at(&draw.indices);
+        let (mut x, recorded) = self.batch(pool, &rows, &mut rng)?;
         let mixes = recorded.is_none() && (self.done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
@@ -103,7 +134,8 @@ impl Trainer {
         };
         let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
-        let report = train_step(&self.student, &mut self.sgd, x, lr as f32, |logits| {
+        let seen = self.input.seen(x)?;
+        let report = train_step(&self.student, &mut self.sgd, seen, lr as f32, |logits| {
             matching_loss(logits, &answers, r.matching, weights)
         })?;
         if !report.loss.is_finite() {
@@ -155,17 +187,20 @@ impl Trainer {
         }
     }
 
-    /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `images` if asked.
-    pub fn finished(&self, images: &Images) -> Result<Network> {
+    /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `rows` of `images` (all
+    /// if `None`) if asked.
+    pub fn finished(&self, images: &Images, rows: Option<&[usize]>) -> Result<Network> {
         let network = match &self.average {
             Some(a) => a.network(&self.student)?,
             None => self.student.duplicate()?,
         };
         let mut rng = self.streams.stream("re-estimate", 0);
         for i in 0..self.recipe.reestimate {
-            let indices: Vec<usize> = (0..self.recipe.batch).map(|_| rng.random_range(0..images.len())).collect();
+            let mut draw = || rng.random_range(0..rows.map_or(images.len(), <[usize]>::len));
+            let places: Vec<usize> = (0..self.recipe.batch).map(|_| draw()).collect();
+            let indices: Vec<usize> = places.into_iter().map(|place| rows.map_or(place, |rows| rows[place])).collect();
             let places = self.recipe.augment.draw(indices.len(), &mut rng);
-            let x = self.placed(images, &indices, &places)?;
+            let x = self.input.seen(self.placed(images, &indices, &places)?)?;
             let tape = Tape::new();
             // 1/(i+1): the plain mean over all batches.
             let mode = Mode::Reestimate { momentum: 1.0 / (i + 1) as f64 };

@@ -4,13 +4,15 @@ use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
 use crate::ops::mem::view;
+use crate::ops::store::Store;
 use crate::ops::place::Placement;
 use crate::rng::Stream;
 use crate::set::{View, Views};
 use crate::teacher::Teacher;
+use crate::train::batch_for;
 use rand::RngExt;
 
-/// Images per forward pass.
+/// Images of up to 64x64 pixels per forward pass.
 pub(super) const BATCH: usize = 250;
 
 /// `count` different views within the reach of `augment`: the plain one first, the others drawn; if `augment` knows
@@ -36,10 +38,11 @@ pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View
 /// The teacher's answers on every view of every image.
 pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Result<Views> {
     let (n, k, v) = (images.len(), teacher.classes, list.len());
-    let mut logits = vec![0f32; n * v * k];
+    let mut logits = Store::new();
+    logits.grow(n * v * k)?;
     for (j, view_of) in list.iter().enumerate() {
         let place = Placement { dy: i32::from(view_of.dy), dx: i32::from(view_of.dx), flip: view_of.flip };
-        for chunk in (0..n).collect::<Vec<_>>().chunks(BATCH) {
+        for chunk in (0..n).collect::<Vec<_>>().chunks(batch_for(BATCH, teacher.size)) {
             let x = teacher.normalised(images, chunk, &vec![place; chunk.len()])?;
             let answers = teacher.answers(&x)?;
             for (row, &i) in view(&answers)?.chunks_exact(k).zip(chunk) {

@@ -11,6 +11,7 @@ use crate::data::Images;
 use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
 use crate::events::{Observer, Record, check_interrupt};
 use crate::nets::Network;
+use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
 use crate::teacher::Teacher;
@@ -52,6 +53,7 @@ pub fn invert(
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
+    let recipe = &recipe.clone().fitted(teacher.size);
     let begin = Instant::now();
     let streams = Streams::new(seed);
     let mut synthesiser = Synthesiser::new(teacher, recipe, streams)?;
@@ -61,9 +63,7 @@ pub fn invert(
     let mut trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
     let (mut synthesis_time, mut adversary_time) = (Duration::ZERO, Duration::ZERO);
 
-    let whole = recipe.samples(teacher.classes).div_ceil(recipe.batch);
-    let fill = if recipe.fill > 0 { recipe.fill.min(whole) } else { whole };
-    let mut plan = Plan { practice: recipe.practice, fill, rounds: recipe.rounds };
+    let mut plan = Plan { practice: recipe.practice, fill: recipe.fill(teacher.classes), rounds: recipe.rounds };
     if limit.is_some() {
         plan.rounds = 1;
     }
@@ -100,7 +100,7 @@ pub fn invert(
             plan.rounds = done + fitting(limit.saturating_sub(begin.elapsed()), rounds_begin.elapsed(), done);
         }
     }
-    let finished = trainer.finished(&buffer.images)?;
+    let finished = trainer.finished(&buffer.images, None)?;
     let Synthesiser { generator, .. } = synthesiser;
     let synthesised = plan.total() * recipe.batch;
     let adversary = trainer.student;
@@ -184,7 +184,7 @@ fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, round
     let logits = teacher.answers_u8(&images, made.labels.len())?;
     let view_logits = match &buffer.views {
         Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
-        None => Vec::new(),
+        None => Store::new(),
     };
     buffer.insert(&Batch {
         pixels: &made.pixels,
@@ -192,7 +192,7 @@ fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, round
         logits: &logits,
         view_logits: &view_logits,
         round,
-    });
+    })?;
     Ok(())
 }
 
@@ -211,7 +211,7 @@ fn adversary_round(
             Some(views) => Answers::Stored(views),
             None => Answers::Live(teacher),
         };
-        let r = trainer.step(&mut Pool { images: &buffer.images, priorities: &mut buffer.priorities, answers })?;
+        let r = trainer.step(&mut Pool { images: &buffer.images, rows: None, priorities: &mut buffer.priorities, answers })?;
         observer.record(&Record {
             stage: "adversary",
             done: trainer.done(),
@@ -249,6 +249,7 @@ impl Teacher {
             mean: self.mean.clone(),
             std: self.std.clone(),
             classes: self.classes,
+            sees: self.size,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::augment::CropFlip;
 use crate::distill::StudentRecipe;
 use crate::loss::{BnForm, Diversity, Modulation, PhiNorm};
 use crate::set::buffer::Replacement;
+use crate::train::batch_for;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -112,11 +113,12 @@ pub struct BufferRecipe {
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     pub name: String,
-    /// Images per synthesised batch.
+    /// Images per synthesised batch; 0 takes 256, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
     /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
     pub practice: usize,
-    /// Batches, made without an adversary, with which the buffer starts; 0 fills it. The rounds fill what is left.
+    /// Batches, made without an adversary, with which the buffer starts; 0 fills it, and where `buffer.samples` is stated
+    /// there are as many as it takes that the rounds fill the rest.
     pub fill: usize,
     /// Rounds after that: each adds one batch (replacing as many images when the buffer is full) and trains the adversary.
     pub rounds: usize,
@@ -181,7 +183,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             name: "ssd".into(),
-            batch: 256,
+            batch: 0,
             practice: 10,
             fill: 20,
             rounds: 20,
@@ -225,14 +227,22 @@ impl Recipe {
         }
     }
 
-    /// The recipe with a set of exactly `samples` images: as many batches before the rounds as these leave to do.
-    pub fn with_samples(mut self, samples: usize) -> Self {
-        self.buffer.samples = samples;
-        self.fill = match self.fill {
-            0 => 0,
-            fill => fill.max(samples.div_ceil(self.batch.max(1)).saturating_sub(self.rounds)),
+    /// The recipe with its batches for images of `size` (height, width), where it leaves them open.
+    pub fn fitted(self, size: [usize; 2]) -> Self {
+        let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
+        let student = self.student.fitted(size);
+        Self { batch, student, ..self }
+    }
+
+    /// Batches before the rounds that fill a buffer for `classes` classes, of a recipe with a batch.
+    pub(super) fn fill(&self, classes: usize) -> usize {
+        let whole = self.samples(classes).div_ceil(self.batch.max(1));
+        let fill = match self.fill {
+            0 => whole,
+            fill if self.buffer.samples > 0 => fill.max(whole.saturating_sub(self.rounds)),
+            fill => fill,
         };
-        self
+        fill.min(whole)
     }
 
     /// How a student learns that starts with the teacher's blocks, or without them.
@@ -256,7 +266,7 @@ impl Recipe {
             Err(Error::invalid(key, format!("{value}"), format!("must be within {low} to {high}")))
         };
         let g = &self.generator;
-        range("batch", self.batch as f64, 2.0, 65_536.0)?;
+        range("batch", self.batch as f64, 2.0 * f64::from(self.batch > 0), 65_536.0)?;
         range("views", self.views as f64, 0.0, crate::set::MAX_VIEWS as f64)?;
         range("generator.latent", g.latent as f64, 1.0, 1e6)?;
         range("generator.width", g.width as f64, 2.0, 8192.0)?;

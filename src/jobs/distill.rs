@@ -1,7 +1,8 @@
 //! A set becomes a student.
 
 use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
-use crate::distill::{AnswerSource, Stop, StudentRecipe, distill, start_from};
+use crate::data::Images;
+use crate::distill::{AnswerSource, Input, Stop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
 use crate::model::{Model, Overrides};
 use crate::nets::Network;
@@ -44,6 +45,9 @@ pub struct DistillJob<'a> {
     /// The configuration whose input, normalisation and classes the student takes over.
     pub like: &'a ModelConfig,
     pub student: &'a str,
+    /// Height and width of the images that the student reads, if not those of the set: a student for smaller images asks
+    /// less of the machine that it will run on.
+    pub size: Option<[usize; 2]>,
     pub answers: AnswerMode,
     pub start: Start<'a>,
     pub recipe: &'a StudentRecipe,
@@ -59,7 +63,7 @@ impl DistillJob<'_> {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<(Model, Value)> {
         let begin = Instant::now();
         let streams = Streams::new(self.seed);
-        let (network, config) = fresh_student(self.student, self.like, &mut streams.stream("student/weights", 0))?;
+        let (network, config) = fresh_student(self.student, self.like, self.size, &mut streams.stream("student/weights", 0))?;
         let copied = self.start(&network, &config)?;
         let frozen = self.teacher.map(Teacher::of);
         let answers = match (self.answers, &frozen) {
@@ -71,8 +75,9 @@ impl DistillJob<'_> {
             }
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
-        let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
-        let done = distill(self.set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
+        let (input, fresh) = (self.input(&student), student.network.clone());
+        let recipe = self.recipe.clone().fitted([input.dims[0], input.dims[1]]);
+        let done = distill(self.set, answers, fresh, &input, &recipe, self.stop, self.seed, observer)?;
         let health = Health::of(self.set, frozen.as_ref())?.with_student(&done);
         let mut provenance = json!({
             "kind": "student",
@@ -84,7 +89,7 @@ impl DistillJob<'_> {
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
-            "recipe": StudentRecipe { steps: done.planned, lr: self.recipe.rate(&done.student), ..self.recipe.clone() },
+            "recipe": StudentRecipe { steps: done.planned, lr: recipe.rate(&done.student), ..recipe },
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
             "start": self.origin(copied),
             "steps": done.steps,
@@ -95,6 +100,13 @@ impl DistillJob<'_> {
         add_health(&mut provenance, &health);
         student.network = done.student;
         Ok((student, merge(provenance, circumstances(self.seed))))
+    }
+
+    /// The set's images as the student sees them.
+    fn input(&self, student: &Model) -> Input {
+        let own = Teacher::of(student).input();
+        let Images { height, width, channels, .. } = self.set.images;
+        Input { dims: [height, width, channels], ..own }
     }
 
     /// Where the weights came from: a student of an adversary that had the teacher's blocks has them too.

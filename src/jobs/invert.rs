@@ -56,9 +56,10 @@ impl InvertJob<'_> {
         let streams = Streams::new(self.seed);
         let teacher = Teacher::of(self.teacher);
         let (student, config) =
-            fresh_student(self.adversary, &self.teacher.config, &mut streams.stream("adversary/weights", 0))?;
+            fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
-        let mut recipe = Recipe { student: self.recipe.student(self.teacher_blocks), ..self.recipe.clone() };
+        let fitted = self.recipe.clone().fitted(teacher.size);
+        let mut recipe = Recipe { student: fitted.student(self.teacher_blocks), ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
             recipe.student.mixup_until = 0.0;
@@ -70,7 +71,7 @@ impl InvertJob<'_> {
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
-        let provenance = self.provenance(&inversion, tensors_copied, times);
+        let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
         let Inversion { buffer, generator, finished, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
@@ -94,13 +95,13 @@ impl InvertJob<'_> {
         Ok(Inverted { set, adversary, generator })
     }
 
-    fn provenance(&self, inversion: &Inversion, tensors_copied: usize, times: Value) -> Value {
+    fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
         let Plan { practice, fill, rounds } = inversion.plan;
         let what = json!({
             "task": "image-classification",
             "kind": "set",
             "teacher": identity(self.teacher),
-            "recipe": Recipe { practice, fill, rounds, ..self.recipe.clone() },
+            "recipe": Recipe { practice, fill, rounds, ..recipe },
             "adversary": self.adversary,
             "adversary_start": {
                 "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },

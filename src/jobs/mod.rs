@@ -25,13 +25,20 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A fresh network called `arch` with the input, classes and normalisation of `like`.
+/// A fresh network called `arch` with the classes and normalisation of `like`, for images of `size` (height, width) or of
+/// those of `like`.
 ///
 /// # Errors
 /// An unknown name, or an input that the architecture cannot take.
-pub fn fresh_student(arch: &str, like: &ModelConfig, rng: &mut Stream) -> Result<(Network, ModelConfig)> {
+pub fn fresh_student(
+    arch: &str,
+    like: &ModelConfig,
+    size: Option<[usize; 2]>,
+    rng: &mut Stream,
+) -> Result<(Network, ModelConfig)> {
     let images = &like.pretrained_cfg;
     let [channels, height, width] = images.input_size;
+    let [height, width] = size.unwrap_or([height, width]);
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
     let (architecture, config) =
         registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;

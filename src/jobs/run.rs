@@ -45,7 +45,7 @@ impl Init {
     /// # Errors
     /// A student that does not fit the teacher's images.
     pub fn fitting(teacher: &Model, student: &str) -> Result<Self> {
-        let (network, _) = fresh_student(student, &teacher.config, &mut Streams::new(0).stream("fit", 0))?;
+        let (network, _) = fresh_student(student, &teacher.config, None, &mut Streams::new(0).stream("fit", 0))?;
         let shared = shared_parameters(&network, &teacher.network);
         Ok(if 2 * shared >= network.arch.parameters() { Self::TeacherBlocks } else { Self::Adversary })
     }
@@ -124,6 +124,7 @@ impl RunJob<'_> {
             teacher: Some(self.teacher),
             like: &self.teacher.config,
             student: self.student,
+            size: None,
             answers: self.answers(),
             start: match self.init {
                 Init::Scratch => Start::Scratch,

@@ -1,5 +1,6 @@
 //! The image generator of the FastDFKD family: a linear layer to a quarter-size map, two nearest ×2 enlargements with
-//! 3x3 convolutions, a sigmoid (reference: Fang et al., "Up to 100× Faster Data-free Knowledge Distillation", 2022).
+//! 3x3 convolutions, a sigmoid (reference: Fang et al., "Up to 100× Faster Data-free Knowledge Distillation", 2022). Large
+//! images take more enlargements instead of a larger map, whose linear layer would hold most of the parameters.
 //!
 //! The enlargements are part of the convolutions (sub-pixel form): 54 instead of 117 million multiply-adds at 32x32.
 
@@ -26,12 +27,20 @@ pub struct GeneratorConfig {
 struct Net {
     l1: Linear,
     bn0: Norm,
-    conv1: Conv,
-    bn1: Norm,
-    conv2: Conv,
-    bn2: Norm,
-    conv3: Conv,
+    /// Each enlarges its input by 2.
+    stages: Vec<(Conv, Norm)>,
+    last: Conv,
     seed: [usize; 3],
+}
+
+/// The largest side of the map that the linear layer makes, where the image can be halved down to it.
+const SEED_SIDE: usize = 16;
+
+/// How often both sides are doubled: twice as in the reference, more often for images above 64 pixels.
+fn doublings([h, w]: [usize; 2]) -> usize {
+    let large = |k: usize| (h >> k).max(w >> k) > SEED_SIDE;
+    let halves = |k: usize| h.is_multiple_of(1 << k) && w.is_multiple_of(1 << k);
+    (2..).find(|&k| !large(k) || !halves(k + 1)).unwrap_or(2)
 }
 
 /// The structure: latents `[N, latent]` → images `[N, H, W, channels]` in `[0, 1]`.
@@ -46,20 +55,23 @@ pub fn generator(config: &GeneratorConfig) -> Result<Architecture> {
     if config.width < 2 || !config.width.is_multiple_of(2) || config.latent == 0 || config.channels == 0 {
         return Err(Error::invalid("generator", format!("{config:?}"), "width must be even, nothing may be 0"));
     }
-    let default = |c_in: usize| super::Init::Uniform(1.0 / ((9 * c_in) as f32).sqrt());
+    let doublings = doublings(config.size);
+    let seed = [h >> doublings, w >> doublings, config.width];
     Ok(Architecture::new(|b: &mut Builder| {
         let k3 = Conv2dSpec::new(3).padding(1);
         let (wide, narrow) = (config.width, config.width / 2);
-        Net {
-            l1: b.linear("l1.0", config.latent, wide * h * w / 16),
-            bn0: b.norm("conv_blocks.0", wide, 1e-5),
-            conv1: b.conv_init("conv_blocks.2", wide, wide, k3.upsampled(), default(wide)),
-            bn1: b.norm("conv_blocks.3", wide, 1e-5),
-            conv2: b.conv_init("conv_blocks.6", wide, narrow, k3.upsampled(), default(wide)),
-            bn2: b.norm("conv_blocks.7", narrow, 1e-5),
-            conv3: b.conv_bias("conv_blocks.9", narrow, config.channels, k3),
-            seed: [h / 4, w / 4, wide],
-        }
+        let l1 = b.linear("l1.0", config.latent, seed.iter().product());
+        let bn0 = b.norm("conv_blocks.0", wide, 1e-5);
+        // Places in the reference's sequence: enlargement, convolution, batch norm, activation.
+        let stages = (0..doublings).map(|i| {
+            let c_out = if i + 1 == doublings { narrow } else { wide };
+            let default = super::Init::Uniform(1.0 / ((9 * wide) as f32).sqrt());
+            let conv = b.conv_init(&format!("conv_blocks.{}", 4 * i + 2), wide, c_out, k3.upsampled(), default);
+            (conv, b.norm(&format!("conv_blocks.{}", 4 * i + 3), c_out, 1e-5))
+        });
+        let stages = stages.collect();
+        let last = b.conv_bias(&format!("conv_blocks.{}", 4 * doublings + 1), narrow, config.channels, k3);
+        Net { l1, bn0, stages, last, seed }
     }))
 }
 
@@ -67,11 +79,29 @@ impl Body for Net {
     fn forward(&self, f: &mut Forward, z: Var) -> Result<Var> {
         let seed = self.l1.forward(f, &z)?;
         let seed = tape::unflatten_chw(f.tape, &seed, self.seed)?;
-        let x = self.bn0.forward(f, &seed, None, None, Activation::IDENTITY)?;
-        let leaky = Activation::leaky(0.2);
-        let x = self.conv1.forward_norm(f, &self.bn1, &x, None, leaky)?;
-        let x = self.conv2.forward_norm(f, &self.bn2, &x, None, leaky)?;
-        let x = self.conv3.forward(f, &x, None, Activation::IDENTITY)?;
+        let mut x = self.bn0.forward(f, &seed, None, None, Activation::IDENTITY)?;
+        for (conv, norm) in &self.stages {
+            x = conv.forward_norm(f, norm, &x, None, Activation::leaky(0.2))?;
+        }
+        let x = self.last.forward(f, &x, None, Activation::IDENTITY)?;
         tape::unary(f.tape, &x, UnaryOp::Sigmoid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_images_take_more_doublings_and_not_a_larger_map() {
+        let of = |side: usize| doublings([side, side]);
+        assert_eq!([28, 32, 64, 100, 112, 128, 224, 256].map(of), [2, 2, 2, 2, 3, 3, 4, 4]);
+        assert_eq!(doublings([224, 100]), 2, "both sides are halved equally often");
+        let names = |side: usize| -> Vec<String> {
+            let config = GeneratorConfig { latent: 8, width: 4, channels: 3, size: [side, side] };
+            generator(&config).unwrap().slots.iter().map(|slot| slot.name.clone()).collect()
+        };
+        assert!(names(32).contains(&"conv_blocks.9.bias".to_string()));
+        assert!(names(224).contains(&"conv_blocks.17.bias".to_string()));
     }
 }

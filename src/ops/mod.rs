@@ -10,5 +10,6 @@ pub mod pointwise;
 pub mod simd;
 pub mod spatial;
 pub(crate) mod step;
+pub mod store;
 
 pub use activation::Activation;

@@ -80,11 +80,11 @@ pub(crate) mod tests {
 
     /// A set of 4x4 grey images of `K` classes; `pixel(image, position)` gives the values.
     pub fn set_of<const K: usize>(labels: &[u32], logits: &[[f32; K]], pixel: fn(usize, usize) -> u8) -> SyntheticSet {
-        let pixels = (0..labels.len()).flat_map(|i| (0..16).map(move |j| pixel(i, j))).collect();
+        let pixels: Vec<u8> = (0..labels.len()).flat_map(|i| (0..16).map(move |j| pixel(i, j))).collect();
         SyntheticSet {
             images: Images::new(pixels, 1, 4, 4).unwrap(),
             labels: labels.to_vec(),
-            logits: logits.concat(),
+            logits: logits.concat().into(),
             priority: vec![1.0; labels.len()],
             class_names: (0..K).map(|k| format!("class {k}")).collect(),
             views: None,

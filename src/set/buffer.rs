@@ -5,6 +5,7 @@ use super::{View, Views};
 use crate::Result;
 use crate::data::Images;
 use crate::loss::{Modulation, argmax, log_softmax};
+use crate::ops::store::Store;
 use serde::{Deserialize, Serialize};
 
 /// Which images leave for new ones.
@@ -57,7 +58,7 @@ pub struct ReplayBuffer {
     rule: BufferRule,
     classes: usize,
     pub images: Images,
-    pub logits: Vec<f32>,
+    pub logits: Store<f32>,
     /// Recorded answers on a fixed list of views, if the buffer keeps them.
     pub views: Option<Views>,
     pub entries: Vec<Entry>,
@@ -77,9 +78,9 @@ impl ReplayBuffer {
         Ok(Self {
             rule,
             classes,
-            images: Images::new(Vec::new(), c, h, w)?,
-            logits: Vec::new(),
-            views: (!views.is_empty()).then_some(Views { list: views, logits: Vec::new() }),
+            images: Images::new(Store::new(), c, h, w)?,
+            logits: Store::new(),
+            views: (!views.is_empty()).then_some(Views { list: views, logits: Store::new() }),
             entries: Vec::new(),
             priorities: Priorities::new(priority, 0),
             histogram: vec![0; classes],
@@ -111,7 +112,10 @@ impl ReplayBuffer {
     }
 
     /// Takes in a batch: appended while there is room, then replacing others. Returns the slots that were written.
-    pub fn insert(&mut self, batch: &Batch) -> Vec<usize> {
+    ///
+    /// # Errors
+    /// As [`Store::extend`], where images or answers live on disk.
+    pub fn insert(&mut self, batch: &Batch) -> Result<Vec<usize>> {
         let image_len = self.images.image_len();
         let view_len = self.views.as_ref().map_or(0, |v| v.list.len() * self.classes);
         let mut written = Vec::with_capacity(batch.labels.len());
@@ -132,14 +136,14 @@ impl ReplayBuffer {
                 self.len() - 1
             };
             self.histogram[entry.class as usize] += 1;
-            place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len));
-            place(&mut self.logits, slot, logits);
+            place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len))?;
+            place(&mut self.logits, slot, logits)?;
             if let Some(views) = &mut self.views {
-                place(&mut views.logits, slot, row(batch.view_logits, i, view_len));
+                place(&mut views.logits, slot, row(batch.view_logits, i, view_len))?;
             }
             written.push(slot);
         }
-        written
+        Ok(written)
     }
 
     /// How much each stored image deserves to stay.
@@ -187,13 +191,13 @@ fn row<T>(values: &[T], i: usize, len: usize) -> &[T] {
 }
 
 /// Writes row `slot`, which may be the first one behind the end.
-fn place<T: Copy>(to: &mut Vec<T>, slot: usize, from: &[T]) {
+fn place<T: bytemuck::Pod>(to: &mut Store<T>, slot: usize, from: &[T]) -> Result<()> {
     let start = slot * from.len();
     if start == to.len() {
-        to.extend_from_slice(from);
-    } else {
-        to[start..start + from.len()].copy_from_slice(from);
+        return to.extend(from);
     }
+    to[start..start + from.len()].copy_from_slice(from);
+    Ok(())
 }
 
 /// The largest probability of a row of logits.

@@ -20,6 +20,7 @@ mod buffer_tests;
 mod tests;
 
 use crate::data::{Images, MAX_CLASSES};
+use crate::ops::store::Store;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -27,14 +28,14 @@ use std::path::Path;
 pub const MAX_VIEWS: usize = 1024;
 
 /// `n` synthetic images with what a teacher says about them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct SyntheticSet {
     /// `[n, H, W, C]`, 8 bits.
     pub images: Images,
     /// The class each image was made for, `[n]`, below `class_names.len()`.
     pub labels: Vec<u32>,
     /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
-    pub logits: Vec<f32>,
+    pub logits: Store<f32>,
     /// Sampling priority as it was in the replay buffer, `[n]`, finite and not negative.
     pub priority: Vec<f32>,
     /// `[classes]`
@@ -47,13 +48,13 @@ pub struct SyntheticSet {
 }
 
 /// The teacher's answers for the same list of views of every image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Views {
     /// At most [`MAX_VIEWS`].
     pub list: Vec<View>,
     /// `[n, views, classes]`, finite. Stored as float32: half precision would move a logit of 20 by up to 0.008, which
     /// is visible at temperature 1, for a few megabytes.
-    pub logits: Vec<f32>,
+    pub logits: Store<f32>,
 }
 
 /// One augmentation: the image shifted by whole pixels, then mirrored left to right or not.
@@ -161,7 +162,7 @@ impl SyntheticSet {
         if let Some(row) = self.labels.iter().position(|&l| l as usize >= classes) {
             return refuse(format!("image {row}: label {} of {classes} classes", self.labels[row]), "relabel it");
         }
-        let numbers = self.logits.iter().chain(self.views.iter().flat_map(|v| &v.logits));
+        let numbers = self.logits.iter().chain(self.views.iter().flat_map(|v| v.logits.iter()));
         if numbers.chain(&self.priority).any(|v| !v.is_finite()) || self.priority.iter().any(|&p| p < 0.0) {
             return refuse("logits or priorities that are not finite, or below 0".into(), "the run went wrong before");
         }

@@ -5,6 +5,7 @@ use super::{SyntheticSet, confidence};
 use crate::data::table::{FEATURES_KEY, Table};
 use crate::data::{Collector, labels_of, push_pictures};
 use crate::files::write_atomic_with;
+use crate::ops::store::Store;
 use crate::{Error, Result};
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::cast::AsArray;
@@ -143,9 +144,9 @@ pub(super) struct Reader<'a> {
     description: &'a Description,
     pub collector: Collector,
     pub labels: Vec<u32>,
-    pub logits: Vec<f32>,
+    pub logits: Store<f32>,
     pub priority: Vec<f32>,
-    pub view_logits: Vec<f32>,
+    pub view_logits: Store<f32>,
     pub class_names: Vec<String>,
 }
 
@@ -155,9 +156,9 @@ impl<'a> Reader<'a> {
             description,
             collector: Collector::exactly(description.height, description.width, description.channels),
             labels: Vec::new(),
-            logits: Vec::new(),
+            logits: Store::new(),
             priority: Vec::new(),
-            view_logits: Vec::new(),
+            view_logits: Store::new(),
             class_names: Vec::new(),
         }
     }
@@ -233,7 +234,7 @@ fn push_lists(
     column: &str,
     start: usize,
     len: usize,
-    into: &mut Vec<f32>,
+    into: &mut Store<f32>,
 ) -> Result<()> {
     let refuse = |row: usize, found: String| {
         Err(Error::file(file, format!("row {}: `{column}` {found}", start + row), "get the set again"))
@@ -255,7 +256,7 @@ fn push_lists(
         if let Some(bad) = values.values().iter().find(|v| !v.is_finite()) {
             return refuse(row, format!("holds {bad}"));
         }
-        into.extend_from_slice(values.values());
+        into.extend(values.values())?;
     }
     Ok(())
 }

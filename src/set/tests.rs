@@ -13,16 +13,16 @@ fn sample(n: usize, classes: usize, (channels, height, width): (usize, usize, us
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u32
     };
-    let pixels = (0..n * channels * height * width).map(|_| next() as u8).collect();
+    let pixels: Vec<u8> = (0..n * channels * height * width).map(|_| next() as u8).collect();
     let mut floats = |count: usize| (0..count).map(|_| next() as f32 / 1e8 - 10.0).collect::<Vec<_>>();
     let logits = floats(n * classes);
     let priority = floats(n).into_iter().map(f32::abs).collect();
     let list = (0..views).map(|v| View { dy: v as i8 - 4, dx: 4 - v as i8, flip: v % 2 == 1 }).collect();
-    let views = (views > 0).then(|| Views { list, logits: floats(n * views * classes) });
+    let views = (views > 0).then(|| Views { list, logits: floats(n * views * classes).into() });
     SyntheticSet {
         images: Images::new(pixels, channels, height, width).unwrap(),
         labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        logits,
+        logits: logits.into(),
         priority,
         class_names: (0..classes).map(|c| format!("class \"{c}\": é|'\n")).collect(),
         views,
@@ -94,7 +94,7 @@ proptest! {
 #[test]
 fn extreme_numbers_keep_their_bits() {
     let mut set = sample(3, 2, (1, 1, 1), 0);
-    set.logits = vec![f32::MIN_POSITIVE, -0.0, f32::MAX, f32::MIN, 1e-45, 0.0];
+    set.logits = vec![f32::MIN_POSITIVE, -0.0, f32::MAX, f32::MIN, 1e-45, 0.0].into();
     set.priority = vec![0.0, f32::MAX, 1e-45];
     round_trip(&set, usize::MAX);
 }
@@ -118,7 +118,7 @@ fn parts_that_do_not_fit_are_not_written() {
         message
     };
     assert!(refused(&|s| s.labels.truncate(5)).contains("images: 6 instead of 5"));
-    assert!(refused(&|s| s.logits.truncate(17)).contains("logits: 17 instead of 18"));
+    assert!(refused(&|s| s.logits = s.logits[..17].to_vec().into()).contains("logits: 17 instead of 18"));
     assert!(refused(&|s| s.views.as_mut().unwrap().list.clear()).contains("view logits"));
     assert!(refused(&|s| s.labels[2] = 3).contains("image 2: label 3 of 3 classes"));
     assert!(refused(&|s| s.logits[2] = f32::NAN).contains("finite"));

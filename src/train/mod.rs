@@ -12,7 +12,7 @@ mod tests;
 
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
-pub use fitting::fitting;
+pub use fitting::{batch_for, fitting};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, StepReport, train_step};

@@ -8,6 +8,7 @@ use crate::ops::mem::{tensor, view};
 use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
+use crate::train::batch_for;
 use serde::{Deserialize, Serialize};
 
 /// Images per pass: the moments are those of all passes together.
@@ -91,7 +92,7 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Ve
     let chosen: Vec<usize> = (0..count).map(|i| i * images.len() / count.max(1)).collect();
     let mut ids = Vec::new();
     let mut sums: Vec<Vec<f64>> = Vec::new();
-    for batch in chosen.chunks(BATCH) {
+    for batch in chosen.chunks(batch_for(BATCH, teacher.size)) {
         let x = teacher.normalised(images, batch, &vec![Placement::default(); batch.len()])?;
         let tape = Tape::new();
         let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Match);
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn images_that_the_running_statistics_come_from_are_at_no_distance() {
         let teacher = teacher();
-        let pixels = (0..300 * 192u64).map(|i| (i * i % 8191 * (1 + i / 192) % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..300 * 192u64).map(|i| (i * i % 8191 * (1 + i / 192) % 256) as u8).collect();
         let images = Images::new(pixels, 3, 8, 8).unwrap();
         // What a layer reads depends on the statistics of those before it.
         for _ in 0..5 {

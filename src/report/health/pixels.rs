@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn large_images_are_averaged_before_they_are_compared() {
-        let images = Images::new((0..64 * 65).map(|i| if i % 65 < 64 { 255 } else { 0 }).collect(), 1, 64, 65).unwrap();
+        let pixels: Vec<u8> = (0..64 * 65).map(|i| if i % 65 < 64 { 255 } else { 0 }).collect();
+        let images = Images::new(pixels, 1, 64, 65).unwrap();
         let small = thumbnail(&images, 0);
         assert_eq!(small.len(), 32 * 33);
         assert!(small.chunks(33).all(|row| row[..32].iter().all(|v| *v == 1.0) && row[32] == 0.0));
