@@ -6,7 +6,7 @@ use crate::nets::{Kind, Network, Weights};
 use crate::ops::mem::view;
 use crate::weights::config::FILE_NAME;
 use crate::weights::folder::WEIGHTS_NAME;
-use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, locate};
+use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, licence, locate};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub struct Overrides {
     pub mean: Option<Vec<f64>>,
     /// Per channel, for pixels in 0..1; above 0.
     pub std: Option<Vec<f64>>,
+    /// Licence of the weights, as the Hub calls it; otherwise what the model's folder says.
+    pub license: Option<String>,
 }
 
 impl Model {
@@ -60,7 +62,9 @@ impl Model {
             Some(config) => overridden(config, arch, overrides)?,
             None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
         };
-        let model = Self::from_parts(config, checkpoint, &path.display().to_string())?;
+        let mut model = Self::from_parts(config, checkpoint, &path.display().to_string())?;
+        let licence = &mut model.config.pretrained_cfg.license;
+        *licence = overrides.license.clone().or(licence.take()).or_else(|| licence::stated_in(path));
         if guessed {
             tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", path.display());
         }

@@ -96,7 +96,7 @@ impl Distill {
             seed: self.common.seed,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
-        let card = synth::report::model_card(&self.student, &provenance);
+        let card = synth::report::model_card(&self.student, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
         report(&self.output, &student, &provenance, self.common.json)

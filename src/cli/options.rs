@@ -35,6 +35,9 @@ pub struct Description {
     /// Standard deviation per channel that is divided by, for pixels in 0..1
     #[arg(long, value_name = "S,..", value_delimiter = ',')]
     std: Option<Vec<f64>>,
+    /// Licence of the weights, such as apache-2.0, for the cards of what is made from them [default: what the model's folder says]
+    #[arg(long, value_name = "ID", value_parser = licence)]
+    license: Option<String>,
 }
 
 /// Which teacher: the shipped one if none is named.
@@ -68,6 +71,14 @@ pub fn minutes(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
+/// Parses a licence's name on the Hub.
+pub fn licence(text: &str) -> std::result::Result<String, String> {
+    match synth::weights::licence::is_identifier(text) {
+        true => Ok(text.to_lowercase()),
+        false => Err("give the licence as the Hub calls it, such as apache-2.0, mit or other".into()),
+    }
+}
+
 impl TeacherOptions {
     /// Loads the teacher.
     pub fn load(&self) -> Result<Model> {
@@ -96,6 +107,7 @@ impl Description {
             input_size: self.input_size.as_ref().map(triple).transpose()?,
             mean: self.mean.clone(),
             std: self.std.clone(),
+            license: self.license.clone(),
         })
     }
 }

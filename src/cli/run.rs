@@ -79,7 +79,7 @@ impl Run {
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;
         ran.inverted.write(&staging.path().join("set"))?;
-        let card = synth::report::model_card(&self.student, &ran.provenance);
+        let card = synth::report::model_card(&self.student, &ran.student.config, &ran.provenance);
         let folder = staging.path().join("student");
         std::fs::create_dir_all(&folder).map_err(synth::Error::io("create", &folder))?;
         ran.student.save(&folder, &card, &ran.provenance)?;

@@ -58,7 +58,7 @@ impl Train {
         let job =
             TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.common.seed };
         let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
-        let card = synth::report::model_card(&self.net, &provenance);
+        let card = synth::report::model_card(&self.net, &model.config, &provenance);
         model.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
         distill::report(&self.output, &model, &provenance, self.common.json)

@@ -90,8 +90,10 @@ impl DistillJob<'_> {
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
             "recipe": StudentRecipe { steps: done.planned, lr: recipe.rate(&done.student), ..recipe },
+            "license": student.config.pretrained_cfg.license,
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
             "start": self.origin(copied),
+            "parameters": student.network.arch.parameters(),
             "steps": done.steps,
             "wall_seconds": { "distillation": seconds(begin.elapsed()) },
             "peak_memory_mib": mib(peak_memory()),
@@ -128,6 +130,7 @@ impl DistillJob<'_> {
                     input_size: Some(images.input_size),
                     mean: Some(images.mean.clone()),
                     std: Some(images.std.clone()),
+                    license: None,
                 };
                 let path = folder.join("adversary.safetensors");
                 let adversary = Model::load(&path, Some(self.student), &overrides)?;

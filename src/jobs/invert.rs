@@ -102,6 +102,7 @@ impl InvertJob<'_> {
             "kind": "set",
             "teacher": identity(self.teacher),
             "recipe": Recipe { practice, fill, rounds, ..recipe },
+            "license": self.teacher.config.pretrained_cfg.license,
             "adversary": self.adversary,
             "adversary_start": {
                 "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },

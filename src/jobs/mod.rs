@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A fresh network called `arch` with the classes and normalisation of `like`, for images of `size` (height, width) or of
+/// A fresh network called `arch` with the classes, the normalisation and the licence of `like`, for images of `size` (height, width) or of
 /// those of `like`.
 ///
 /// # Errors
@@ -40,8 +40,9 @@ pub fn fresh_student(
     let [channels, height, width] = images.input_size;
     let [height, width] = size.unwrap_or([height, width]);
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
-    let (architecture, config) =
+    let (architecture, mut config) =
         registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;
+    config.pretrained_cfg.license = images.license.clone();
     Ok((Network::init(Arc::new(architecture), rng)?, config))
 }
 

@@ -49,6 +49,7 @@ impl TrainJob<'_> {
         let provenance = json!({
             "kind": "supervised",
             "data": { "name": self.data.name, "sha256": self.data.sha256, "count": self.data.len() },
+            "parameters": model.network.arch.parameters(),
             "recipe": self.recipe,
             "wall_seconds": { "training": seconds(begin.elapsed()) },
             "peak_memory_mib": mib(peak_memory()),

@@ -1,14 +1,15 @@
 //! The README of a model folder: YAML for the Hub, then a page for people.
 
-use crate::set::card::{first, markdown, text, yaml_string};
+use crate::set::card::{first, licence, licence_in_words, markdown, text};
+use crate::weights::ModelConfig;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The model card of a student or of a model trained with labels, from what `synth.json` says of it (`kind`, `teacher`,
-/// `set`, `data`, `recipe`, `seed`, `wall_seconds`, `metrics`, ...; whatever is missing is left out). `name` is the
-/// title. Nothing in either can leave its place in the YAML or the Markdown.
-pub fn model_card(name: &str, provenance: &Value) -> String {
-    format!("---\n{}---\n\n{}", front_matter(provenance), body(name, provenance))
+/// The model card of a student or of a model trained with labels: `config` is its own, `provenance` what `synth.json` says of
+/// it (`kind`, `teacher`, `set`, `data`, `recipe`, `seed`, `wall_seconds`, `metrics`, `alarms`, `license`, ...; whatever is
+/// missing is left out), `name` the title. Nothing in any of them can leave its place in the YAML or the Markdown.
+pub fn model_card(name: &str, config: &ModelConfig, provenance: &Value) -> String {
+    format!("---\n{}---\n\n{}", front_matter(config, provenance), body(name, config, provenance))
 }
 
 /// Whether the model learned from labels instead of from a teacher.
@@ -16,13 +17,22 @@ fn is_supervised(provenance: &Value) -> bool {
     provenance["kind"] == "supervised"
 }
 
-fn front_matter(provenance: &Value) -> String {
-    let license = provenance["license"].as_str().map_or("other".into(), yaml_string);
-    let mut yaml = format!("license: {license}\nlibrary_name: synth\npipeline_tag: image-classification\ntags:\n");
-    let tags: &[&str] = match is_supervised(provenance) {
-        true => &["image-classification"],
-        false => &["image-classification", "knowledge-distillation", "data-free-distillation"],
-    };
+/// Whether timm builds the network from its configuration.
+fn loads_in_timm(config: &ModelConfig) -> bool {
+    config.model_type.is_none()
+}
+
+fn front_matter(config: &ModelConfig, provenance: &Value) -> String {
+    let library = if loads_in_timm(config) { "timm" } else { "synth" };
+    let licence = licence(provenance);
+    let mut yaml = format!("license: {licence}\nlibrary_name: {library}\npipeline_tag: image-classification\ntags:\n");
+    let mut tags = vec!["image-classification"];
+    if loads_in_timm(config) {
+        tags.push("timm");
+    }
+    if !is_supervised(provenance) {
+        tags.extend(["knowledge-distillation", "data-free-distillation"]);
+    }
     for tag in tags {
         // Writing into a String cannot fail.
         let _ = writeln!(yaml, "- {tag}");
@@ -30,26 +40,47 @@ fn front_matter(provenance: &Value) -> String {
     yaml
 }
 
-fn body(name: &str, provenance: &Value) -> String {
+fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
     let mut page = format!("# {}\n\n{}\n\n| | |\n|---|---|\n", markdown(name), what_it_is(provenance));
-    for (title, text) in facts(provenance) {
+    for (title, text) in facts(config, provenance) {
         let _ = writeln!(page, "| {title} | {} |", markdown(&text));
     }
-    page.push_str("\nEverything that is known about the run is in `synth.json`.\n\n## Accuracy\n\n");
+    page.push_str("\nEverything that is known about the run is in `synth.json`.\n\n## Use\n\n");
+    page.push_str(how_to_use(config));
+    page.push_str("\n## Accuracy and limits\n\n");
     page.push_str(match is_supervised(provenance) {
         true => "Not measured here. Measure it on data that the model has not seen: `synth eval <folder> --data <dataset>`.\n",
         false => {
             "Accuracy is unknown to a data-free run: measure with `synth eval <folder> --data <dataset>`. The held-out \
              agreement compares the student with its teacher on synthetic images that the student has not seen; it \
-             says whether the student has learned, not how it does on real images.\n"
+             says whether the student has learned, not how it does on real images. Where the teacher is wrong or biased, \
+             the student has learned to be.\n"
         }
     });
+    for alarm in provenance["alarms"].as_array().into_iter().flatten() {
+        let part = |key: &str| text(&alarm[key]).unwrap_or_default();
+        let said = format!("{} is {} (bound {}): {}", part("measure"), part("value"), part("threshold"), part("advice"));
+        let _ = writeln!(page, "\n**The run raised an alarm.** {}", markdown(&said));
+    }
     page.push_str("\n## Licence\n\n");
-    page.push_str(match is_supervised(provenance) {
-        true => "The licence of the training data applies.\n",
-        false => "The licence of the teacher applies.\n",
+    page.push_str(&match is_supervised(provenance) {
+        true => "The licence of the training data applies.".into(),
+        false => licence_in_words(provenance),
     });
+    page.push('\n');
     page
+}
+
+fn how_to_use(config: &ModelConfig) -> &'static str {
+    match loads_in_timm(config) {
+        true => {
+            "```sh\nsynth eval path/to/this/folder --data path/to/dataset\n```\n\n\
+             ```python\nimport timm\nmodel = timm.create_model(\"local-dir:path/to/this/folder\", pretrained=True).eval()\n```\n"
+        }
+        false => {
+            "```sh\nsynth eval path/to/this/folder --data path/to/dataset\nsynth export path/to/this/folder --to onnx\n```\n"
+        }
+    }
 }
 
 fn what_it_is(provenance: &Value) -> &'static str {
@@ -66,12 +97,14 @@ fn what_it_is(provenance: &Value) -> &'static str {
 }
 
 /// What people ask first, as far as the provenance has it.
-fn facts(provenance: &Value) -> Vec<(String, String)> {
+fn facts(config: &ModelConfig, provenance: &Value) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut add = |title: &str, value: Option<String>| facts.extend(value.map(|v| (title.to_string(), v)));
     let (teacher, set, data) = (&provenance["teacher"], &provenance["set"], &provenance["data"]);
-    add("Architecture", text(&provenance["architecture"]));
+    let [channels, height, width] = config.pretrained_cfg.input_size;
+    add("Architecture", Some(config.architecture.clone()));
     add("Parameters", text(&provenance["parameters"]));
+    add("Images", Some(format!("{channels}x{height}x{width}, {} classes", config.num_classes)));
     add("Teacher", text(first(teacher, &["id", "name", "path"])));
     add("Teacher revision", text(&teacher["revision"]));
     add("Teacher SHA-256", text(&teacher["sha256"]));
@@ -127,6 +160,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn config() -> ModelConfig {
+        let text = json!({"architecture": "resnet8", "model_type": "cifar_resnet", "num_classes": 10,
+            "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}});
+        ModelConfig::parse(text.to_string().as_bytes(), "config.json").unwrap()
+    }
+
     fn student() -> Value {
         json!({
             "kind": "student",
@@ -139,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_students_card_says_where_it_comes_from_and_what_is_not_known() {
-        let card = model_card("r8", &student());
+        let card = model_card("r8", &config(), &student());
         for line in [
             "---\nlicense: other\nlibrary_name: synth\npipeline_tag: image-classification\ntags:\n",
             "- data-free-distillation\n",
@@ -150,9 +189,30 @@ mod tests {
             "| Recipe | ssd |",
             "| Wall time | inversion 310 s, distillation 95 s |",
             "| Device | cpu, 2 threads |",
+            "| Architecture | resnet8 |",
             "| Parameters | 78042 |",
+            "| Images | 3x32x32, 10 classes |",
             "| Held-out agreement with the teacher | 94.1 % of synthetic images |",
             "Accuracy is unknown to a data-free run: measure with `synth eval <folder> --data <dataset>`.",
+        ] {
+            assert!(card.contains(line), "{line}\n\n{card}");
+        }
+    }
+
+    #[test]
+    fn alarms_licence_and_the_way_into_timm_are_on_the_card() {
+        let mut provenance = student();
+        provenance["alarms"] = json!([{"measure": "rarest | class", "value": 0.0, "threshold": 0.1, "advice": "look"}]);
+        provenance["license"] = json!("apache-2.0");
+        let mut config = config();
+        (config.model_type, config.architecture) = (None, "resnet18".into());
+        let card = model_card("r18", &config, &provenance);
+        for line in [
+            "license: \"apache-2.0\"\nlibrary_name: timm\n",
+            "- timm\n",
+            "timm.create_model(\"local-dir:",
+            "**The run raised an alarm.** rarest \\| class is 0.0 (bound 0.1): look\n",
+            "The licence of the teacher applies: apache-2.0.",
         ] {
             assert!(card.contains(line), "{line}\n\n{card}");
         }
@@ -162,6 +222,7 @@ mod tests {
     fn a_supervised_models_card_names_its_data() {
         let card = model_card(
             "x",
+            &config(),
             &json!({"kind": "supervised", "data": {"name": "cifar10/train", "count": 50000}, "wall_seconds": {"training": 12.6}}),
         );
         assert!(card.contains("| Data | cifar10/train |") && card.contains("| Wall time | training 13 s |"), "{card}");
@@ -173,7 +234,7 @@ mod tests {
         let mut provenance = student();
         provenance["teacher"]["id"] = json!("a|b\n## <script>[x](y)");
         provenance["license"] = json!("mit\ntags:\n- \"evil\"");
-        let card = model_card("name\n---\n# no", &provenance);
+        let card = model_card("name\n---\n# no", &config(), &provenance);
         assert!(card.contains("license: \"mit\\u000atags:\\u000a- \\\"evil\\\"\"\n"), "{card}");
         assert!(card.contains("| Teacher | a\\|b ## &lt;script>\\[x\\](y) |"), "{card}");
         assert!(card.contains("\n# name --- # no\n"), "{card}");
@@ -183,7 +244,7 @@ mod tests {
     #[test]
     fn an_empty_provenance_still_makes_a_card() {
         for provenance in [json!({}), json!(null), json!([1]), json!({"teacher": 3, "wall_seconds": "long"})] {
-            assert!(model_card("x", &provenance).contains("# x\n"));
+            assert!(model_card("x", &config(), &provenance).contains("# x\n"));
         }
     }
 }

@@ -10,14 +10,14 @@ const LISTED_CLASSES: usize = 20;
 /// The whole README.md. `bytes` is the size of the rows before compression, `provenance` what goes into `synth.json`,
 /// `name` the title.
 pub(super) fn card(set: &SyntheticSet, bytes: u64, provenance: &Value, name: &str) -> String {
-    format!("---\n{}---\n\n{}", front_matter(set, bytes), body(set, provenance, name))
+    format!("---\n{}---\n\n{}", front_matter(set, bytes, provenance), body(set, provenance, name))
 }
 
 /// License, tags, the split's files, and the features with their class names.
-fn front_matter(set: &SyntheticSet, bytes: u64) -> String {
-    let mut yaml = String::from(
-        "license: other\n\
-         task_categories:\n- image-classification\n\
+fn front_matter(set: &SyntheticSet, bytes: u64, provenance: &Value) -> String {
+    let mut yaml = format!("license: {}\n", licence(provenance));
+    yaml.push_str(
+        "task_categories:\n- image-classification\n\
          tags:\n- synthetic\n- data-free-distillation\n- knowledge-distillation\n",
     );
     // Writing into a String cannot fail.
@@ -35,6 +35,19 @@ fn front_matter(set: &SyntheticSet, bytes: u64) -> String {
     }
     let _ = write!(yaml, "  splits:\n  - name: train\n    num_bytes: {bytes}\n    num_examples: {}\n", set.len());
     yaml
+}
+
+/// The teacher's licence as a YAML value: `other` where it is not known.
+pub(crate) fn licence(provenance: &Value) -> String {
+    provenance["license"].as_str().map_or("other".into(), yaml_string)
+}
+
+/// What a card says about licences.
+pub(crate) fn licence_in_words(provenance: &Value) -> String {
+    match provenance["license"].as_str() {
+        Some(id) => format!("The licence of the teacher applies: {}.", markdown(id)),
+        None => "The licence of the teacher applies, which its files do not state: ask whom you have it from.".into(),
+    }
 }
 
 /// The Hub's names for sizes.
@@ -101,8 +114,10 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
     }
     page.push_str(
         "\nHow the images came about is in `synth.json`; images inverted from a network show what it reacts to, and may \
-         reveal traits of its training data. The licences of the teacher and of any source images apply.\n",
+         reveal traits of its training data.\n\n## Licence\n\n",
     );
+    page.push_str(&licence_in_words(provenance));
+    page.push_str(" Those of any source images apply too.\n");
     page
 }
 

@@ -16,6 +16,7 @@ pub mod config;
 mod element;
 mod fault;
 pub mod folder;
+pub mod licence;
 mod pickle;
 mod safetensors;
 pub mod schemes;
