@@ -13,13 +13,16 @@ use synth::rng::Streams;
 use synth::teacher::Teacher;
 use synth::train::evaluate;
 
-/// A random teacher; images are those of ImageNet in size and normalisation, but for their side.
+/// A random teacher, saved and loaded; images are those of ImageNet in normalisation.
 fn teacher(arch: &str, side: usize, num_classes: usize) -> Model {
     let shape = Shape { channels: 3, height: side, width: side, num_classes };
     let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     let (architecture, config) = new_model(arch, &shape, None, &mean, &std).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    model.save(folder.path(), "", &serde_json::json!({})).unwrap();
+    Model::load(folder.path(), None, &Overrides::default()).unwrap()
 }
 
 /// Two small batches, one of them against an adversary.
