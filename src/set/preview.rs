@@ -19,8 +19,8 @@ const LARGEST_CELL: usize = 256;
 const LINE: usize = 1;
 const BACKGROUND: Rgb<u8> = Rgb([32, 32, 32]);
 
-/// A grid with one row per class (at most [`MAX_CLASSES`]) and its first `per_class` images from left to right, between
-/// thin dark lines; images of at most 64 pixels are enlarged twice without smoothing. `labels` is `[N]`, and classes
+/// A grid with one row per class (at most [`MAX_CLASSES`]) and `per_class` of its images from left to right, evenly spaced over
+/// the set (an inverted one has the images that were made without an adversary first), between thin dark lines; images of at most 64 pixels are enlarged twice without smoothing. `labels` is `[N]`, and classes
 /// are `0..classes`. A class without enough images leaves its cells dark.
 pub fn grid(images: &Images, labels: &[u32], classes: usize, per_class: usize) -> RgbImage {
     let longest = images.height.max(images.width).max(1);
@@ -32,8 +32,10 @@ pub fn grid(images: &Images, labels: &[u32], classes: usize, per_class: usize) -
     let mut canvas = RgbImage::from_pixel(width as u32, height as u32, BACKGROUND);
     for row in 0..shown {
         let class = row * classes / shown;
-        let members = labels.iter().enumerate().filter(|&(i, &l)| l as usize == class && i < images.len());
-        for (column, (index, _)) in members.take(per_class).enumerate() {
+        let of_class = |&i: &usize| labels[i] as usize == class;
+        let members: Vec<usize> = (0..labels.len().min(images.len())).filter(of_class).collect();
+        for column in 0..members.len().min(per_class) {
+            let index = members[column * members.len() / per_class.min(members.len())];
             let origin = (row * cell.0 + LINE, column * cell.1 + LINE);
             paste(&mut canvas, images, index, origin, scale, step);
         }
@@ -81,6 +83,13 @@ mod tests {
         let at = |x, y| grid.get_pixel(x, y).0[0];
         assert_eq!([at(0, 0), at(1, 1), at(2, 2), at(3, 1), at(5, 1)], [32, 30, 30, 40, 32]);
         assert_eq!([at(6, 1), at(1, 4), at(6, 4), at(9, 5)], [32, 10, 50, 60]);
+    }
+
+    #[test]
+    fn examples_are_spread_over_the_set() {
+        let images = Images::new((0..5).collect::<Vec<u8>>(), 1, 1, 1).unwrap();
+        let grid = grid(&images, &[0; 5], 1, 2);
+        assert_eq!([grid.get_pixel(1, 1).0[0], grid.get_pixel(4, 1).0[0]], [0, 2]);
     }
 
     #[test]
