@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::files::Staging;
-use synth::jobs::{AnswerMode, DistillJob, Start, open_teacher};
+use synth::jobs::{AnswerMode, DistillJob, Start, open_teacher, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
@@ -22,9 +22,9 @@ pub struct Distill {
     /// Folder of the student
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student
-    #[arg(long, value_name = "NET", default_value = "resnet8")]
-    student: String,
+    /// Architecture of the student [default: resnet8, or resnet10 for images of more than 84 pixels]
+    #[arg(long, value_name = "NET")]
+    student: Option<String>,
     /// Side of the images that the student reads, if other than the teacher's: it then sees the set's images resized
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(4..=4096))]
     size: Option<u16>,
@@ -78,12 +78,13 @@ impl Distill {
             Some(teacher) => teacher.config.clone(),
             None => set_input(&set, &self.set)?,
         };
+        let student_name = self.student.as_deref().unwrap_or(usual_student(&like, "resnet8"));
         let job = DistillJob {
             set: &set,
             set_name: self.set.display().to_string(),
             teacher: teacher.as_ref(),
             like: &like,
-            student: &self.student,
+            student: student_name,
             size: self.size.map(|side| [usize::from(side); 2]),
             answers: if answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
             start: match self.init {
@@ -96,7 +97,7 @@ impl Distill {
             seed: self.common.seed,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
-        let card = synth::report::model_card(&self.student, &student.config, &provenance);
+        let card = synth::report::model_card(student_name, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;
         staging.finish()?;
         report(&self.output, &student, &provenance, self.common.json)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use synth::Result;
 use synth::files::Staging;
 use synth::invert::Recipe;
-use synth::jobs::InvertJob;
+use synth::jobs::{InvertJob, usual_student};
 
 /// Make a small set of synthetic images from a teacher alone
 #[derive(Args)]
@@ -31,9 +31,10 @@ pub struct Invert {
     /// Time for the inversion in minutes, in place of the recipe's number of rounds
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
-    /// Network that disagrees with the teacher while images are made
-    #[arg(long, value_name = "NET", default_value = "resnet8")]
-    adversary: String,
+    /// Network that disagrees with the teacher while images are made [default: resnet8, or resnet10 for images of more than
+    /// 84 pixels]
+    #[arg(long, value_name = "NET")]
+    adversary: Option<String>,
     /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
     #[arg(long, value_name = "N")]
     views: Option<usize>,
@@ -53,7 +54,7 @@ impl Invert {
         let job = InvertJob {
             teacher: &teacher,
             recipe: &recipe,
-            adversary: &self.adversary,
+            adversary: self.adversary.as_deref().unwrap_or(usual_student(&teacher.config, "resnet8")),
             teacher_blocks: false,
             on_the_fly: false,
             limit: self.minutes,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use synth::Result;
 use synth::files::Staging;
 use synth::invert::Recipe;
-use synth::jobs::{Init, RunJob};
+use synth::jobs::{Init, RunJob, usual_student};
 
 /// From a teacher to a student in one go
 #[derive(Args)]
@@ -19,9 +19,9 @@ pub struct Run {
     /// Folder of the result: `set/` and `student/`
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student
-    #[arg(long, value_name = "NET", default_value = "resnet14")]
-    student: String,
+    /// Architecture of the student [default: resnet14, or resnet10 for images of more than 84 pixels]
+    #[arg(long, value_name = "NET")]
+    student: Option<String>,
     /// Recipe (see `synth recipes`)
     #[arg(long, default_value = "ssd")]
     recipe: String,
@@ -61,16 +61,17 @@ impl Run {
         if let Some(samples) = self.samples {
             recipe.buffer.samples = samples;
         }
+        let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let init = match self.init {
             None if self.on_the_fly => Init::Adversary,
-            None => Init::fitting(&teacher, &self.student)?,
+            None => Init::fitting(&teacher, student)?,
             Some(Start::Adversary) => Init::Adversary,
             Some(Start::Scratch) => Init::Scratch,
             Some(Start::TeacherBlocks) => Init::TeacherBlocks,
         };
         let job = RunJob {
             teacher: &teacher,
-            student: &self.student,
+            student,
             recipe: &recipe,
             init,
             on_the_fly: self.on_the_fly,
@@ -79,7 +80,7 @@ impl Run {
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;
         ran.inverted.write(&staging.path().join("set"))?;
-        let card = synth::report::model_card(&self.student, &ran.student.config, &ran.provenance);
+        let card = synth::report::model_card(student, &ran.student.config, &ran.provenance);
         let folder = staging.path().join("student");
         std::fs::create_dir_all(&folder).map_err(synth::Error::io("create", &folder))?;
         ran.student.save(&folder, &card, &ran.provenance)?;

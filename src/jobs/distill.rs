@@ -64,6 +64,12 @@ impl DistillJob<'_> {
         let begin = Instant::now();
         let streams = Streams::new(self.seed);
         let (network, config) = fresh_student(self.student, self.like, self.size, &mut streams.stream("student/weights", 0))?;
+        if let Some(teacher) = self.teacher {
+            let (own, its) = (network.arch.parameters(), teacher.network.arch.parameters());
+            if own >= its {
+                tracing::warn!("the student {} has {own} parameters, its teacher {its}: nothing gets smaller", self.student);
+            }
+        }
         let copied = self.start(&network, &config)?;
         let frozen = self.teacher.map(Teacher::of);
         let answers = match (self.answers, &frozen) {

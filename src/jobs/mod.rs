@@ -46,6 +46,16 @@ pub fn fresh_student(
     Ok((Network::init(Arc::new(architecture), rng)?, config))
 }
 
+/// Sides up to which images count as small: what CIFAR networks are made for.
+const SMALL_SIDE: usize = 84;
+
+/// The student (or adversary) of a teacher for images like those of `config`, when none is named: `small`, or ResNet-10 in its
+/// ImageNet form where images are large.
+pub fn usual_student(config: &ModelConfig, small: &'static str) -> &'static str {
+    let [_, height, width] = config.pretrained_cfg.input_size;
+    if height.min(width) <= SMALL_SIDE { small } else { "resnet10" }
+}
+
 /// What names a teacher in provenance: where it came from, the hash of its weights, and its configuration, from which a
 /// student can be made without it.
 pub fn identity(model: &Model) -> Value {

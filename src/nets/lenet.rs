@@ -16,6 +16,7 @@ pub(super) const FIVE: Family = Family {
     form: Form::Ours,
     names: &[("lenet5", || json!({"half": false})), ("lenet5-half", || json!({"half": true}))],
     aliases: &[],
+    variants: &[],
     pattern: None,
     summary: "lenet5, lenet5-half",
     usual_input: [1, 32, 32],

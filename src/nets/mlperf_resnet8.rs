@@ -16,6 +16,7 @@ pub(super) const FAMILY: Family = Family {
     form: Form::Ours,
     names: &[("mlperf-resnet8", || json!({}))],
     aliases: &[],
+    variants: &[],
     pattern: None,
     summary: "mlperf-resnet8",
     usual_input: [3, 32, 32],

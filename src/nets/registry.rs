@@ -43,6 +43,8 @@ struct Description {
     /// What `architecture` in `config.json` says.
     architecture: String,
     args: Map<String, Value>,
+    /// Those of `args` that `architecture` does not imply.
+    stated: Map<String, Value>,
 }
 
 /// What a configuration says of its network.
@@ -163,16 +165,16 @@ fn described(config: &ModelConfig) -> Result<Description> {
             ));
         };
         args.extend(config.model_args.clone());
-        return Ok(Description { family, architecture, args });
+        return Ok(Description { family, architecture, args, stated: config.model_args.clone() });
     };
     let ours = |family: &&&Family| family.form == Form::Ours && family.model_type == model_type;
     if let Some(family) = FAMILIES.iter().find(ours) {
-        return Ok(Description { family, architecture, args: config.model_args.clone() });
+        return Ok(Description::in_full(family, architecture, config.model_args.clone()));
     }
     for family in FAMILIES {
         if let Some(there) = family.transformers.filter(|there| there.model_type == model_type) {
             let mut args = Args::new(model_type, &config.model_args);
-            return Ok(Description { family, architecture, args: (there.args)(&mut args)? });
+            return Ok(Description::in_full(family, architecture, (there.args)(&mut args)?));
         }
     }
     let ours = FAMILIES.iter().filter(|family| family.form == Form::Ours).map(|family| family.model_type);
@@ -183,6 +185,11 @@ fn described(config: &ModelConfig) -> Result<Description> {
 }
 
 impl Description {
+    /// Of a network whose arguments say all.
+    fn in_full(family: &'static Family, architecture: String, args: Map<String, Value>) -> Self {
+        Self { family, architecture, stated: args.clone(), args }
+    }
+
     fn build(&self, shape: &Shape, head: Option<&str>) -> Result<Architecture> {
         let family = self.family;
         let least = family.min_side;
@@ -207,7 +214,8 @@ impl Description {
             let model_type = Some(self.family.model_type.to_string());
             return Identity { architecture, model_type, model_args: self.args.clone() };
         }
-        let channels = (shape.channels != 3).then(|| ("in_chans".to_string(), json!(shape.channels)));
-        Identity { architecture, model_type: None, model_args: channels.into_iter().collect() }
+        let mut model_args = self.stated.clone();
+        model_args.extend((shape.channels != 3).then(|| ("in_chans".to_string(), json!(shape.channels))));
+        Identity { architecture, model_type: None, model_args }
     }
 }

@@ -18,6 +18,7 @@ pub(super) const FAMILY: Family = Family {
     form: Form::Timm,
     names: &[
         ("resnet18", || json!({"block": "basic", "layers": [2, 2, 2, 2]})),
+        ("resnet26", || json!({"block": "bottleneck", "layers": [2, 2, 2, 2]})),
         ("resnet34", || json!({"block": "basic", "layers": [3, 4, 6, 3]})),
         ("resnet50", || json!({"block": "bottleneck", "layers": [3, 4, 6, 3]})),
         ("resnet101", || json!({"block": "bottleneck", "layers": [3, 4, 23, 3]})),
@@ -26,8 +27,9 @@ pub(super) const FAMILY: Family = Family {
         ("wide_resnet101_2", || json!({"block": "bottleneck", "layers": [3, 4, 23, 3], "base_width": 128})),
     ],
     aliases: &[],
+    variants: &[("resnet10", "resnet18", || json!({"layers": [1, 1, 1, 1]}))],
     pattern: None,
-    summary: "resnet18|34|50|101|152, wide_resnet50_2|101_2",
+    summary: "resnet10|18|26|34|50|101|152, wide_resnet50_2|101_2",
     usual_input: [3, 224, 224],
     min_side: 8,
     first: "conv1",

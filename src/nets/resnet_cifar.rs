@@ -25,6 +25,7 @@ pub(super) const FAMILY: Family = Family {
         ("resnet110", || named(110)),
     ],
     aliases: &[],
+    variants: &[],
     pattern: Some(pattern),
     summary: "resnet8|14|20|32|44|56|110 (padded shortcuts; with `-b` projected ones, with `x4` four times as wide)",
     usual_input: [3, 32, 32],

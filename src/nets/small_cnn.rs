@@ -15,6 +15,7 @@ pub(super) const QUICK_GELU: Family = Family {
     form: Form::Ours,
     names: &[("mnist-convnet", || json!({}))],
     aliases: &[],
+    variants: &[],
     pattern: None,
     summary: "mnist-convnet",
     usual_input: [1, 28, 28],

@@ -25,6 +25,7 @@ pub(super) const FAMILY: Family = Family {
         ("wrn-40-2", || named(40, 2)),
     ],
     aliases: &[],
+    variants: &[],
     pattern: Some(pattern),
     summary: "wrn-DEPTH-WIDTH",
     usual_input: [3, 32, 32],

@@ -30,6 +30,8 @@ pub(in crate::nets) struct Family {
     pub names: &'static [(&'static str, fn() -> Value)],
     /// Other names, with the one of `names` that they stand for.
     pub aliases: &'static [(&'static str, &'static str)],
+    /// Networks that timm has a constructor but no name for: ours, timm's whose constructor it is, and its arguments.
+    pub variants: &'static [(&'static str, &'static str, fn() -> Value)],
     /// The arguments of a name with numbers in it.
     pub pattern: Option<fn(&str) -> Option<Value>>,
     /// All names in a few words, for messages.

@@ -13,7 +13,11 @@ pub fn supported() -> String {
 /// the one that it is without an image size, and the other with `cifar-` in front.
 pub fn listed() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for (name, _) in FAMILIES.iter().flat_map(|family| family.names) {
+    let of = |family: &&'static Family| {
+        let variants = family.variants.iter().map(|(name, ..)| *name);
+        family.names.iter().map(|(name, _)| *name).chain(variants)
+    };
+    for name in FAMILIES.iter().flat_map(of) {
         let taken = names.iter().any(|known| known == name);
         names.push(if taken { format!("cifar-{name}") } else { name.to_string() });
     }
@@ -35,15 +39,10 @@ pub(super) fn resolve(name: &str, sides: Option<[usize; 2]>) -> Result<Descripti
         let usual = family.usual_input[1].max(1) as f64;
         side.map_or(0.0, |side| (side.max(1) as f64 / usual).ln().abs())
     };
-    let found = FAMILIES.iter().filter_map(|family| Some((*family, called(family, rest)?)));
+    let found = FAMILIES.iter().filter_map(|family| meant(family, rest, name));
     // The first of equals.
-    let best = found.min_by(|(a, _), (b, _)| away(a).total_cmp(&away(b)));
-    if let Some((family, (listed, args))) = best {
-        let architecture = match (family.form, listed) {
-            (Form::Timm, Some(listed)) => listed.to_string(),
-            _ => name.to_string(),
-        };
-        return Ok(Description { family, architecture, args });
+    if let Some(description) = found.min_by(|a, b| away(a.family).total_cmp(&away(b.family))) {
+        return Ok(description);
     }
     let nearest = nearest(&plain).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
     let found = format!("there is no such network; {nearest}supported are {}", supported());
@@ -54,6 +53,18 @@ pub(super) fn resolve(name: &str, sides: Option<[usize; 2]>) -> Result<Descripti
 pub(super) fn of_timm(architecture: &str) -> Option<(&'static Family, Map<String, Value>)> {
     let timm = FAMILIES.iter().filter(|family| family.form == Form::Timm);
     timm.filter_map(|family| Some((*family, called(family, &plain(architecture))?.1))).next()
+}
+
+/// What the family has under a name, which people may have written otherwise (`typed`).
+fn meant(family: &'static Family, name: &str, typed: &str) -> Option<Description> {
+    if let Some((_, of, args)) = family.variants.iter().find(|(variant, ..)| plain(variant) == name) {
+        let (Value::Object(stated), (_, mut args_of)) = (args(), called(family, &plain(of))?) else { return None };
+        args_of.extend(stated.clone());
+        return Some(Description { family, architecture: of.to_string(), args: args_of, stated });
+    }
+    let (listed, args) = called(family, name)?;
+    let architecture = listed.filter(|_| family.form == Form::Timm).unwrap_or(typed).to_string();
+    Some(Description { family, architecture, args, stated: Map::new() })
 }
 
 /// The name in the family's list that `name` is or stands for, if it is there, and its arguments.

@@ -34,6 +34,8 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("cifar-resnet18", PHOTO, 11_689_512 - 9_408 + 1_728, 20),
     ("resnet18", PHOTO, 11_689_512, 20),
     ("resnet34", PHOTO, 21_797_672, 36),
+    ("resnet10", PHOTO, 5_418_792, 12),
+    ("resnet26", PHOTO, 15_995_176, 29),
     ("resnet50", PHOTO, 25_557_032, 53),
     ("resnet101", PHOTO, 44_549_160, 104),
     ("wide-resnet50-2", PHOTO, 68_883_240, 53),
@@ -245,6 +247,8 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     let grey = Shape { channels: 1, ..PHOTO };
     let (_, config) = new_model("ResNet18", &grey, None, &[0.5], &[0.5]).unwrap();
     assert_eq!((config.architecture.as_str(), &config.model_args["in_chans"]), ("resnet18", &json!(1)));
+    let (_, ten) = new_model("resnet10", &grey, None, &[0.5], &[0.5]).unwrap();
+    assert_eq!((ten.architecture.as_str(), &ten.model_args["layers"]), ("resnet18", &json!([1, 1, 1, 1])));
     let mut small = config.clone();
     small.model_args.extend([("layers".to_string(), json!([1, 1, 1, 1]))]);
     assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
