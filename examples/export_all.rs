@@ -157,10 +157,10 @@ impl Body for Operations {
         let x = self.stem.forward(f, &x, None, Activation::IDENTITY)?;
         let residual = tape::activate(f.tape, &x, Activation::leaky(0.1))?;
         let y = self.norm.forward(f, &x, None, Some(&residual), Activation { slope: 0.2, cap: 1.5 })?;
-        let y = self.grouped.forward(f, &y, None, Activation::RELU6)?;
+        let y = self.grouped.forward(f, &y, None, Activation { slope: 0.0, cap: 0.7 })?;
         let y = tape::pool(f.tape, &y, pool(PoolKind::Average { count_padding: true }, 3, 2, 1))?;
         let y = tape::pool(f.tape, &y, pool(PoolKind::Average { count_padding: false }, 3, 1, 1))?;
-        let y = self.dilated.forward(f, &y, Some(&y), Activation { slope: 1.0, cap: 0.5 })?;
+        let y = self.dilated.forward(f, &y, Some(&y), Activation { slope: 1.0, cap: 0.2 })?;
         let y = tape::pool(f.tape, &y, pool(PoolKind::Max, 3, 2, 1))?;
         let y = tape::nearest2(f.tape, &y)?;
         let mut y = self.enlarging.forward(f, &y, None, Activation::IDENTITY)?;
@@ -169,7 +169,8 @@ impl Body for Operations {
                 y = tape::bilinear(f.tape, &y, h, w)?;
             }
         }
-        let y = tape::unary(f.tape, &y, UnaryOp::Sigmoid)?;
+        let gate = tape::unary(f.tape, &y, UnaryOp::Sigmoid)?;
+        let y = tape::add(f.tape, &gate, &y, Activation::IDENTITY)?;
         let flat = tape::flatten_chw(f.tape, &y)?;
         let &[_, h, w, c] = y.dims() else { return Err(synth::Error::shape("operations", "no image")) };
         let y = tape::unflatten_chw(f.tape, &flat, [w, c, h])?;

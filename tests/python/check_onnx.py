@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 from safetensors.numpy import load_file
 
-# Largest difference of a logit, relative to the largest logit.
+# Largest difference of a logit, relative to how far the answers to different images lie apart: what a wrong operator moves is
+# small beside the logits themselves if these are nearly the same for all images.
 TOLERANCE = 1e-4
 
 
@@ -32,14 +33,14 @@ def check(path: Path) -> float:
     assert (given.name, given.type, given.shape) == ("image", "tensor(float)", ["batch", *images.shape[1:]]), path
     assert (answer.name, answer.type, answer.shape) == ("logits", "tensor(float)", ["batch", 10]), path
     logits = expected["logits"].astype(np.float64)
-    spread = np.abs(logits[0] - logits[1]).max() / np.abs(logits).max()
-    assert spread > 1e-3, f"{path}: all images get the same answer, which shows nothing ({spread:.1e})"
+    spread = np.ptp(logits, axis=0).max()
+    assert spread > 1e-3 * np.abs(logits).max(), f"{path}: all images get the same answer, which shows nothing"
     worst = 0.0
     for batch in (slice(0, 3), slice(0, 1), slice(2, 3)):
         (found,) = session.run(["logits"], {"image": images[batch]})
         assert found.shape == logits[batch].shape, path
-        worst = max(worst, np.abs(found - logits[batch]).max() / np.abs(logits).max())
-    assert worst < TOLERANCE, f"{path}: off by {worst:.2e} of the largest logit"
+        worst = max(worst, np.abs(found - logits[batch]).max() / spread)
+    assert worst < TOLERANCE, f"{path}: off by {worst:.2e} of the distance between answers"
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     print(f"{path.stem:<32} opset {opset}  {len(model.graph.node):>4} nodes  off by {worst:.1e}")
     return worst
