@@ -42,6 +42,24 @@ pub fn write_atomic_with(path: impl AsRef<Path>, fill: impl FnOnce(&mut File) ->
     sync_folder(&folder)
 }
 
+/// Whether the result file `target` may be written: there is no such file yet, or `force` allows to replace it. Missing parent
+/// folders are created.
+///
+/// # Errors
+/// [`Error::Invalid`] when it exists, or is a folder; [`Error::Io`].
+pub fn prepare_file(target: impl AsRef<Path>, force: bool) -> Result<()> {
+    let target = target.as_ref();
+    let (parent, _) = split(target)?;
+    if target.is_dir() {
+        let what = format!("output {}", target.display());
+        return Err(Error::invalid(what, "it is a folder", "name a file"));
+    }
+    if occupied(target) {
+        refuse_replacement(target, force)?;
+    }
+    fs::create_dir_all(&parent).map_err(Error::io("create", &parent))
+}
+
 /// SHA-256 of a file's content, as 64 lower-case hexadecimal digits.
 ///
 /// # Errors

@@ -18,7 +18,8 @@
 //!
 //! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
 //! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`] and [`distill`] are the stages,
-//! [`jobs`] runs them with their files, [`report`] watches. The program is a thin layer over [`jobs`].
+//! [`jobs`] runs them with their files, [`report`] watches, [`export`] writes what other programs read. The program is a
+//! thin layer over [`jobs`].
 //!
 //! Everything random comes from [`rng::Streams`], everything parallel is cut by sizes alone: the same seed gives the same
 //! bits with any number of threads.
@@ -29,6 +30,7 @@ pub mod data;
 pub mod distill;
 pub mod error;
 pub mod events;
+pub mod export;
 pub mod files;
 pub mod invert;
 pub mod jobs;

@@ -202,7 +202,7 @@ fn datasets() {
     assert!(synth(&["eval", &model, "--data", &small, "--resize"]).status.success());
     place.pictures(&["dog"], 20);
     refused(2, &["eval", &model, "--data", &small, "--resize"], &["4 classes, the model has 3"]);
-    refused(1, &["eval", &model, "--data", &small, "--split", "train"], &["split `train`"]);
+    refused(1, &["eval", &model, "--data", &small, "--split", "validation"], &["split `validation`"]);
     refused(2, &["eval", &model, "--data", &small, "--limit", "0"], &["limit", "at least one"]);
 }
 

@@ -41,7 +41,7 @@ impl Inspect {
 }
 
 /// A set keeps its images in `data/` and its provenance beside them.
-fn is_set(path: &Path) -> bool {
+pub fn is_set(path: &Path) -> bool {
     path.join("synth.json").is_file() && path.join("data").is_dir()
 }
 

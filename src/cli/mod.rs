@@ -6,6 +6,7 @@
 mod bench;
 mod distill;
 mod eval;
+mod export;
 mod inspect;
 mod invert;
 mod networks;
@@ -50,6 +51,7 @@ enum Command {
     Invert(invert::Invert),
     Distill(distill::Distill),
     Eval(eval::Eval),
+    Export(export::Export),
     Inspect(inspect::Inspect),
     Train(train::Train),
     Recipes(recipes::Recipes),
@@ -86,6 +88,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Networks(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Eval(command) => command.run(global),
+        Command::Export(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
     }
 }

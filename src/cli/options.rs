@@ -92,6 +92,12 @@ impl ModelOptions {
     pub fn load(&self) -> Result<Model> {
         open_teacher(&self.path, self.description.arch.as_deref(), &self.description.overrides()?)
     }
+
+    /// Whether anything was said about the model beside its path.
+    pub fn is_described(&self) -> bool {
+        let Description { arch, num_classes, input_size, mean, std } = &self.description;
+        arch.is_some() || num_classes.is_some() || input_size.is_some() || mean.is_some() || std.is_some()
+    }
 }
 
 impl Description {

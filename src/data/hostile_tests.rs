@@ -180,6 +180,12 @@ fn folders_of_pictures_are_read_in_name_order() {
     assert_eq!(firsts, [10, 11, 12, 20, 21, 22]);
     let some = Labelled::read(root.join("train"), &ReadOptions { limit: Some(3), ..Default::default() }).unwrap();
     assert_eq!(some.labels, [0, 0, 1], "a limit is spread over the classes");
+    let train = ReadOptions { split: Some("train".into()), ..Default::default() };
+    assert_eq!(Labelled::read(root.join("train"), &train).unwrap().len(), 6, "it needs no split inside");
+    fs::create_dir(root.join("train/test")).unwrap();
+    fs::write(root.join("train/test/0.png"), png(3, 9, false)).unwrap();
+    let classes = Labelled::read(root.join("train"), &train).unwrap().class_names;
+    assert_eq!(classes, ["cat", "dog", "test"], "a class may be called as a split");
     fs::write(root.join("test/dog/1.PNG"), "hello").unwrap();
     let message = refusal(&root, &ReadOptions::default());
     assert!(message.contains("1.PNG: 5 bytes that are no picture"), "{message}");

@@ -46,13 +46,18 @@ pub(super) fn read(root: &Path, name: &str, options: &ReadOptions) -> Result<Lab
 
 /// The folder of the wanted split, where the sub-folders are splits; the folder itself where they are classes.
 fn split_folder(root: &Path, name: &str, asked: Option<&str>) -> Result<(PathBuf, String)> {
-    let folders = entries(root, |path| path.is_dir())?;
-    let names: Vec<String> =
-        folders.iter().map(|f| f.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
-    let splits: Vec<&str> = names.iter().map(String::as_str).filter(|n| is_split(n)).collect();
+    let mut names = Vec::new();
+    for folder in entries(root, |path| path.is_dir())? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A split holds classes; a class that is called `train` holds pictures.
+        if is_split(&name) && !entries(&folder, |path| path.is_dir())?.is_empty() {
+            names.push(name);
+        }
+    }
+    let splits: Vec<&str> = names.iter().map(String::as_str).collect();
     if splits.is_empty() {
         return match asked {
-            None => Ok((root.to_path_buf(), name.to_string())),
+            None | Some("train") => Ok((root.to_path_buf(), name.to_string())),
             Some(split) => {
                 let found = format!("there is no folder for the split `{split}`");
                 Err(Error::file(root, found, "leave the split out to read the classes in this folder"))

@@ -107,7 +107,7 @@ impl Images {
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
     /// `test`, `train`, `validation` (also found as `valid`, `val` or `dev`). Without it: `test`, else `validation`,
-    /// else the only split there is.
+    /// else the only split there is. An image folder without a folder per split is a `train` split.
     pub split: Option<String>,
     /// Parquet column with the pictures; without it `image`, `img` or the only column of the kind.
     pub image_column: Option<String>,

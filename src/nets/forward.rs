@@ -2,7 +2,8 @@
 
 use super::weights::{SlotId, Weights};
 use crate::Result;
-use crate::tape::{Grads, NormMode, Tape, Var};
+use crate::ops::mem;
+use crate::tape::{Grads, NormMode, Tape, Trace, Var};
 use candle_core::Tensor;
 
 /// How a network runs.
@@ -70,4 +71,16 @@ pub fn infer(network: &super::Network, x: &Tensor) -> Result<Tensor> {
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &network.weights, Mode::Frozen);
     network.forward(&mut f, Var::constant(x.clone()))?.tensor()
+}
+
+/// What the frozen network computes from images `[N, h, w, c]`, operation by operation; N is 1 in the dimensions.
+///
+/// # Errors
+/// If the network cannot take such images, or an operation leaves no record.
+pub fn trace(network: &super::Network, [h, w, c]: [usize; 3]) -> Result<Trace> {
+    let tape = Tape::tracing();
+    let mut f = Forward::new(&tape, &network.weights, Mode::Frozen);
+    let x = tape.input(mem::tensor(vec![0.0; h * w * c], (1, h, w, c))?);
+    let y = network.forward(&mut f, x)?;
+    tape.take_trace(&y)
 }

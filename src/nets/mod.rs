@@ -14,7 +14,7 @@ mod small_cnn;
 mod weights;
 mod wide_resnet;
 
-pub use forward::{Forward, Mode, infer};
+pub use forward::{Forward, Mode, infer, trace};
 pub use generator::{GeneratorConfig, generator};
 pub use layers::Builder;
 pub use lenet::{LeNet5, LeNetCifar};

@@ -110,6 +110,17 @@ impl SyntheticSet {
         &self.logits[index * classes..(index + 1) * classes]
     }
 
+    /// One image as the bytes of a PNG file, losslessly.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the encoder refuses it.
+    ///
+    /// # Panics
+    /// When `index >= len()`, like any slice.
+    pub fn png(&self, index: usize) -> Result<Vec<u8>> {
+        rows::png(self, index)
+    }
+
     /// The highest softmax probability of the teacher's answer to each image, `[n]`, 0 to 1.
     pub fn teacher_confidence(&self) -> Vec<f32> {
         (0..self.len()).map(|i| confidence(self.answer(i))).collect()

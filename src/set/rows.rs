@@ -129,7 +129,8 @@ fn lists(values: &[f32], len: usize, range: Range<usize>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn png(set: &SyntheticSet, index: usize) -> Result<Vec<u8>> {
+/// An image as a PNG file, losslessly.
+pub(super) fn png(set: &SyntheticSet, index: usize) -> Result<Vec<u8>> {
     let images = &set.images;
     let colour = if images.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let mut bytes = Vec::new();

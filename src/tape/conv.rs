@@ -1,6 +1,6 @@
 //! Convolution and linear layers on the tape.
 
-use super::{Tape, Value, Var};
+use super::{Op, Tape, Value, Var};
 use crate::ops::conv2d::{self, After, Conv2dSpec, Sums};
 use crate::ops::{Activation, mem, norm};
 use crate::{Error, Result};
@@ -17,6 +17,24 @@ pub struct ConvOutput {
 /// `x [N,H,W,C]`, `w [KH,KW,C/groups,C_out]`, `bias [C_out]`, `residual` as the output.
 #[allow(clippy::too_many_arguments)]
 pub fn conv2d(
+    tape: &Tape,
+    x: &Var,
+    w: &Var,
+    spec: &Conv2dSpec,
+    bias: Option<&Var>,
+    residual: Option<&Var>,
+    act: Activation,
+    sums: bool,
+) -> Result<ConvOutput> {
+    let ConvOutput { y, sums } = convolve(tape, x, w, spec, bias, residual, act, sums)?;
+    let (weight, bias) = (w.weight()?, bias.map(Var::weight).transpose()?);
+    let y = tape.note(std::iter::once(x).chain(residual), y, || Op::Conv { weight, bias, spec: *spec, act })?;
+    Ok(ConvOutput { y, sums })
+}
+
+/// [`conv2d`] without a record.
+#[allow(clippy::too_many_arguments)]
+fn convolve(
     tape: &Tape,
     x: &Var,
     w: &Var,
@@ -76,8 +94,10 @@ pub fn linear(tape: &Tape, x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> 
     let line = (1..=64.min(n)).rev().find(|l| n % l == 0).unwrap_or(1);
     let rows = reshaped(tape, x, &[n / line, 1, line, c_in])?;
     let kernel = reshaped(tape, w, &[1, 1, c_in, c_out])?;
-    let out = conv2d(tape, &rows, &kernel, &Conv2dSpec::new(1), bias, None, Activation::IDENTITY, false)?;
-    reshaped(tape, &out.y, &[n, c_out])
+    let out = convolve(tape, &rows, &kernel, &Conv2dSpec::new(1), bias, None, Activation::IDENTITY, false)?;
+    let y = reshaped(tape, &out.y, &[n, c_out])?;
+    let (weight, bias) = (w.weight()?, bias.map(Var::weight).transpose()?);
+    tape.note([x], y, || Op::Linear { weight, bias })
 }
 
 /// The same values under other dimensions.

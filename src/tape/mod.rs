@@ -8,6 +8,7 @@ mod conv;
 mod norm;
 mod pointwise;
 mod spatial;
+pub mod trace;
 
 pub use conv::{ConvOutput, conv2d, linear};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
@@ -15,6 +16,7 @@ pub use pointwise::{UnaryOp, activate, add, unary};
 pub use spatial::{
     Placement, Pool, PoolKind, bilinear, flatten_chw, global_mean, nearest2, place, pool, subsample_pad, unflatten_chw,
 };
+pub use trace::{Op, Record, Trace};
 
 use crate::ops::conv2d::Affine;
 use crate::ops::norm as passes;
@@ -34,12 +36,16 @@ struct Node {
 pub struct Tape {
     nodes: RefCell<Vec<Node>>,
     ids: std::cell::Cell<usize>,
+    /// What was computed, if somebody wants to know.
+    trace: Option<RefCell<trace::Tracing>>,
 }
 
 /// A value on the tape: a tensor, or a tensor behind a per-channel map that its readers apply themselves.
 #[derive(Clone)]
 pub struct Var {
     id: Option<usize>,
+    /// Its number in the trace, if it was computed from the input of a tape that traces.
+    traced: Option<usize>,
     value: Value,
 }
 
@@ -56,7 +62,7 @@ enum Value {
 impl Var {
     /// A value that needs no gradient.
     pub fn constant(value: Tensor) -> Self {
-        Self { id: None, value: Value::Dense(value) }
+        Self { id: None, traced: None, value: Value::Dense(value) }
     }
 
     /// Whether gradients flow to it.
@@ -89,7 +95,7 @@ impl Var {
 
     /// The same value with its map applied, so that several readers do not each apply it.
     pub fn dense(&self) -> Result<Var> {
-        Ok(Var { id: self.id, value: Value::Dense(self.tensor()?) })
+        Ok(Var { value: Value::Dense(self.tensor()?), ..*self })
     }
 }
 
@@ -100,7 +106,7 @@ impl Tape {
 
     /// A value whose gradient is wanted.
     pub fn leaf(&self, value: Tensor) -> Var {
-        Var { id: Some(self.next_id()), value: Value::Dense(value) }
+        Var { id: Some(self.next_id()), traced: None, value: Value::Dense(value) }
     }
 
     fn next_id(&self) -> usize {
@@ -110,14 +116,15 @@ impl Tape {
     }
 
     /// A result with its backward closure; without `needs_grad` nothing is recorded.
-    fn record(
+    fn record<B: FnOnce(Tensor, &mut Grads) -> Result<()> + 'static>(
         &self,
         value: Value,
         needs_grad: bool,
-        backward: impl FnOnce(Tensor, &mut Grads) -> Result<()> + 'static,
+        backward: B,
     ) -> Var {
+        self.made_by(&value, std::any::type_name::<B>());
         if !needs_grad {
-            return Var { id: None, value };
+            return Var { id: None, traced: None, value };
         }
         let id = self.next_id();
         self.push(
@@ -127,7 +134,7 @@ impl Tape {
                 None => Ok(()),
             }),
         );
-        Var { id: Some(id), value }
+        Var { id: Some(id), traced: None, value }
     }
 
     fn push(&self, outputs: Vec<usize>, backward: Backward) {

@@ -1,6 +1,6 @@
 //! Batch normalisation on the tape: training, frozen, and frozen with its input moments exposed for matching.
 
-use super::{Grads, Tape, Value, Var};
+use super::{Grads, Op, Tape, Value, Var};
 use crate::ops::conv2d::{Affine, Sums};
 use crate::ops::norm::{self, BackwardAffine};
 use crate::ops::{Activation, mem};
@@ -51,6 +51,12 @@ pub fn batch_norm(
     if u.dims().last() != Some(&channels) {
         return Err(Error::shape("batch_norm", format!("{channels} channels, input {:?}", u.dims())));
     }
+    if tape.is_tracing() && matches!(mode, NormMode::Train { .. }) {
+        return Err(Error::shape(
+            "trace",
+            "batch norms with the statistics of a batch are no part of a frozen network",
+        ));
+    }
     let stats = match mode {
         NormMode::Frozen => None,
         _ => Some(Moments::of(match sums {
@@ -75,15 +81,19 @@ pub fn batch_norm(
         Some(r) => Value::Dense(norm::apply(&u, &affine, Some(&r.tensor()?))?),
         None => Value::Lazy { raw: u.clone(), affine: affine.clone() },
     };
+    let noted = |id| {
+        let op = || Op::Affine { scale: affine.scale.clone(), shift: affine.shift.clone(), act };
+        tape.note(std::iter::once(&x).chain(residual), Var { id, traced: None, value }, op)
+    };
     let params_need = bn.weight.needs_grad() || bn.bias.needs_grad();
     let needs_grad = x.needs_grad() || params_need || residual.is_some_and(Var::needs_grad);
     if !needs_grad {
         let moments = stats.filter(|_| mode == NormMode::Match).map(|s| s.tensor()).transpose()?;
-        return Ok(Normalised { y: Var { id: None, value }, moments: moments.map(Var::constant) });
+        return Ok(Normalised { y: noted(None)?, moments: moments.map(Var::constant) });
     }
 
     let y_id = tape.next_id();
-    let y = Var { id: Some(y_id), value };
+    let y = noted(Some(y_id))?;
     let moments = match (&stats, mode) {
         (Some(s), NormMode::Match) => Some(tape.leaf(s.tensor()?)),
         _ => None,

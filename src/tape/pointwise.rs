@@ -1,6 +1,6 @@
 //! Element-wise functions on the tape.
 
-use super::{Tape, Value, Var};
+use super::{Op, Tape, Value, Var};
 use crate::Result;
 use crate::ops::pointwise;
 use crate::ops::{Activation, mem, norm};
@@ -12,11 +12,12 @@ pub fn unary(tape: &Tape, x: &Var, op: UnaryOp) -> Result<Var> {
     let input = x.tensor()?;
     let y = pointwise::forward(op, &input)?;
     let kept = if op.backward_reads_output() { y.clone() } else { input };
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+    let source = x.clone();
+    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
         pointwise::backward(op, &dy, &kept)?;
-        grads.add(&x, dy)
-    }))
+        grads.add(&source, dy)
+    });
+    tape.note([x], y, || Op::Unary { op })
 }
 
 /// A piecewise-linear activation in a pass of its own (where no convolution or norm could carry it).
@@ -25,20 +26,22 @@ pub fn activate(tape: &Tape, x: &Var, act: Activation) -> Result<Var> {
         return Ok(x.clone());
     }
     let y = pointwise::activate(&x.tensor()?, act)?;
-    let (output, x) = (y.clone(), x.clone());
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+    let (output, source) = (y.clone(), x.clone());
+    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
         norm::mask_by_output(&dy, &output, act)?;
-        grads.add(&x, dy)
-    }))
+        grads.add(&source, dy)
+    });
+    tape.note([x], y, || Op::Activate { act })
 }
 
 /// `act(a + b)`.
 pub fn add(tape: &Tape, a: &Var, b: &Var, act: Activation) -> Result<Var> {
     let y = pointwise::add(&a.tensor()?, &b.tensor()?, act)?;
     let output = (!act.is_identity()).then(|| y.clone());
+    let inputs = [a, b];
     let (a, b) = (a.clone(), b.clone());
     let needs_grad = a.needs_grad() || b.needs_grad();
-    Ok(tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
+    let y = tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
         if let Some(y) = &output {
             norm::mask_by_output(&dy, y, act)?;
         }
@@ -48,5 +51,6 @@ pub fn add(tape: &Tape, a: &Var, b: &Var, act: Activation) -> Result<Var> {
             return grads.add(&b, dy);
         }
         grads.add(if a.needs_grad() { &a } else { &b }, dy)
-    }))
+    });
+    tape.note(inputs, y, || Op::Add { act })
 }

@@ -1,8 +1,9 @@
 //! Pixel-moving operations on the tape; see `ops::spatial` for what each computes.
 
-use super::{Tape, Value, Var};
+use super::{Grads, Op, Tape, Value, Var};
 use crate::Result;
 use crate::ops::{place, spatial};
+use candle_core::Tensor;
 
 pub use crate::ops::{
     place::Placement,
@@ -13,37 +14,42 @@ pub use crate::ops::{
 pub fn global_mean(tape: &Tape, x: &Var) -> Result<Var> {
     let t = x.tensor()?;
     let [_, h, w, _] = spatial::nhwc("global_mean", &t)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(spatial::global_mean(&t)?), x.needs_grad(), move |dy, grads| {
-        grads.add(&x, spatial::global_mean_backward(&dy, h, w)?)
-    }))
+    let source = x.clone();
+    let y = tape.record(Value::Dense(spatial::global_mean(&t)?), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, spatial::global_mean_backward(&dy, h, w)?)
+    });
+    tape.note([x], y, || Op::GlobalMean)
 }
 
 /// Maximum or average pooling.
 pub fn pool(tape: &Tape, x: &Var, p: Pool) -> Result<Var> {
     let t = x.tensor()?;
     let y = spatial::pool(&t, &p)?;
-    let x = x.clone();
-    Ok(tape
-        .record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&x, spatial::pool_backward(&dy, &t, &p)?)))
+    let source = x.clone();
+    let backward = move |dy: Tensor, grads: &mut Grads| grads.add(&source, spatial::pool_backward(&dy, &t, &p)?);
+    let y = tape.record(Value::Dense(y), x.needs_grad(), backward);
+    tape.note([x], y, || Op::Pool { pool: p })
 }
 
 /// Bilinear resizing to `h × w`.
 pub fn bilinear(tape: &Tape, x: &Var, h: usize, w: usize) -> Result<Var> {
     let t = x.tensor()?;
     let [_, ih, iw, _] = spatial::nhwc("bilinear", &t)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(spatial::bilinear(&t, h, w)?), x.needs_grad(), move |dy, grads| {
-        grads.add(&x, spatial::bilinear_backward(&dy, ih, iw)?)
-    }))
+    let source = x.clone();
+    let y = tape.record(Value::Dense(spatial::bilinear(&t, h, w)?), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, spatial::bilinear_backward(&dy, ih, iw)?)
+    });
+    tape.note([x], y, || Op::Bilinear { h, w })
 }
 
 /// Nearest-neighbour enlargement by 2. In front of a convolution, [`crate::ops::conv2d::Conv2dSpec::upsampled`] is
 /// the same and costs less.
 pub fn nearest2(tape: &Tape, x: &Var) -> Result<Var> {
     let y = spatial::nearest2(&x.tensor()?)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&x, spatial::nearest2_backward(&dy)?)))
+    let source = x.clone();
+    let y = tape
+        .record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&source, spatial::nearest2_backward(&dy)?));
+    tape.note([x], y, || Op::Nearest2)
 }
 
 /// The option-A shortcut: strided pixels, zero channels on both sides.
@@ -51,37 +57,42 @@ pub fn subsample_pad(tape: &Tape, x: &Var, stride: usize, c_out: usize) -> Resul
     let t = x.tensor()?;
     let [_, h, w, c] = spatial::nhwc("shortcut", &t)?;
     let y = spatial::subsample_pad(&t, stride, c_out)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
-        grads.add(&x, spatial::subsample_pad_backward(&dy, stride, [h, w, c])?)
-    }))
+    let source = x.clone();
+    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, spatial::subsample_pad_backward(&dy, stride, [h, w, c])?)
+    });
+    tape.note([x], y, || Op::SubsamplePad { stride, c_out })
 }
 
 /// `[N, H, W, C]` → `[N, C·H·W]` in channel, row, column order.
 pub fn flatten_chw(tape: &Tape, x: &Var) -> Result<Var> {
     let t = x.tensor()?;
     let [_, h, w, c] = spatial::nhwc("flatten", &t)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(spatial::flatten_chw(&t)?), x.needs_grad(), move |dy, grads| {
-        grads.add(&x, spatial::unflatten_chw(&dy, [h, w, c])?)
-    }))
+    let source = x.clone();
+    let y = tape.record(Value::Dense(spatial::flatten_chw(&t)?), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, spatial::unflatten_chw(&dy, [h, w, c])?)
+    });
+    tape.note([x], y, || Op::FlattenChw)
 }
 
 /// `[N, C·H·W]` in channel, row, column order → `[N, H, W, C]`.
 pub fn unflatten_chw(tape: &Tape, x: &Var, hwc: [usize; 3]) -> Result<Var> {
     let y = spatial::unflatten_chw(&x.tensor()?, hwc)?;
-    let x = x.clone();
-    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&x, spatial::flatten_chw(&dy)?)))
+    let source = x.clone();
+    let y =
+        tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&source, spatial::flatten_chw(&dy)?));
+    tape.note([x], y, || Op::UnflattenChw { hwc })
 }
 
 /// Crop, flip and normalisation of images in `[0, 1]`, one [`Placement`] per image.
 pub fn place(tape: &Tape, x: &Var, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Var> {
     let y = place::place(&x.tensor()?, places, mean, std)?;
     if !x.needs_grad() {
-        return Ok(Var::constant(y));
+        return tape.note([x], Var::constant(y), || Op::Place);
     }
-    let (x, places, mean, std) = (x.clone(), places.to_vec(), mean.to_vec(), std.to_vec());
-    Ok(tape.record(Value::Dense(y), true, move |dy, grads| {
-        grads.add(&x, place::place_backward(&dy, &places, &mean, &std)?)
-    }))
+    let (source, places, mean, std) = (x.clone(), places.to_vec(), mean.to_vec(), std.to_vec());
+    let y = tape.record(Value::Dense(y), true, move |dy, grads| {
+        grads.add(&source, place::place_backward(&dy, &places, &mean, &std)?)
+    });
+    tape.note([x], y, || Op::Place)
 }

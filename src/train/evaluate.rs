@@ -140,13 +140,12 @@ pub fn labels_for(names: &[String], data: &mut Labelled) -> Result<Matched> {
         let hint = "choose the data that the model was trained for";
         return Err(Error::invalid(format!("dataset {}", data.name), found, hint));
     }
-    if numbered || names.iter().enumerate().all(|(class, name)| *name == class.to_string()) {
-        return Ok(Matched::AsTheyAre);
-    }
+    // Numbers too are names: sorted as texts, 10 stands before 2.
     let position = |name: &String| names.iter().position(|known| known == name);
     let renumbered: Option<Vec<usize>> = data.class_names.iter().map(position).collect();
     let Some(renumbered) = renumbered.filter(|to| (0..known).all(|class| to.contains(&class))) else {
-        return Ok(Matched::ByOrder);
+        let nameless = numbered || names.iter().enumerate().all(|(class, name)| *name == class.to_string());
+        return Ok(if nameless { Matched::AsTheyAre } else { Matched::ByOrder });
     };
     data.labels.iter_mut().for_each(|label| *label = renumbered[*label as usize] as u32);
     data.class_names = names.to_vec();
@@ -182,6 +181,12 @@ mod tests {
         assert_eq!(labels_for(&names, &mut twice).unwrap(), Matched::ByOrder);
         let mut plain = data(&["0", "1"], &[0, 1]);
         assert_eq!(labels_for(&names, &mut plain).unwrap(), Matched::AsTheyAre);
+        let numbers: Vec<String> = (0..11).map(|class| class.to_string()).collect();
+        let mut sorted: Vec<&str> = numbers.iter().map(String::as_str).collect();
+        sorted.sort();
+        let mut folders = data(&sorted, &[1, 2, 3, 10]);
+        assert_eq!(labels_for(&numbers, &mut folders).unwrap(), Matched::ByName);
+        assert_eq!(folders.labels, [1, 10, 2, 9]);
         let few = labels_for(&names, &mut data(&["ant", "bee"], &[0])).unwrap_err().to_string();
         assert!(few.contains("it has 2 classes, the model has 3"), "{few}");
         assert!(labels_for(&names, &mut data(&["0", "1", "2", "3"], &[0])).is_err());

@@ -1,0 +1,120 @@
+//! `synth export`: a model or a set for other programs.
+
+use super::options::ModelOptions;
+use super::{Global, print, print_json, table};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use synth::export::{onnx, write_pictures};
+use synth::files::{Staging, prepare_file};
+use synth::set::SyntheticSet;
+use synth::{Error, Result};
+
+/// Write a model as ONNX, or the images of a set as PNG files
+#[derive(Args)]
+pub struct Export {
+    #[command(flatten)]
+    source: ModelOptions,
+    /// onnx: a model as one file; png: a set (in place of MODEL) as PATH/CLASS/INDEX.png
+    #[arg(long, value_enum)]
+    to: Format,
+    /// File or folder to write [default for onnx: the model's name with .onnx]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    #[arg(long, value_name = "N", help = opset_help())]
+    opset: Option<u32>,
+    /// ONNX: put (x - mean) / std into the graph, whose input is then pixels in 0..1
+    #[arg(long, visible_alias = "normalize")]
+    normalise: bool,
+    /// Replace an existing result
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is written.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Onnx,
+    Png,
+}
+
+impl Export {
+    pub fn run(&self, _: &Global) -> Result<()> {
+        match self.to {
+            Format::Onnx => self.onnx(),
+            Format::Png => self.png(),
+        }
+    }
+
+    fn onnx(&self) -> Result<()> {
+        if super::inspect::is_set(&self.source.path) {
+            let what = self.source.path.display().to_string();
+            return Err(Error::invalid(what, "it is a set of images, not a model", "write its images with --to png"));
+        }
+        let path = self.output.clone().unwrap_or_else(|| default_file(&self.source.path));
+        prepare_file(&path, self.force)?;
+        let model = self.source.load()?;
+        let defaults = onnx::Options::default();
+        let options = onnx::Options { opset: self.opset.unwrap_or(defaults.opset), normalise: self.normalise };
+        let file = onnx::export(&model, &options)?;
+        file.write(&path)?;
+        let parameters = model.network.arch.parameters();
+        if self.json {
+            return print_json(&json!({
+                "path": path, "format": "onnx", "opset": file.opset, "normalise": self.normalise,
+                "nodes": file.nodes, "bytes": file.bytes.len(), "parameters": parameters,
+            }));
+        }
+        let [channels, height, width] = model.config.pretrained_cfg.input_size;
+        let pixels = if self.normalise { "pixels in 0..1" } else { "(pixel - mean) / std of pixels in 0..1" };
+        print(&table(&[
+            ("file", format!("{} ({} bytes)", path.display(), file.bytes.len())),
+            ("opset", file.opset.to_string()),
+            ("nodes", file.nodes.to_string()),
+            ("parameters", parameters.to_string()),
+            ("input", format!("{} [batch, {channels}, {height}, {width}]: {pixels}", onnx::INPUT)),
+            ("output", format!("{} [batch, {}]", onnx::OUTPUT, model.config.num_classes)),
+        ]))
+    }
+
+    fn png(&self) -> Result<()> {
+        if self.opset.is_some() || self.normalise || self.source.is_described() {
+            let found = "--opset, --normalise and what describes a model have no meaning for pictures";
+            return Err(Error::invalid("--to png", found, "leave them out"));
+        }
+        let Some(output) = &self.output else {
+            return Err(Error::invalid("--to png", "there is no --output", "name the folder for the pictures with -o"));
+        };
+        let staging = Staging::create(output, self.force)?;
+        let set = SyntheticSet::read(&self.source.path)?;
+        let written = write_pictures(&set, staging.path())?;
+        staging.finish()?;
+        if self.json {
+            return print_json(&json!({
+                "path": output, "format": "png", "images": written.count, "bytes": written.bytes,
+                "folders": written.folders,
+            }));
+        }
+        print(&table(&[
+            ("folder", output.display().to_string()),
+            ("images", format!("{} in {} classes ({} bytes)", written.count, written.folders.len(), written.bytes)),
+        ]))
+    }
+}
+
+fn opset_help() -> String {
+    let (oldest, newest) = (onnx::OPSETS.start(), onnx::OPSETS.end());
+    format!("ONNX: version of the operators, {oldest} to {newest} [default: {}]", onnx::DEFAULT_OPSET)
+}
+
+/// `NAME.onnx` in the current folder for a model folder or file called NAME.
+fn default_file(model: &Path) -> PathBuf {
+    let full = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+    let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
+    let mut file = name.unwrap_or("model".as_ref()).to_os_string();
+    file.push(".onnx");
+    file.into()
+}

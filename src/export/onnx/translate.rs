@@ -1,0 +1,286 @@
+//! From the operations of a trace to the operators of ONNX: channels last to channels first, one function per operation.
+//!
+//! Operators are used in forms that mean the same from opset 13 to the newest one; where an older opset lacks something,
+//! the operation is refused.
+
+use super::graph::{Attribute, Graph};
+use crate::ops::conv2d::{Conv2dSpec, Padding};
+use crate::ops::{Activation, mem};
+use crate::tape::{Op, Pool, PoolKind, Record, Trace, UnaryOp};
+use crate::{Error, Result};
+use candle_core::{Tensor, TensorId};
+use std::collections::HashMap;
+
+/// Translates a whole trace whose input is called `input`; gives the name of its answer.
+///
+/// `names` are those of the network's own tensors. Weights that a batch norm was folded into are called after their node.
+pub fn translate(
+    trace: &Trace,
+    graph: &mut Graph,
+    input: String,
+    names: &HashMap<TensorId, String>,
+    opset: u32,
+) -> Result<String> {
+    let mut values = vec![input];
+    for record in &trace.records {
+        let inputs: Vec<&str> = record.inputs.iter().map(|value| values[*value].as_str()).collect();
+        let from: Vec<&[usize]> = record.inputs.iter().map(|value| trace.dims(*value)).collect();
+        let value = Translator { graph, names, opset, record, inputs: &inputs, from: &from }.run()?;
+        if !values.contains(&value) {
+            graph.shape(&value, &channels_first(&record.dims));
+        }
+        values.push(value);
+    }
+    Ok(values.swap_remove(trace.output))
+}
+
+/// `[N, H, W, C]` as `[N, C, H, W]`; other ranks stay.
+pub fn channels_first(dims: &[usize]) -> Vec<usize> {
+    match dims {
+        &[n, h, w, c] => vec![n, c, h, w],
+        other => other.to_vec(),
+    }
+}
+
+struct Translator<'a> {
+    graph: &'a mut Graph,
+    names: &'a HashMap<TensorId, String>,
+    opset: u32,
+    record: &'a Record,
+    /// Names of the values that the operation reads.
+    inputs: &'a [&'a str],
+    /// Their dimensions, channels last.
+    from: &'a [&'a [usize]],
+}
+
+impl Translator<'_> {
+    fn run(mut self) -> Result<String> {
+        let x = self.inputs[0];
+        match &self.record.op {
+            Op::Conv { weight, bias, spec, act } => {
+                let y = self.conv(x, weight, bias.as_ref(), spec)?;
+                let y = self.plus_residual(y);
+                Ok(self.activation(y, *act))
+            }
+            Op::Linear { weight, bias } => self.linear(x, weight, bias.as_ref()),
+            Op::Affine { scale, shift, act } => {
+                let y = self.affine(x, scale, shift)?;
+                let y = self.plus_residual(y);
+                Ok(self.activation(y, *act))
+            }
+            Op::Activate { act } => Ok(self.activation(x.to_string(), *act)),
+            Op::Add { act } => {
+                let y = self.plus_residual(x.to_string());
+                Ok(self.activation(y, *act))
+            }
+            Op::Unary { op } => Ok(self.unary(x, *op)),
+            Op::Pool { pool } => Ok(self.pool(x, pool)),
+            Op::GlobalMean => {
+                let mean = self.graph.node("GlobalAveragePool", &[x], &[]);
+                Ok(self.graph.node("Flatten", &[&mean], &[("axis", Attribute::Int(1))]))
+            }
+            Op::Bilinear { h, w } => self.bilinear(x, [*h, *w]),
+            Op::Nearest2 => Ok(self.nearest2(x)),
+            Op::SubsamplePad { stride, c_out } => self.subsample_pad(x, *stride, *c_out),
+            Op::FlattenChw => Ok(self.graph.node("Flatten", &[x], &[("axis", Attribute::Int(1))])),
+            Op::UnflattenChw { hwc: [h, w, c] } => {
+                let name = self.graph.next("Reshape") + ".shape";
+                let shape = self.graph.integers(name, &[-1, *c as i64, *h as i64, *w as i64]);
+                Ok(self.graph.node("Reshape", &[x, &shape], &[]))
+            }
+            Op::Place => Err(self.refuse("augmentation is no part of a network")),
+        }
+    }
+
+    fn refuse(&self, why: &str) -> Error {
+        let what = format!("ONNX export of the operation `{}`", self.record.op.name());
+        Error::invalid(what, why, "this network cannot be exported so")
+    }
+
+    /// A constant: the network's own tensor under its name, anything else as `NODE.part`.
+    fn weight(&mut self, node: &str, part: &str, t: &Tensor, dims: &[usize], order: Order) -> Result<String> {
+        let name = self.names.get(&t.id()).cloned().unwrap_or_else(|| format!("{}.{part}", self.graph.next(node)));
+        let view = mem::view(t)?;
+        let values: &[f32] = &view;
+        Ok(self.graph.floats(name, dims, (0..values.len()).map(|i| values[order.source(i)])))
+    }
+
+    fn conv(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec) -> Result<String> {
+        let Conv2dSpec { kernel, stride, padding, dilation, groups, upsample } = *spec;
+        let Padding { top, left, bottom, right } = padding;
+        let x = match upsample {
+            1 => x.to_string(),
+            2 => self.nearest2(x),
+            _ => return Err(self.refuse("it enlarges by more than 2")),
+        };
+        let (kh, kw, c_in, c_out) = weight.dims4()?;
+        let order = Order::OutputsFirst { pixels: kh * kw, inputs: c_in, outputs: c_out };
+        let mut inputs = vec![x, self.weight("Conv", "weight", weight, &[c_out, c_in, kh, kw], order)?];
+        if let Some(bias) = bias {
+            inputs.push(self.weight("Conv", "bias", bias, &[c_out], Order::Kept)?);
+        }
+        let attributes = [
+            ("kernel_shape", sizes(&kernel)),
+            ("strides", sizes(&stride)),
+            ("pads", sizes(&[top, left, bottom, right])),
+            ("dilations", sizes(&dilation)),
+            ("group", Attribute::Int(groups as i64)),
+        ];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        Ok(self.graph.node("Conv", &inputs, &attributes))
+    }
+
+    fn linear(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<String> {
+        let (c_in, c_out) = weight.dims2()?;
+        let order = Order::OutputsFirst { pixels: 1, inputs: c_in, outputs: c_out };
+        let mut inputs = vec![x.to_string(), self.weight("Gemm", "weight", weight, &[c_out, c_in], order)?];
+        if let Some(bias) = bias {
+            inputs.push(self.weight("Gemm", "bias", bias, &[c_out], Order::Kept)?);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        Ok(self.graph.node("Gemm", &inputs, &[("transB", Attribute::Int(1))]))
+    }
+
+    fn affine(&mut self, x: &str, scale: &Tensor, shift: &Tensor) -> Result<String> {
+        let dims = per_channel(scale.elem_count(), self.record.dims.len());
+        let scale = self.weight("Mul", "scale", scale, &dims, Order::Kept)?;
+        let y = self.graph.node("Mul", &[x, &scale], &[]);
+        let shift = self.weight("Add", "shift", shift, &dims, Order::Kept)?;
+        Ok(self.graph.node("Add", &[&y, &shift], &[]))
+    }
+
+    /// Adds the second value that the operation reads, if it reads two.
+    fn plus_residual(&mut self, y: String) -> String {
+        match self.inputs.get(1) {
+            Some(residual) => self.graph.node("Add", &[&y, residual], &[]),
+            None => y,
+        }
+    }
+
+    fn activation(&mut self, x: String, act: Activation) -> String {
+        let Activation { slope, cap } = act;
+        if slope == 0.0 && cap < f32::INFINITY {
+            return self.clip(&x, Some(0.0), cap);
+        }
+        let y = match slope {
+            1.0 => x,
+            0.0 => self.graph.node("Relu", &[&x], &[]),
+            _ => self.graph.node("LeakyRelu", &[&x], &[("alpha", Attribute::Float(slope))]),
+        };
+        if cap < f32::INFINITY { self.clip(&y, None, cap) } else { y }
+    }
+
+    fn clip(&mut self, x: &str, low: Option<f32>, high: f32) -> String {
+        let name = self.graph.next("Clip");
+        let low = low.map_or(String::new(), |low| self.graph.floats(format!("{name}.min"), &[], [low]));
+        let high = self.graph.floats(format!("{name}.max"), &[], [high]);
+        self.graph.node("Clip", &[x, &low, &high], &[])
+    }
+
+    fn unary(&mut self, x: &str, op: UnaryOp) -> String {
+        match op {
+            UnaryOp::Sigmoid => self.graph.node("Sigmoid", &[x], &[]),
+            UnaryOp::QuickGelu => {
+                let steepness = self.graph.floats(self.graph.next("Mul") + ".steepness", &[], [1.702]);
+                let steep = self.graph.node("Mul", &[x, &steepness], &[]);
+                let gate = self.graph.node("Sigmoid", &[&steep], &[]);
+                self.graph.node("Mul", &[x, &gate], &[])
+            }
+        }
+    }
+
+    fn pool(&mut self, x: &str, pool: &Pool) -> String {
+        let Pool { kind, kernel, stride, padding } = *pool;
+        let mut attributes = vec![
+            ("kernel_shape", sizes(&[kernel; 2])),
+            ("strides", sizes(&[stride; 2])),
+            ("pads", sizes(&[padding; 4])),
+        ];
+        match kind {
+            PoolKind::Max => self.graph.node("MaxPool", &[x], &attributes),
+            PoolKind::Average { count_padding } => {
+                attributes.push(("count_include_pad", Attribute::Int(count_padding.into())));
+                self.graph.node("AveragePool", &[x], &attributes)
+            }
+        }
+    }
+
+    fn bilinear(&mut self, x: &str, size: [usize; 2]) -> Result<String> {
+        if self.opset < 18 {
+            return Err(self.refuse("resizing to a fixed size with an open batch needs opset 18 or newer"));
+        }
+        let sides = self.graph.integers(self.graph.next("Resize") + ".sizes", &size.map(|side| side as i64));
+        let attributes = [
+            ("mode", Attribute::Text("linear")),
+            ("coordinate_transformation_mode", Attribute::Text("half_pixel")),
+            ("axes", Attribute::Ints(vec![2, 3])),
+        ];
+        Ok(self.graph.node("Resize", &[x, "", "", &sides], &attributes))
+    }
+
+    fn nearest2(&mut self, x: &str) -> String {
+        let scales = self.graph.floats(self.graph.next("Resize") + ".scales", &[4], [1.0, 1.0, 2.0, 2.0]);
+        let attributes = [
+            ("mode", Attribute::Text("nearest")),
+            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
+            ("nearest_mode", Attribute::Text("floor")),
+        ];
+        self.graph.node("Resize", &[x, "", &scales], &attributes)
+    }
+
+    fn subsample_pad(&mut self, x: &str, stride: usize, c_out: usize) -> Result<String> {
+        let &[_, h, w, c] = self.from[0] else { return Err(self.refuse("its input is no image")) };
+        let mut y = x.to_string();
+        if stride > 1 {
+            let name = self.graph.next("Slice");
+            let parts = [("starts", [0, 0]), ("ends", [h, w]), ("axes", [2, 3]), ("steps", [stride; 2])];
+            let parts = parts.map(|(part, v)| self.graph.integers(format!("{name}.{part}"), &v.map(|v| v as i64)));
+            let [starts, ends, axes, steps] = &parts;
+            y = self.graph.node("Slice", &[&y, starts, ends, axes, steps], &[]);
+        }
+        if c_out > c {
+            let before = (c_out - c) / 2;
+            let pads = [0, before, 0, 0, 0, c_out - c - before, 0, 0].map(|v| v as i64);
+            let pads = self.graph.integers(self.graph.next("Pad") + ".pads", &pads);
+            y = self.graph.node("Pad", &[&y, &pads], &[]);
+        }
+        Ok(y)
+    }
+}
+
+/// Dimensions of a constant per channel beside a channels-first value of the given rank.
+pub fn per_channel(channels: usize, rank: usize) -> Vec<usize> {
+    let mut dims = vec![1; rank.saturating_sub(1)];
+    dims[0] = channels;
+    dims
+}
+
+fn sizes(values: &[usize]) -> Attribute<'static> {
+    Attribute::Ints(values.iter().map(|v| *v as i64).collect())
+}
+
+/// The order of a weight's elements in the file.
+#[derive(Clone, Copy)]
+enum Order {
+    Kept,
+    /// `[pixels, inputs, outputs]` becomes `[outputs, inputs, pixels]`.
+    OutputsFirst {
+        pixels: usize,
+        inputs: usize,
+        outputs: usize,
+    },
+}
+
+impl Order {
+    /// Where element `i` of the file lies in memory.
+    fn source(self, i: usize) -> usize {
+        match self {
+            Self::Kept => i,
+            Self::OutputsFirst { pixels, inputs, outputs } => {
+                let (output, rest) = (i / (pixels * inputs), i % (pixels * inputs));
+                let (input, pixel) = (rest / pixels, rest % pixels);
+                (pixel * inputs + input) * outputs + output
+            }
+        }
+    }
+}
