@@ -54,7 +54,7 @@ fn place() -> TempDir {
 /// A set of noise whose labels go round; the last class has no image.
 fn set(names: &[&str]) -> SyntheticSet {
     let classes = names.len();
-    let pixels = (0..COUNT * 28 * 28).map(|i| (i * i / 7 % 251) as u8).collect();
+    let pixels: Vec<u8> = (0..COUNT * 28 * 28).map(|i| (i * i / 7 % 251) as u8).collect();
     SyntheticSet {
         images: Images::new(pixels, 1, 28, 28).unwrap(),
         labels: (0..COUNT).map(|i| (i % (classes - 1)) as u32).collect(),

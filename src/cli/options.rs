@@ -95,8 +95,9 @@ impl ModelOptions {
 
     /// Whether anything was said about the model beside its path.
     pub fn is_described(&self) -> bool {
-        let Description { arch, num_classes, input_size, mean, std } = &self.description;
-        arch.is_some() || num_classes.is_some() || input_size.is_some() || mean.is_some() || std.is_some()
+        let Description { arch, num_classes, input_size, mean, std, license } = &self.description;
+        let numbers = num_classes.is_some() || input_size.is_some() || mean.is_some() || std.is_some();
+        arch.is_some() || license.is_some() || numbers
     }
 }
 
