@@ -49,7 +49,7 @@ fn sample(channels: usize) -> synth::Result<SyntheticSet> {
     let views = Views { logits: (0..COUNT).flat_map(|i| answer(i, 6.0).chain(answer(i, 5.0))).collect(), list };
     let awkward = ["a: b", "it's", "\"quoted\"", "naïve", "two words", "- dash", "yes", "1", "tab\there", "{curly}"];
     Ok(SyntheticSet {
-        images: Images::new(pixels, channels, SIDE, SIDE)?,
+        images: Images::new(pixels, channels, SIDE, SIDE)?.into(),
         labels: (0..COUNT).map(|i| (i % CLASSES) as u32).collect(),
         logits: (0..COUNT).flat_map(|i| answer(i, 7.0)).collect(),
         priority: (0..COUNT).map(|i| i as f32 / COUNT as f32).collect(),

@@ -156,7 +156,7 @@ fn set_of(run: Inversion, classes: usize) -> SyntheticSet {
     let buffer = run.buffer;
     SyntheticSet {
         priority: vec![1.0; buffer.len()],
-        images: buffer.images,
+        images: buffer.images.into(),
         labels: buffer.entries.iter().map(|e| e.label).collect(),
         logits: buffer.logits,
         class_names: (0..classes).map(|k| k.to_string()).collect(),

@@ -56,7 +56,7 @@ fn set(names: &[&str]) -> SyntheticSet {
     let classes = names.len();
     let pixels: Vec<u8> = (0..COUNT * 28 * 28).map(|i| (i * i / 7 % 251) as u8).collect();
     SyntheticSet {
-        images: Images::new(pixels, 1, 28, 28).unwrap(),
+        images: Images::new(pixels, 1, 28, 28).unwrap().into(),
         labels: (0..COUNT).map(|i| (i % (classes - 1)) as u32).collect(),
         logits: (0..COUNT * classes).map(|i| (i % 5) as f32).collect(),
         priority: vec![0.5; COUNT],

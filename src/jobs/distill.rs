@@ -113,7 +113,7 @@ impl DistillJob<'_> {
     /// The set's images as the student sees them.
     fn input(&self, student: &Model) -> Input {
         let own = Teacher::of(student).input();
-        let Images { height, width, channels, .. } = self.set.images;
+        let Images { height, width, channels, .. } = *self.set.images;
         Input { dims: [height, width, channels], ..own }
     }
 

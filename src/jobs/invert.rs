@@ -76,7 +76,7 @@ impl InvertJob<'_> {
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
-            images: buffer.images,
+            images: buffer.images.into(),
             logits: buffer.logits,
             priority,
             class_names: self.teacher.class_names(),

@@ -82,7 +82,7 @@ pub(crate) mod tests {
     pub fn set_of<const K: usize>(labels: &[u32], logits: &[[f32; K]], pixel: fn(usize, usize) -> u8) -> SyntheticSet {
         let pixels: Vec<u8> = (0..labels.len()).flat_map(|i| (0..16).map(move |j| pixel(i, j))).collect();
         SyntheticSet {
-            images: Images::new(pixels, 1, 4, 4).unwrap(),
+            images: Images::new(pixels, 1, 4, 4).unwrap().into(),
             labels: labels.to_vec(),
             logits: logits.concat().into(),
             priority: vec![1.0; labels.len()],

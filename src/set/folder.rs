@@ -34,7 +34,7 @@ pub(super) struct Description {
 
 impl Description {
     fn of(set: &SyntheticSet) -> Self {
-        let Images { channels, height, width, .. } = set.images;
+        let Images { channels, height, width, .. } = *set.images;
         let views = set.views.as_ref().map_or(Vec::new(), |v| v.list.clone());
         Self { format: FORMAT, count: set.len(), classes: set.class_names.len(), height, width, channels, views }
     }
@@ -104,7 +104,7 @@ pub(super) fn read(folder: &Path) -> Result<SyntheticSet> {
     let views = (!description.views.is_empty())
         .then_some(Views { list: description.views.clone(), logits: reader.view_logits });
     let set = SyntheticSet {
-        images,
+        images: images.into(),
         labels: reader.labels,
         logits: reader.logits,
         priority: reader.priority,

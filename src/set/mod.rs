@@ -23,6 +23,7 @@ use crate::data::{Images, MAX_CLASSES};
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The most views that a set may record per image.
 pub const MAX_VIEWS: usize = 1024;
@@ -30,8 +31,8 @@ pub const MAX_VIEWS: usize = 1024;
 /// `n` synthetic images with what a teacher says about them.
 #[derive(Debug, PartialEq)]
 pub struct SyntheticSet {
-    /// `[n, H, W, C]`, 8 bits.
-    pub images: Images,
+    /// `[n, H, W, C]`, 8 bits; another set of the same images shares them.
+    pub images: Arc<Images>,
     /// The class each image was made for, `[n]`, below `class_names.len()`.
     pub labels: Vec<u32>,
     /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.

@@ -20,7 +20,7 @@ fn sample(n: usize, classes: usize, (channels, height, width): (usize, usize, us
     let list = (0..views).map(|v| View { dy: v as i8 - 4, dx: 4 - v as i8, flip: v % 2 == 1 }).collect();
     let views = (views > 0).then(|| Views { list, logits: floats(n * views * classes).into() });
     SyntheticSet {
-        images: Images::new(pixels, channels, height, width).unwrap(),
+        images: Images::new(pixels, channels, height, width).unwrap().into(),
         labels: (0..n).map(|i| (i % classes) as u32).collect(),
         logits: logits.into(),
         priority,
@@ -78,7 +78,7 @@ fn the_table_is_an_ordinary_labelled_dataset() {
     let set = sample(20, 4, (3, 8, 8), 0);
     let folder = round_trip(&set, usize::MAX);
     let data = crate::data::Labelled::read(folder.path(), &Default::default()).unwrap();
-    assert_eq!((data.images, data.labels, data.class_names), (set.images, set.labels, set.class_names));
+    assert_eq!((Arc::new(data.images), data.labels, data.class_names), (set.images, set.labels, set.class_names));
 }
 
 proptest! {
@@ -123,7 +123,7 @@ fn parts_that_do_not_fit_are_not_written() {
     assert!(refused(&|s| s.labels[2] = 3).contains("image 2: label 3 of 3 classes"));
     assert!(refused(&|s| s.logits[2] = f32::NAN).contains("finite"));
     assert!(refused(&|s| s.priority[2] = -1.0).contains("below 0"));
-    assert!(refused(&|s| s.images.height = 0).contains("[0, 4, 3]"));
+    assert!(refused(&|s| Arc::get_mut(&mut s.images).unwrap().height = 0).contains("[0, 4, 3]"));
     assert!(refused(&|s| s.provenance = json!([1])).contains("no JSON object"));
 }
 
