@@ -25,7 +25,7 @@ pub struct Distill {
     /// Architecture of the student
     #[arg(long, value_name = "NET", default_value = "resnet8")]
     student: String,
-    /// Teacher [default: the one that the set names, checked by its hash]
+    /// Teacher, with batch norms or without [default: the one that the set names, checked by its hash]
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
     /// Whether the teacher answers every batch, or its recorded answers serve: faster, without mixing of images, and with no

@@ -225,6 +225,11 @@ impl Recipe {
         }
     }
 
+    /// Names of the recipes that match no batch-norm statistics.
+    pub fn without_batch_norm() -> Vec<&'static str> {
+        Self::ALL.iter().filter(|(.., make)| make().loss.bn == 0.0).map(|(name, ..)| *name).collect()
+    }
+
     /// The recipe with a set of exactly `samples` images: as many batches before the rounds as these leave to do.
     pub fn with_samples(mut self, samples: usize) -> Self {
         self.buffer.samples = samples;

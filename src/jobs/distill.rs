@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
 
+/// Images per pass of another teacher through the whole set.
+const ANSWERED: usize = 256;
+
 /// Where answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerMode {
@@ -72,8 +75,10 @@ impl DistillJob<'_> {
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (Teacher::of(&student).input(), student.network.clone());
-        let done = distill(self.set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
-        let health = Health::of(self.set, frozen.as_ref())?.with_student(&done);
+        let answered = self.answered(frozen.as_ref())?;
+        let set = answered.as_ref().unwrap_or(self.set);
+        let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
+        let health = Health::of(set, frozen.as_ref())?.with_student(&done);
         let mut provenance = json!({
             "kind": "student",
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
@@ -95,6 +100,20 @@ impl DistillJob<'_> {
         add_health(&mut provenance, &health);
         student.network = done.student;
         Ok((student, merge(provenance, circumstances(self.seed))))
+    }
+
+    /// The set with the answers of another teacher than its own, for the checks on the held-out tenth and the health.
+    fn answered(&self, teacher: Option<&Teacher>) -> Result<Option<SyntheticSet>> {
+        let (Some(model), Some(teacher), AnswerMode::Live) = (self.teacher, teacher, self.answers) else { return Ok(None) };
+        let images = &self.set.images;
+        let fits = ([images.height, images.width], images.channels) == (teacher.size, teacher.channels)
+            && self.set.class_names.len() == teacher.classes;
+        // What does not fit is refused by the stage itself.
+        if !fits || self.set.provenance["teacher"]["sha256"] == json!(model.sha256) {
+            return Ok(None);
+        }
+        let logits = teacher.answers_u8(&self.set.images, ANSWERED)?;
+        Ok(Some(SyntheticSet { logits, views: None, ..self.set.clone() }))
     }
 
     /// Where the weights came from: a student of an adversary that had the teacher's blocks has them too.

@@ -28,13 +28,14 @@ use std::time::Duration;
 /// A fresh network called `arch` with the input, classes and normalisation of `like`.
 ///
 /// # Errors
-/// An unknown name, or an input that the architecture cannot take.
+/// An unknown name, an architecture that only answers, or an input that it cannot take.
 pub fn fresh_student(arch: &str, like: &ModelConfig, rng: &mut Stream) -> Result<(Network, ModelConfig)> {
     let images = &like.pretrained_cfg;
     let [channels, height, width] = images.input_size;
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
     let (architecture, config) =
         registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;
+    architecture.must_train("student", arch)?;
     Ok((Network::init(Arc::new(architecture), rng)?, config))
 }
 

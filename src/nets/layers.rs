@@ -4,7 +4,7 @@ use super::forward::{Forward, Mode};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
-use crate::ops::{Activation, mem};
+use crate::ops::{Activation, layer_norm, mem};
 use crate::tape::{self, BatchNorm, Var};
 
 /// Registers layers in the order in which PyTorch would.
@@ -14,7 +14,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn slot(&mut self, name: String, kind: Kind, shape: &[usize], init: Init) -> SlotId {
+    pub(super) fn slot(&mut self, name: String, kind: Kind, shape: &[usize], init: Init) -> SlotId {
         self.slots.push(Slot { name, kind, shape: shape.to_vec(), init });
         SlotId(self.slots.len() - 1)
     }
@@ -64,6 +64,12 @@ impl Builder {
             eps,
             spatial,
         }
+    }
+
+    /// A layer norm over channels.
+    pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
+        let mut slot = |what: &str, kind, v| self.slot(format!("{name}.{what}"), kind, &[channels], Init::Constant(v));
+        LayerNorm { weight: slot("weight", Kind::NormWeight, 1.0), bias: slot("bias", Kind::NormBias, 0.0), eps }
     }
 
     /// A linear layer with bias; PyTorch's default initialisation.
@@ -208,5 +214,20 @@ impl Linear {
     pub fn forward_act(&self, f: &mut Forward, x: &Var, act: Activation) -> Result<Var> {
         let y = self.forward(f, x)?;
         tape::activate(f.tape, &y, act)
+    }
+}
+
+/// A layer norm over the last dimension; it has no backward pass.
+pub struct LayerNorm {
+    weight: SlotId,
+    bias: SlotId,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `norm(x)` for a constant `x [.., C]`.
+    pub fn forward(&self, f: &Forward, x: &Var) -> Result<Var> {
+        let y = layer_norm::forward(&x.tensor()?, &f.buffer(self.weight), &f.buffer(self.bias), self.eps)?;
+        Ok(Var::constant(y))
     }
 }

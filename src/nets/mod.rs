@@ -2,6 +2,9 @@
 //!
 //! A file per family reads like the figure of its paper. The layers hide which path computes them.
 
+mod answering;
+mod candle_models;
+mod convnext;
 mod forward;
 mod generator;
 pub mod layers;
@@ -14,6 +17,7 @@ mod small_cnn;
 mod weights;
 mod wide_resnet;
 
+pub use convnext::ConvNeXt;
 pub use forward::{Forward, Mode, infer};
 pub use generator::{GeneratorConfig, generator};
 pub use layers::Builder;
@@ -34,6 +38,11 @@ use std::sync::Arc;
 pub trait Body: Send + Sync {
     /// Logits `[N, K]`, or images `[N, H, W, C]` in `[0, 1]` for a generator.
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var>;
+
+    /// Whether there is a way back, to weights and images; else the network only answers.
+    fn trains(&self) -> bool {
+        true
+    }
 }
 
 /// Structure of a network without its weights.
@@ -54,6 +63,20 @@ impl Architecture {
     /// Number of trainable values.
     pub fn parameters(&self) -> usize {
         self.slots.iter().filter(|s| s.kind.trainable()).map(Slot::len).sum()
+    }
+
+    /// Whether it can train, and give gradients to its images; else it only answers.
+    pub fn trains(&self) -> bool {
+        self.body.trains()
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`] if it only answers, which `what` calls it, has to train: a student, an adversary.
+    pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
+        if self.trains() {
+            return Ok(());
+        }
+        Err(answering::only_answers(format!("{what} {name:?}"), "this network only answers"))
     }
 
     /// Number of 2-d batch-norm layers, whose input statistics can be matched.

@@ -11,7 +11,8 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use super::{Architecture, Kind, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, wide_resnet};
+use super::candle_models::{dinov2, segformer, timm_vit, vit};
+use super::{Architecture, Kind, convnext, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, wide_resnet};
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -34,6 +35,13 @@ const FAMILIES: &[&Family] = &[
     &small_cnn::QUICK_GELU,
     &small_cnn::FASHION,
     &small_cnn::BURN,
+    &timm_vit::FAMILY,
+    &timm_vit::DINOV2,
+    &convnext::FAMILY,
+    &convnext::V2,
+    &vit::FAMILY,
+    &dinov2::FAMILY,
+    &segformer::FAMILY,
 ];
 
 /// A network as names and configurations describe it.
@@ -63,7 +71,13 @@ pub fn from_config(config: &ModelConfig) -> Result<Architecture> {
     let [channels, height, width] = config.pretrained_cfg.input_size;
     let shape = Shape { channels, height, width, num_classes: config.num_classes };
     let named = config.pretrained_cfg.extra.get("classifier").and_then(Value::as_str);
-    described(config)?.build(&shape, named)
+    let description = described(config)?;
+    let pooling = config.global_pool.as_deref().unwrap_or("avg");
+    if description.family.form == Form::Timm && description.family.averages && pooling != "avg" {
+        let found = format!("its last layer reads the pooling {pooling:?}");
+        return Err(Error::invalid(format!("architecture {:?}", config.architecture), found, "only \"avg\" is supported"));
+    }
+    description.build(&shape, named)
 }
 
 /// How other code bases name the tensors of the network that a configuration describes.

@@ -25,6 +25,8 @@ pub enum Kind {
         spatial: bool,
     },
     RunningVar,
+    /// Any other parameter, here as in files: tokens, position embeddings, scales per channel.
+    Plain,
 }
 
 impl Kind {
@@ -161,6 +163,16 @@ impl Weights {
     /// The tensor of a slot.
     pub fn get(&self, id: SlotId) -> &Tensor {
         &self.tensors[id.0]
+    }
+
+    /// The tensor of a slot as files have it (shape: [`Slot::file_shape`]), without a copy.
+    pub fn in_file_layout(&self, id: SlotId) -> Result<Tensor> {
+        let tensor = self.get(id);
+        Ok(match self.slot(id).kind {
+            Kind::ConvWeight => tensor.permute((3, 2, 0, 1))?,
+            Kind::LinearWeight => tensor.t()?,
+            _ => tensor.clone(),
+        })
     }
 
     /// Running mean and variance of the batch norm whose running mean is `id`.

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod conv2d;
+pub mod layer_norm;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;
@@ -10,5 +11,6 @@ pub mod pointwise;
 pub mod simd;
 pub mod spatial;
 pub(crate) mod step;
+pub mod threads;
 
 pub use activation::Activation;

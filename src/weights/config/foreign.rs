@@ -89,7 +89,7 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
     if let Some(names) = names {
         config["label_names"] = json!(names);
     }
-    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()) && key != "image_size");
+    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()));
     config["model_args"] = Value::Object(args.collect());
     Ok(config)
 }
