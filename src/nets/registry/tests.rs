@@ -13,7 +13,7 @@ const GREY: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 10 
 
 /// Every name, with parameters and 2-d batch norms for ten classes. Sources: He et al. (2015) and its public
 /// implementations (padded shortcuts), RepDistiller (projected shortcuts, x4), kuangliu's ResNet-18 and ResNet-34,
-/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes); the rest are the counts of the published weight files.
+/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes), timm's models of the same names; the rest are the counts of the published weight files.
 const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet20", RGB, 269_722, 19),
     ("resnet32", RGB, 464_154, 31),
@@ -54,6 +54,17 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("fashion-cnn", GREY, 421_642, 0),
     ("burn-mnist-cnn", GREY, 376_870, 1),
     ("mlperf-resnet8", RGB, 78_186, 7),
+    ("vit_tiny_patch16_224", PHOTO, 5_717_416, 0),
+    ("deit_small_patch16_224", PHOTO, 22_050_664, 0),
+    ("vit_base_patch16_224", PHOTO, 86_567_656, 0),
+    ("vit-base-patch32-224", PHOTO, 88_224_232, 0),
+    ("vit_small_patch14_dinov2", Shape { height: 518, width: 518, ..PHOTO }, 22_056_192 + 385_000, 0),
+    ("convnext_tiny", PHOTO, 28_589_128, 0),
+    ("convnext_small", PHOTO, 50_223_688, 0),
+    ("convnext_base", PHOTO, 88_591_464, 0),
+    ("convnext_large", PHOTO, 197_767_336, 0),
+    ("convnextv2_atto", PHOTO, 3_708_400, 0),
+    ("convnextv2_tiny", PHOTO, 28_635_496, 0),
 ];
 
 #[test]
@@ -223,6 +234,19 @@ fn arguments_are_checked() {
     }
     let unnamed = ModelConfig { model_type: None, ..good };
     assert!(from_config(&unnamed).err().unwrap().to_string().contains("--arch NAME"));
+}
+
+/// What has no way back says so, and what has one does not.
+#[test]
+fn networks_know_whether_they_train() {
+    let trains = |name: &str| {
+        let [channels, height, width] = usual_input(name).unwrap();
+        from_name(name, &Shape { channels, height, width, num_classes: 10 }).unwrap().0.trains()
+    };
+    let answering: Vec<String> = listed().into_iter().filter(|name| !trains(name)).collect();
+    assert!(answering.len() >= 20 && trains("lenet5"), "{answering:?}");
+    let known = |name: &String| ["vit_", "deit_", "convnext"].iter().any(|start| name.starts_with(start));
+    assert!(answering.iter().all(known), "{answering:?}");
 }
 
 #[test]
