@@ -39,8 +39,20 @@ impl Builder {
     /// A convolution with bias; PyTorch's default initialisation.
     pub fn conv_bias(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
         let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt();
-        let mut conv = self.conv_init(name, c_in, c_out, spec, Init::Uniform(bound));
-        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], Init::Uniform(bound)));
+        self.conv_bias_init(name, c_in, c_out, spec, [Init::Uniform(bound); 2])
+    }
+
+    /// A convolution with bias and with given initialisations of both.
+    pub fn conv_bias_init(
+        &mut self,
+        name: &str,
+        c_in: usize,
+        c_out: usize,
+        spec: Conv2dSpec,
+        [weight, bias]: [Init; 2],
+    ) -> Conv {
+        let mut conv = self.conv_init(name, c_in, c_out, spec, weight);
+        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias));
         conv
     }
 
@@ -74,10 +86,14 @@ impl Builder {
 
     /// A linear layer with bias; PyTorch's default initialisation.
     pub fn linear(&mut self, name: &str, c_in: usize, c_out: usize) -> Linear {
-        let init = Init::Uniform(1.0 / (c_in as f32).sqrt());
+        self.linear_init(name, c_in, c_out, [Init::Uniform(1.0 / (c_in as f32).sqrt()); 2])
+    }
+
+    /// A linear layer with given initialisations of weight and bias.
+    pub fn linear_init(&mut self, name: &str, c_in: usize, c_out: usize, [weight, bias]: [Init; 2]) -> Linear {
         Linear {
-            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], init),
-            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], init),
+            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], weight),
+            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias),
         }
     }
 }

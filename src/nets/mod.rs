@@ -5,6 +5,7 @@
 mod answering;
 mod candle_models;
 mod convnext;
+mod densenet;
 mod forward;
 mod generator;
 pub mod layers;
@@ -14,10 +15,13 @@ pub mod registry;
 mod resnet;
 mod resnet_cifar;
 mod small_cnn;
+mod vgg;
+mod vgg_cifar;
 mod weights;
 mod wide_resnet;
 
 pub use convnext::ConvNeXt;
+pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, infer};
 pub use generator::{GeneratorConfig, generator};
 pub use layers::Builder;
@@ -26,6 +30,8 @@ pub use mlperf_resnet8::MlperfResNet8;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
+pub use vgg::Vgg;
+pub use vgg_cifar::VggCifar;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 

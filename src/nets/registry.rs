@@ -12,7 +12,10 @@ mod names;
 mod tests;
 
 use super::candle_models::{dinov2, segformer, timm_vit, vit};
-use super::{Architecture, Kind, convnext, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, wide_resnet};
+use super::{
+    Architecture, Kind, convnext, densenet, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, vgg, vgg_cifar,
+    wide_resnet,
+};
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -26,9 +29,14 @@ pub use names::{listed, supported};
 /// first is.
 const FAMILIES: &[&Family] = &[
     &resnet::FAMILY,
+    &vgg::FAMILY,
+    &densenet::FAMILY,
     &resnet_cifar::FAMILY,
     &resnet_cifar::FOUR_GROUPS,
     &wide_resnet::FAMILY,
+    &vgg_cifar::FIVE_POOLS,
+    &vgg_cifar::AVERAGED,
+    &densenet::CIFAR,
     &mlperf_resnet8::FAMILY,
     &lenet::FIVE,
     &lenet::CIFAR,
@@ -173,7 +181,7 @@ fn described(config: &ModelConfig) -> Result<Description> {
             return Err(Error::invalid(
                 format!("architecture {architecture:?}"),
                 "config.json names no network that is here, and has no `model_type` and `model_args` that describe one",
-                format!("supported are {}", supported()),
+                format!("name one with --arch NAME; supported are {}", supported()),
             ));
         };
         args.extend(config.model_args.clone());
