@@ -19,13 +19,17 @@ use synth::ops::mem::{tensor, update, view};
 use synth::ops::place::{Placement, place};
 use synth::rng::{Stream, Streams, uniform};
 use synth::tape::{self, Pool, PoolKind, Tape, UnaryOp, Var};
-use synth::weights::{Checkpoint, RawData, RawTensor};
+use synth::weights::{Checkpoint, ModelConfig, RawData, RawTensor};
 
 /// Images per case.
 const IMAGES: usize = 3;
 /// Images whose statistics become those of the batch norms.
 const STATISTICS: usize = 8;
 const CLASSES: usize = 10;
+/// The longest side of the images: networks of large ones take smaller ones too.
+const LONGEST: usize = 96;
+/// Larger networks, of which smaller ones of the same family are written, are left out unless they are named.
+const PARAMETERS: usize = 45_000_000;
 /// Channels after the shortcut of [`Operations`].
 const PADDED: usize = 25;
 
@@ -40,7 +44,12 @@ fn main() -> anyhow::Result<()> {
         names = registry::listed();
     }
     for name in names {
-        write(folder, &name, &listed(&name)?, &[Options::default()])?;
+        let (arch, config) = architecture(&name)?;
+        if !arch.trains() || (all && arch.parameters() > PARAMETERS) {
+            println!("{name} (left out)");
+            continue;
+        }
+        write(folder, &name, &model(&name, arch, config)?, &[Options::default()])?;
     }
     if all {
         let newest = Options::default();
@@ -86,15 +95,26 @@ fn write(folder: &Path, name: &str, model: &Model, ways: &[Options]) -> anyhow::
     Ok(())
 }
 
-/// A listed network with random weights and the statistics of random images.
-fn listed(name: &str) -> anyhow::Result<Model> {
+/// A listed network.
+fn architecture(name: &str) -> anyhow::Result<(Architecture, ModelConfig)> {
     let [channels, height, width] = registry::usual_input(name)?;
-    let shape = Shape { channels, height, width, num_classes: CLASSES };
+    let called = if height > LONGEST { format!("imagenet-{name}") } else { name.to_string() };
+    let shape = Shape { channels, height: height.min(LONGEST), width: width.min(LONGEST), num_classes: CLASSES };
     let (mean, std) = (&[0.485, 0.456, 0.406][..channels], &[0.229, 0.224, 0.225][..channels]);
     let labels = (0..CLASSES).map(|class| format!("class {class}")).collect();
-    let (arch, config) = registry::new_model(name, &shape, Some(labels), mean, std)?;
+    Ok(registry::new_model(&called, &shape, Some(labels), mean, std)?)
+}
+
+/// It with random weights and the statistics of random images.
+fn model(name: &str, arch: Architecture, config: ModelConfig) -> anyhow::Result<Model> {
+    let [channels, height, width] = config.pretrained_cfg.input_size;
     let network = randomised(arch, [height, width, channels])?;
     Ok(Model { network, config, sha256: String::new(), source: name.to_string() })
+}
+
+fn listed(name: &str) -> anyhow::Result<Model> {
+    let (arch, config) = architecture(name)?;
+    model(name, arch, config)
 }
 
 /// Fresh weights, then scales, shifts and biases that are neither 0 nor 1, then running statistics as of training.

@@ -57,15 +57,33 @@ impl Teacher {
     }
 
     /// # Errors
-    /// If the teacher has no 2-d batch norm, which `recipe` matches.
-    pub fn needs_batch_norm(&self, recipe: &str) -> Result<()> {
+    /// If the teacher has no 2-d batch norm, which `recipe` matches; `others` are the recipes that match none.
+    pub fn needs_batch_norm(&self, recipe: &str, others: &[&str]) -> Result<()> {
         if self.network.arch.norm_layers() > 0 {
+            return Ok(());
+        }
+        let other = match others {
+            [] => String::new(),
+            names => format!("take a recipe that matches none ({}), ", names.join(", ")),
+        };
+        Err(Error::invalid(
+            format!("recipe {recipe}"),
+            "it matches batch-norm statistics, and the teacher has no 2-d batch norm",
+            format!("{other}set loss.bn = 0 in the recipe, or bring a teacher with batch norms"),
+        ))
+    }
+
+    /// # Errors
+    /// If the teacher only answers: `recipe` follows its gradients to images.
+    pub fn needs_gradients(&self, recipe: &str) -> Result<()> {
+        if self.network.arch.trains() {
             return Ok(());
         }
         Err(Error::invalid(
             format!("recipe {recipe}"),
-            "it matches batch-norm statistics, and the teacher has no 2-d batch norm",
-            "set loss.bn = 0 in the recipe, or bring a teacher with batch norms",
+            "it follows the teacher's gradients and batch norms to images, and this teacher has no batch norms and only answers",
+            "no recipe of `invert` and `run` can do without; it can teach with `synth distill SET --teacher MODEL` on a set \
+             that is there already, and `synth eval` and `synth inspect` take it",
         ))
     }
 }

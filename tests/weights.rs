@@ -160,10 +160,8 @@ fn published_configurations_are_read_and_written_back() {
 }
 
 /// How kuangliu's code names projections and heads.
-const SCHEMES: &[Scheme] = &[Scheme {
-    name: "kuangliu",
-    renames: &[("*.*.shortcut.*.*", "*.*.downsample.*.*"), ("linear.*", "fc.*")],
-}];
+const SCHEMES: &[Scheme] =
+    &[Scheme { name: "kuangliu", renames: &[("*.*.shortcut.*.*", "*.*.downsample.*.*"), ("linear.*", "fc.*")] }];
 
 /// What a network with these tensors would ask for, under other names.
 fn expected_of(checkpoint: &Checkpoint, rename: impl Fn(&str) -> String) -> Vec<Expected> {

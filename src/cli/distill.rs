@@ -28,7 +28,7 @@ pub struct Distill {
     /// Side of the images that the student reads, if other than the teacher's: it then sees the set's images resized
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(4..=4096))]
     size: Option<u16>,
-    /// Teacher [default: the one that the set names, checked by its hash]
+    /// Teacher, with batch norms or without [default: the one that the set names, checked by its hash]
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
     /// Whether the teacher answers every batch, or its recorded answers serve: faster, without mixing of images, and with no

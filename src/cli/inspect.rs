@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use synth::Result;
 use synth::jobs::open_teacher;
 use synth::model::{Model, Overrides};
-use synth::nets::{Kind, Slot};
+use synth::nets::{Architecture, Kind, Slot};
 use synth::report::describe_set;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
@@ -72,12 +72,23 @@ fn layers(slots: &[Slot]) -> Vec<Layer<'_>> {
         match slot.kind {
             Kind::ConvWeight => layer.kind = "convolution",
             Kind::LinearWeight => layer.kind = "linear",
+            Kind::NormWeight => layer.kind = "layer norm", // until running statistics follow
+            Kind::Plain => layer.kind = "parameter",
             Kind::RunningMean { spatial: true } => layer.kind = "batch norm 2d",
             Kind::RunningMean { spatial: false } => layer.kind = "batch norm 1d",
             _ => {}
         }
     }
     layers
+}
+
+/// What it can be used for.
+fn role(arch: &Architecture) -> &'static str {
+    match (arch.trains(), arch.norm_layers()) {
+        (false, _) => "it only answers: a teacher of `distill`, not of `invert` and `run`",
+        (true, 0) => "teacher or student; recipes of `invert` that match batch norms refuse it",
+        _ => "teacher or student",
+    }
 }
 
 fn of_model(model: &Model) -> (Value, String) {
@@ -90,7 +101,7 @@ fn of_model(model: &Model) -> (Value, String) {
         "architecture": config.architecture, "model_type": config.model_type, "model_args": config.model_args,
         "num_classes": config.num_classes, "label_names": config.label_names,
         "input_size": images.input_size, "mean": images.mean, "std": images.std,
-        "parameters": arch.parameters(), "batch_norm_layers": arch.norm_layers(),
+        "parameters": arch.parameters(), "trains": arch.trains(), "batch_norm_layers": arch.norm_layers(),
         "layers": layers.iter().map(row).collect::<Vec<_>>(),
     });
     let [channels, height, width] = images.input_size;
@@ -104,6 +115,7 @@ fn of_model(model: &Model) -> (Value, String) {
         ("classes", config.num_classes.to_string()),
         ("parameters", arch.parameters().to_string()),
         ("batch norms", format!("{} (2-d, whose statistics can be matched)", arch.norm_layers())),
+        ("role", role(arch).to_string()),
     ]);
     let widest = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
     text += &format!("\n{:<widest$}  {:<13}  {:>10}  shape\n", "layer", "kind", "parameters");

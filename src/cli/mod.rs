@@ -71,8 +71,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let global = &cli.global;
     log_to_stderr(global);
     if let Some(threads) = global.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
-        pool.map_err(|error| Error::invalid("--threads", error.to_string(), "ask for fewer"))?;
+        synth::ops::threads::limit(threads.into())?;
     }
     // The second Ctrl-C does not wait for the end of a step.
     let _ = ctrlc::set_handler(|| match events::check_interrupt() {

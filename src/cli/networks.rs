@@ -11,13 +11,21 @@ pub struct Networks {}
 
 impl Networks {
     pub fn run(&self, _: &Global) -> Result<()> {
-        let mut text = format!("{:<16} {:>11} {:>11}  {}\n", "name", "parameters", "batch norms", "usual images");
-        for name in listed() {
-            let [channels, height, width] = usual_input(&name)?;
-            let (net, ..) = from_name(&name, &Shape { channels, height, width, num_classes: 10 })?;
+        let names = listed();
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        let mut text =
+            format!("{:<width$} {:>11} {:>11}  {:<14}  {}\n", "name", "parameters", "batch norms", "usual images", "role");
+        for name in names {
+            let [channels, height, side] = usual_input(&name)?;
+            let (net, ..) = from_name(&name, &Shape { channels, height, width: side, num_classes: 10 })?;
             let (parameters, norms) = (net.parameters(), net.norm_layers());
-            text += &format!("{name:<16} {parameters:>11} {norms:>11}  {channels}x{height}x{width}\n");
+            let images = format!("{channels}x{height}x{side}");
+            let role = if net.trains() { "teacher or student" } else { "teacher only" };
+            text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {role}\n");
         }
-        print(&format!("{text}\nAll names: {}.\n", supported()))
+        print(&format!(
+            "{text}\nAll names: {}.\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\n",
+            supported()
+        ))
     }
 }

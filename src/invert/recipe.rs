@@ -227,6 +227,11 @@ impl Recipe {
         }
     }
 
+    /// Names of the recipes that match no batch-norm statistics.
+    pub fn without_batch_norm() -> Vec<&'static str> {
+        Self::ALL.iter().filter(|(.., make)| make().loss.bn == 0.0).map(|(name, ..)| *name).collect()
+    }
+
     /// The recipe with its batches for images of `size` (height, width), where it leaves them open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
         let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };

@@ -50,10 +50,11 @@ pub struct Synthesiser<'a> {
 
 impl<'a> Synthesiser<'a> {
     /// # Errors
-    /// A teacher without batch norms where the recipe matches them, or an image size the generator cannot make.
+    /// A teacher that only answers, or without batch norms where the recipe matches them, or an image size the generator cannot make.
     pub fn new(teacher: &'a Teacher, recipe: &Recipe, streams: Streams) -> Result<Self> {
+        teacher.needs_gradients(&recipe.name)?;
         if recipe.loss.bn > 0.0 {
-            teacher.needs_batch_norm(&recipe.name)?;
+            teacher.needs_batch_norm(&recipe.name, &Recipe::without_batch_norm())?;
         }
         let g = &recipe.generator;
         let arch = Arc::new(generator(&GeneratorConfig {

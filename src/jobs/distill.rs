@@ -11,11 +11,15 @@ use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
+use crate::train::batch_for;
 use crate::weights::ModelConfig;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
+
+/// Images per pass of another teacher through the whole set.
+const ANSWERED: usize = 256;
 
 /// Where answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +87,10 @@ impl DistillJob<'_> {
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (self.input(&student), student.network.clone());
         let recipe = self.recipe.clone().fitted([input.dims[0], input.dims[1]]);
-        let done = distill(self.set, answers, fresh, &input, &recipe, self.stop, self.seed, observer)?;
-        let health = Health::of(self.set, frozen.as_ref())?.with_student(&done);
+        let answered = self.answered(frozen.as_ref())?;
+        let set = answered.as_ref().unwrap_or(self.set);
+        let done = distill(set, answers, fresh, &input, &recipe, self.stop, self.seed, observer)?;
+        let health = Health::of(set, frozen.as_ref())?.with_student(&done);
         let mut provenance = json!({
             "kind": "student",
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
@@ -115,6 +121,28 @@ impl DistillJob<'_> {
         let own = Teacher::of(student).input();
         let Images { height, width, channels, .. } = *self.set.images;
         Input { dims: [height, width, channels], ..own }
+    }
+
+    /// The set with the answers of another teacher than its own, for the checks on the held-out tenth and the health.
+    fn answered(&self, teacher: Option<&Teacher>) -> Result<Option<SyntheticSet>> {
+        let (Some(model), Some(teacher), AnswerMode::Live) = (self.teacher, teacher, self.answers) else { return Ok(None) };
+        let (set, images) = (self.set, &self.set.images);
+        let fits = ([images.height, images.width], images.channels) == (teacher.size, teacher.channels)
+            && set.class_names.len() == teacher.classes;
+        // What does not fit is refused by the stage itself.
+        if !fits || set.provenance["teacher"]["sha256"] == json!(model.sha256) {
+            return Ok(None);
+        }
+        let logits = teacher.answers_u8(images, batch_for(ANSWERED, teacher.size))?;
+        Ok(Some(SyntheticSet {
+            images: images.clone(),
+            labels: set.labels.clone(),
+            logits: logits.into(),
+            priority: set.priority.clone(),
+            class_names: set.class_names.clone(),
+            views: None,
+            provenance: set.provenance.clone(),
+        }))
     }
 
     /// Where the weights came from: a student of an adversary that had the teacher's blocks has them too.

@@ -29,7 +29,7 @@ use std::time::Duration;
 /// those of `like`.
 ///
 /// # Errors
-/// An unknown name, or an input that the architecture cannot take.
+/// An unknown name, an architecture that only answers, or an input that it cannot take.
 pub fn fresh_student(
     arch: &str,
     like: &ModelConfig,
@@ -43,6 +43,7 @@ pub fn fresh_student(
     let (architecture, mut config) =
         registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;
     config.pretrained_cfg.license = images.license.clone();
+    architecture.must_train("student", arch)?;
     Ok((Network::init(Arc::new(architecture), rng)?, config))
 }
 

@@ -42,6 +42,7 @@ impl TrainJob<'_> {
         };
         let names = Some(self.data.class_names.clone());
         let (architecture, config) = registry::new_model(self.net, &shape, names, self.mean, self.std)?;
+        architecture.must_train("network", self.net)?;
         let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
         let mut model = Model { network, config, sha256: String::new(), source: String::new() };
         let input = Teacher::of(&model).input();

@@ -51,6 +51,11 @@ impl<'a> Forward<'a> {
         self.weights.get(id).clone()
     }
 
+    /// A tensor as files have it: a view.
+    pub fn in_file_layout(&self, id: SlotId) -> Result<Tensor> {
+        self.weights.in_file_layout(id)
+    }
+
     /// What batch norms do in this pass.
     pub fn norm_mode(&self) -> NormMode {
         match self.mode {

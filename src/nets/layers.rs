@@ -4,7 +4,7 @@ use super::forward::{Forward, Mode};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
-use crate::ops::{Activation, mem};
+use crate::ops::{Activation, layer_norm, mem};
 use crate::tape::{self, BatchNorm, Var};
 
 /// Registers layers in the order in which PyTorch would.
@@ -14,7 +14,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn slot(&mut self, name: String, kind: Kind, shape: &[usize], init: Init) -> SlotId {
+    pub(super) fn slot(&mut self, name: String, kind: Kind, shape: &[usize], init: Init) -> SlotId {
         self.slots.push(Slot { name, kind, shape: shape.to_vec(), init });
         SlotId(self.slots.len() - 1)
     }
@@ -39,8 +39,20 @@ impl Builder {
     /// A convolution with bias; PyTorch's default initialisation.
     pub fn conv_bias(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
         let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt();
-        let mut conv = self.conv_init(name, c_in, c_out, spec, Init::Uniform(bound));
-        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], Init::Uniform(bound)));
+        self.conv_bias_init(name, c_in, c_out, spec, [Init::Uniform(bound); 2])
+    }
+
+    /// A convolution with bias and with given initialisations of both.
+    pub fn conv_bias_init(
+        &mut self,
+        name: &str,
+        c_in: usize,
+        c_out: usize,
+        spec: Conv2dSpec,
+        [weight, bias]: [Init; 2],
+    ) -> Conv {
+        let mut conv = self.conv_init(name, c_in, c_out, spec, weight);
+        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias));
         conv
     }
 
@@ -66,12 +78,22 @@ impl Builder {
         }
     }
 
+    /// A layer norm over channels.
+    pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
+        let mut slot = |what: &str, kind, v| self.slot(format!("{name}.{what}"), kind, &[channels], Init::Constant(v));
+        LayerNorm { weight: slot("weight", Kind::NormWeight, 1.0), bias: slot("bias", Kind::NormBias, 0.0), eps }
+    }
+
     /// A linear layer with bias; PyTorch's default initialisation.
     pub fn linear(&mut self, name: &str, c_in: usize, c_out: usize) -> Linear {
-        let init = Init::Uniform(1.0 / (c_in as f32).sqrt());
+        self.linear_init(name, c_in, c_out, [Init::Uniform(1.0 / (c_in as f32).sqrt()); 2])
+    }
+
+    /// A linear layer with given initialisations of weight and bias.
+    pub fn linear_init(&mut self, name: &str, c_in: usize, c_out: usize, [weight, bias]: [Init; 2]) -> Linear {
         Linear {
-            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], init),
-            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], init),
+            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], weight),
+            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias),
         }
     }
 }
@@ -208,5 +230,20 @@ impl Linear {
     pub fn forward_act(&self, f: &mut Forward, x: &Var, act: Activation) -> Result<Var> {
         let y = self.forward(f, x)?;
         tape::activate(f.tape, &y, act)
+    }
+}
+
+/// A layer norm over the last dimension; it has no backward pass.
+pub struct LayerNorm {
+    weight: SlotId,
+    bias: SlotId,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `norm(x)` for a constant `x [.., C]`.
+    pub fn forward(&self, f: &Forward, x: &Var) -> Result<Var> {
+        let y = layer_norm::forward(&x.tensor()?, &f.buffer(self.weight), &f.buffer(self.bias), self.eps)?;
+        Ok(Var::constant(y))
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A file per family reads like the figure of its paper. The layers hide which path computes them.
 
+mod answering;
+mod candle_models;
+mod convnext;
+mod densenet;
 mod forward;
 mod generator;
 pub mod layers;
@@ -11,9 +15,13 @@ pub mod registry;
 mod resnet;
 mod resnet_cifar;
 mod small_cnn;
+mod vgg;
+mod vgg_cifar;
 mod weights;
 mod wide_resnet;
 
+pub use convnext::ConvNeXt;
+pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, infer, trace};
 pub use generator::{GeneratorConfig, generator};
 pub use layers::Builder;
@@ -22,6 +30,8 @@ pub use mlperf_resnet8::MlperfResNet8;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
+pub use vgg::Vgg;
+pub use vgg_cifar::VggCifar;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 
@@ -34,6 +44,11 @@ use std::sync::Arc;
 pub trait Body: Send + Sync {
     /// Logits `[N, K]`, or images `[N, H, W, C]` in `[0, 1]` for a generator.
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var>;
+
+    /// Whether there is a way back, to weights and images; else the network only answers.
+    fn trains(&self) -> bool {
+        true
+    }
 }
 
 /// Structure of a network without its weights.
@@ -54,6 +69,20 @@ impl Architecture {
     /// Number of trainable values.
     pub fn parameters(&self) -> usize {
         self.slots.iter().filter(|s| s.kind.trainable()).map(Slot::len).sum()
+    }
+
+    /// Whether it can train, and give gradients to its images; else it only answers.
+    pub fn trains(&self) -> bool {
+        self.body.trains()
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`] if it only answers, which `what` calls it, has to train: a student, an adversary.
+    pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
+        if self.trains() {
+            return Ok(());
+        }
+        Err(answering::only_answers(format!("{what} {name:?}"), "this network only answers"))
     }
 
     /// Number of 2-d batch-norm layers, whose input statistics can be matched.

@@ -11,7 +11,11 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use super::{Architecture, Kind, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, wide_resnet};
+use super::candle_models::{dinov2, segformer, timm_vit, vit};
+use super::{
+    Architecture, Kind, convnext, densenet, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, vgg, vgg_cifar,
+    wide_resnet,
+};
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -25,15 +29,27 @@ pub use names::{listed, supported};
 /// first is.
 const FAMILIES: &[&Family] = &[
     &resnet::FAMILY,
+    &vgg::FAMILY,
+    &densenet::FAMILY,
     &resnet_cifar::FAMILY,
     &resnet_cifar::FOUR_GROUPS,
     &wide_resnet::FAMILY,
+    &vgg_cifar::FIVE_POOLS,
+    &vgg_cifar::AVERAGED,
+    &densenet::CIFAR,
     &mlperf_resnet8::FAMILY,
     &lenet::FIVE,
     &lenet::CIFAR,
     &small_cnn::QUICK_GELU,
     &small_cnn::FASHION,
     &small_cnn::BURN,
+    &timm_vit::FAMILY,
+    &timm_vit::DINOV2,
+    &convnext::FAMILY,
+    &convnext::V2,
+    &vit::FAMILY,
+    &dinov2::FAMILY,
+    &segformer::FAMILY,
 ];
 
 /// A network as names and configurations describe it.
@@ -65,7 +81,13 @@ pub fn from_config(config: &ModelConfig) -> Result<Architecture> {
     let [channels, height, width] = config.pretrained_cfg.input_size;
     let shape = Shape { channels, height, width, num_classes: config.num_classes };
     let named = config.pretrained_cfg.extra.get("classifier").and_then(Value::as_str);
-    described(config)?.build(&shape, named)
+    let description = described(config)?;
+    let pooling = config.global_pool.as_deref().unwrap_or("avg");
+    if description.family.form == Form::Timm && description.family.averages && pooling != "avg" {
+        let found = format!("its last layer reads the pooling {pooling:?}");
+        return Err(Error::invalid(format!("architecture {:?}", config.architecture), found, "only \"avg\" is supported"));
+    }
+    description.build(&shape, named)
 }
 
 /// How other code bases name the tensors of the network that a configuration describes.
@@ -161,7 +183,7 @@ fn described(config: &ModelConfig) -> Result<Description> {
             return Err(Error::invalid(
                 format!("architecture {architecture:?}"),
                 "config.json names no network that is here, and has no `model_type` and `model_args` that describe one",
-                format!("supported are {}", supported()),
+                format!("name one with --arch NAME; supported are {}", supported()),
             ));
         };
         args.extend(config.model_args.clone());

@@ -1,7 +1,10 @@
 //! Operations over channels-last f32 tensors: each with its forward and backward pass, one folder per op.
 
 pub mod activation;
+pub mod adaptive;
+pub mod channels;
 pub mod conv2d;
+pub mod layer_norm;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;
@@ -11,5 +14,6 @@ pub mod simd;
 pub mod spatial;
 pub(crate) mod step;
 pub mod store;
+pub mod threads;
 
 pub use activation::Activation;

@@ -2,7 +2,7 @@
 
 use super::{Grads, Op, Tape, Value, Var};
 use crate::Result;
-use crate::ops::{place, spatial};
+use crate::ops::{adaptive, channels, place, spatial};
 use candle_core::Tensor;
 
 pub use crate::ops::{
@@ -29,6 +29,41 @@ pub fn pool(tape: &Tape, x: &Var, p: Pool) -> Result<Var> {
     let backward = move |dy: Tensor, grads: &mut Grads| grads.add(&source, spatial::pool_backward(&dy, &t, &p)?);
     let y = tape.record(Value::Dense(y), x.needs_grad(), backward);
     tape.note([x], y, || Op::Pool { pool: p })
+}
+
+/// Means of as many windows (rows, columns) as are asked for; the image itself where there is one per pixel.
+pub fn adaptive_mean(tape: &Tape, x: &Var, windows: [usize; 2]) -> Result<Var> {
+    let t = x.tensor()?;
+    let [_, h, w, _] = spatial::nhwc("adaptive_mean", &t)?;
+    if [h, w] == windows {
+        return Ok(x.clone());
+    }
+    let y = adaptive::adaptive_mean(&t, windows)?;
+    let source = x.clone();
+    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, adaptive::adaptive_mean_backward(&dy, [h, w])?)
+    });
+    tape.note([x], y, || Op::AdaptiveMean { windows })
+}
+
+/// The channels of all `parts` side by side, in order.
+pub fn concat(tape: &Tape, parts: &[&Var]) -> Result<Var> {
+    let tensors = parts.iter().map(|part| part.tensor()).collect::<Result<Vec<_>>>()?;
+    let y = channels::concat(&tensors)?;
+    let needs_grad = parts.iter().any(|part| part.needs_grad());
+    let sources: Vec<Var> = parts.iter().map(|part| (*part).clone()).collect();
+    let y = tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
+        let mut start = 0;
+        for part in &sources {
+            let end = start + part.dims()[3];
+            if part.needs_grad() {
+                grads.add(part, channels::select(&dy, start..end)?)?;
+            }
+            start = end;
+        }
+        Ok(())
+    });
+    tape.note(parts.iter().copied(), y, || Op::Concat)
 }
 
 /// Bilinear resizing to `h × w`.

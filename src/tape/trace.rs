@@ -55,6 +55,10 @@ pub enum Op {
     Pool { pool: Pool },
     /// `[N, H, W, C]` → `[N, C]`
     GlobalMean,
+    /// Means of windows that share out all pixels: `[N, H, W, C]` → `[N, rows, columns, C]`.
+    AdaptiveMean { windows: [usize; 2] },
+    /// All values that it reads, channel after channel.
+    Concat,
     /// To `h × w`, half-pixel centres.
     Bilinear { h: usize, w: usize },
     /// Nearest-neighbour enlargement by 2.
@@ -81,6 +85,8 @@ impl Op {
             Self::Unary { .. } => "unary",
             Self::Pool { .. } => "pool",
             Self::GlobalMean => "global_mean",
+            Self::AdaptiveMean { .. } => "adaptive_mean",
+            Self::Concat => "concat",
             Self::Bilinear { .. } => "bilinear",
             Self::Nearest2 => "nearest2",
             Self::SubsamplePad { .. } => "subsample_pad",

@@ -5,6 +5,7 @@
 
 use super::graph::{Attribute, Graph};
 use crate::ops::conv2d::{Conv2dSpec, Padding};
+use crate::ops::adaptive::window;
 use crate::ops::{Activation, mem};
 use crate::tape::{Op, Pool, PoolKind, Record, Trace, UnaryOp};
 use crate::{Error, Result};
@@ -79,6 +80,8 @@ impl Translator<'_> {
                 let mean = self.graph.node("GlobalAveragePool", &[x], &[]);
                 Ok(self.graph.node("Flatten", &[&mean], &[("axis", Attribute::Int(1))]))
             }
+            Op::AdaptiveMean { windows } => self.adaptive_mean(x, *windows),
+            Op::Concat => Ok(self.graph.node("Concat", self.inputs, &[("axis", Attribute::Int(1))])),
             Op::Bilinear { h, w } => self.bilinear(x, [*h, *w]),
             Op::Nearest2 => Ok(self.nearest2(x)),
             Op::SubsamplePad { stride, c_out } => self.subsample_pad(x, *stride, *c_out),
@@ -203,6 +206,24 @@ impl Translator<'_> {
                 self.graph.node("AveragePool", &[x], &attributes)
             }
         }
+    }
+
+    /// Means along the columns, then along the rows: ONNX has no adaptive pooling, but windows are sums of pixels.
+    fn adaptive_mean(&mut self, x: &str, windows: [usize; 2]) -> Result<String> {
+        let &[_, h, w, _] = self.from[0] else { return Err(self.refuse("its input is no image")) };
+        let share = |pixel: usize, o: usize, size: usize, windows: usize| {
+            let window = window(o, size, windows);
+            if window.contains(&pixel) { 1.0 / window.len() as f32 } else { 0.0 }
+        };
+        let [rows, columns] = windows;
+        let name = self.graph.next("MatMul") + ".columns";
+        let values = (0..w * columns).map(|i| share(i / columns, i % columns, w, columns));
+        let right = self.graph.floats(name, &[w, columns], values);
+        let y = self.graph.node("MatMul", &[x, &right], &[]);
+        let name = self.graph.next("MatMul") + ".rows";
+        let values = (0..rows * h).map(|i| share(i % h, i / h, h, rows));
+        let left = self.graph.floats(name, &[rows, h], values);
+        Ok(self.graph.node("MatMul", &[&left, &y], &[]))
     }
 
     fn bilinear(&mut self, x: &str, size: [usize; 2]) -> Result<String> {

@@ -65,6 +65,36 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// A number in `range`.
+    pub fn number(&mut self, key: &'static str, range: RangeInclusive<f64>, default: f64) -> Result<f64> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let hint = format!("it is a number from {} to {}", range.start(), range.end());
+        value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| self.refuse(key, value, &hint))
+    }
+
+    /// Height and width, stated as one side or as two.
+    pub fn sides(&mut self, key: &'static str) -> Result<Option<[usize; 2]>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_u64().and_then(|side| usize::try_from(side).ok());
+        let pair = value.as_array().and_then(|pair| match &pair[..] {
+            [height, width] => Some([number(height)?, number(width)?]),
+            _ => None,
+        });
+        let sides = pair.or(number(value).map(|side| [side, side]));
+        sides.map(Some).ok_or_else(|| self.refuse(key, value, "it is one side, or height and width"))
+    }
+
+    /// Whether a value other than null is there, for arguments that switch something on by being stated; `default` where
+    /// the argument is not there at all.
+    pub fn stated(&mut self, key: &'static str, default: bool) -> bool {
+        self.get(key).map_or(default, |value| !value.is_null())
+    }
+
+    /// Arguments that decide nothing of a trained network.
+    pub fn ignore(&mut self, keys: &[&'static str]) {
+        self.known.extend(keys);
+    }
+
     /// `bn_eps`, which is added to variances.
     pub fn eps(&mut self, default: f64) -> Result<f64> {
         let Some(value) = self.get("bn_eps") else { return Ok(default) };
@@ -91,7 +121,7 @@ impl<'a> Args<'a> {
     }
 
     /// Refuses arguments that the family does not have: a network that ignores one would not be the one described.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(&self) -> Result<()> {
         let stranger = self.values.keys().find(|key| !self.known.contains(&key.as_str()));
         stranger.map_or(Ok(()), |key| {
             let hint = format!("the arguments are {}", self.known.join(", "));

@@ -13,7 +13,9 @@ const GREY: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 10 
 
 /// Every name, with parameters and 2-d batch norms for ten classes. Sources: He et al. (2015) and its public
 /// implementations (padded shortcuts), RepDistiller (projected shortcuts, x4), kuangliu's ResNet-18 and ResNet-34,
-/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes); the rest are the counts of the published weight files.
+/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes), timm's models of the same
+/// names, kuangliu's and RepDistiller's VGGs, table 2 of the DenseNet paper; the rest are the counts of the published weight
+/// files.
 const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet20", RGB, 269_722, 19),
     ("resnet32", RGB, 464_154, 31),
@@ -40,6 +42,21 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet101", PHOTO, 44_549_160, 104),
     ("wide-resnet50-2", PHOTO, 68_883_240, 53),
     ("imagenet-resnet18", RGB, 11_181_642, 20),
+    ("vgg11_bn", PHOTO, 132_868_840, 8),
+    ("vgg13_bn", PHOTO, 133_053_736, 10),
+    ("vgg16_bn", PHOTO, 138_365_992, 13),
+    ("vgg19_bn", PHOTO, 143_678_248, 16),
+    ("vgg11_bn", RGB, 9_231_114, 8),
+    ("vgg16_bn", RGB, 14_728_266, 13),
+    ("vgg19_bn", RGB, 20_040_522, 16),
+    ("vgg8_bn-avg", Shape { num_classes: 100, ..RGB }, 3_965_028, 5),
+    ("vgg13_bn-avg", Shape { num_classes: 100, ..RGB }, 9_462_180, 10),
+    ("densenet121", PHOTO, 7_978_856, 121),
+    ("densenet161", PHOTO, 28_681_000, 161),
+    ("densenet169", PHOTO, 14_149_480, 169),
+    ("densenet201", PHOTO, 20_013_928, 201),
+    ("densenet-bc-100-12", RGB, 769_162, 99),
+    ("densenet-bc-40-12", RGB, 176_122, 39),
     ("resnet34", RGB, 21_282_122, 36),
     ("resnet34", Shape { num_classes: 200, ..RGB }, 21_379_592, 36),
     ("wrn-16-1", RGB, 175_066, 13),
@@ -56,6 +73,17 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("fashion-cnn", GREY, 421_642, 0),
     ("burn-mnist-cnn", GREY, 376_870, 1),
     ("mlperf-resnet8", RGB, 78_186, 7),
+    ("vit_tiny_patch16_224", PHOTO, 5_717_416, 0),
+    ("deit_small_patch16_224", PHOTO, 22_050_664, 0),
+    ("vit_base_patch16_224", PHOTO, 86_567_656, 0),
+    ("vit-base-patch32-224", PHOTO, 88_224_232, 0),
+    ("vit_small_patch14_dinov2", Shape { height: 518, width: 518, ..PHOTO }, 22_056_192 + 385_000, 0),
+    ("convnext_tiny", PHOTO, 28_589_128, 0),
+    ("convnext_small", PHOTO, 50_223_688, 0),
+    ("convnext_base", PHOTO, 88_591_464, 0),
+    ("convnext_large", PHOTO, 197_767_336, 0),
+    ("convnextv2_atto", PHOTO, 3_708_400, 0),
+    ("convnextv2_tiny", PHOTO, 28_635_496, 0),
 ];
 
 #[test]
@@ -124,7 +152,10 @@ fn a_saved_configuration_builds_the_same_network() {
 /// Forward and backward at `shape`: finite logits of the right number, a gradient for every parameter, one pair of
 /// moments per 2-d batch norm.
 fn runs(name: &str, shape: &Shape) {
-    let (architecture, ..) = from_name(name, shape).unwrap();
+    check(name, from_name(name, shape).unwrap().0, shape);
+}
+
+fn check(name: &str, architecture: Architecture, shape: &Shape) {
     let mut rng = Streams::new(1).stream("test", 0);
     let network = Network::init(Arc::new(architecture), &mut rng).unwrap();
     let dims = (3, shape.height, shape.width, shape.channels);
@@ -170,12 +201,29 @@ fn every_network_runs_at_other_sizes() {
         "mnist-convnet",
         "fashion-cnn",
         "burn-mnist-cnn",
+        "vgg8_bn-avg",
+        "densenet-bc-22-8",
     ] {
         for shape in [GREY, wide, odd] {
             runs(name, &shape);
         }
     }
     runs("resnet18", &GREY);
+    runs("imagenet-resnet50", &odd);
+    runs("cifar-vgg11_bn", &wide);
+    runs("densenet121", &odd);
+    let narrow = |shape: &Shape| super::super::Vgg {
+        convs: [1, 1, 2, 1, 1],
+        hidden: 24,
+        in_channels: shape.channels,
+        num_classes: shape.num_classes,
+        head: "head.fc",
+    };
+    // Maps of 1x1, 2x2 and 8x7 in front of the head.
+    for (height, width) in [(32, 32), (65, 64), (256, 224)] {
+        let shape = Shape { height, width, ..RGB };
+        check("vgg", Architecture::new(|b| narrow(&shape).build(b)), &shape);
+    }
     runs("wrn-16-2", &Shape { height: 8, width: 8, ..RGB });
 }
 
@@ -225,6 +273,19 @@ fn arguments_are_checked() {
     }
     let unnamed = ModelConfig { model_type: None, ..good };
     assert!(from_config(&unnamed).err().unwrap().to_string().contains("--arch NAME"));
+}
+
+/// What has no way back says so, and what has one does not.
+#[test]
+fn networks_know_whether_they_train() {
+    let trains = |name: &str| {
+        let [channels, height, width] = usual_input(name).unwrap();
+        from_name(name, &Shape { channels, height, width, num_classes: 10 }).unwrap().0.trains()
+    };
+    let answering: Vec<String> = listed().into_iter().filter(|name| !trains(name)).collect();
+    assert!(answering.len() >= 20 && trains("lenet5"), "{answering:?}");
+    let known = |name: &String| ["vit_", "deit_", "convnext"].iter().any(|start| name.starts_with(start));
+    assert!(answering.iter().all(known), "{answering:?}");
 }
 
 #[test]

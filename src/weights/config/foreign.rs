@@ -89,7 +89,7 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
     if let Some(names) = names {
         config["label_names"] = json!(names);
     }
-    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()) && key != "image_size");
+    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()));
     config["model_args"] = Value::Object(args.collect());
     Ok(config)
 }
@@ -147,7 +147,9 @@ impl Preprocessing<'_> {
         match value {
             Value::Null => Ok(vec![default; self.channels]),
             Value::Number(number) => Ok(vec![number.as_f64().unwrap_or(f64::NAN); self.channels]),
-            list => serde_json::from_value(list.clone()).map_err(|_| format!("expected one number per channel: {list}")),
+            list => {
+                serde_json::from_value(list.clone()).map_err(|_| format!("expected one number per channel: {list}"))
+            }
         }
     }
 
