@@ -218,6 +218,9 @@ impl Description {
             ));
         }
         let mut args = Args::new(family.model_type, &self.args);
+        if family.form == Form::Timm {
+            args.of_timm(shape)?;
+        }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
         Ok(architecture)
