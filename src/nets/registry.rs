@@ -83,7 +83,11 @@ pub fn from_config(config: &ModelConfig) -> Result<Architecture> {
     let pooling = config.global_pool.as_deref().unwrap_or("avg");
     if description.family.form == Form::Timm && description.family.averages && pooling != "avg" {
         let found = format!("its last layer reads the pooling {pooling:?}");
-        return Err(Error::invalid(format!("architecture {:?}", config.architecture), found, "only \"avg\" is supported"));
+        return Err(Error::invalid(
+            format!("architecture {:?}", config.architecture),
+            found,
+            "only \"avg\" is supported",
+        ));
     }
     description.build(&shape, named)
 }
