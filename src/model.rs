@@ -140,7 +140,10 @@ fn unnamed(weights: &Path) -> Error {
 
 /// A folder's configuration with what a person says on top of it.
 fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides) -> Result<ModelConfig> {
-    config.num_classes = overrides.num_classes.unwrap_or(config.num_classes);
+    if let Some(count) = overrides.num_classes {
+        config.num_classes = count;
+        config.model_args.remove("num_classes");
+    }
     let images = &mut config.pretrained_cfg;
     images.input_size = overrides.input_size.unwrap_or(images.input_size);
     images.mean = overrides.mean.clone().unwrap_or(std::mem::take(&mut images.mean));

@@ -104,16 +104,16 @@ impl Place {
         self.at(name).to_str().unwrap().to_string()
     }
 
-    fn pictures(&self) -> String {
+    fn pictures(&self, folder: &str) -> String {
         for (i, class) in CLASSES.iter().enumerate() {
-            std::fs::create_dir_all(self.at("pictures").join(class)).unwrap();
+            std::fs::create_dir_all(self.at(folder).join(class)).unwrap();
             for j in 0..20u32 {
                 let shade = |x: u32, y: u32| [(x * y + 12 * j) as u8, (x * 7 + j) as u8, (y * 5 + i as u32 * 60) as u8];
                 let picture = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb(shade(x, y)));
-                picture.save(self.at("pictures").join(class).join(format!("{j}.png"))).unwrap();
+                picture.save(self.at(folder).join(class).join(format!("{j}.png"))).unwrap();
             }
         }
-        self.text("pictures")
+        self.text(folder)
     }
 }
 
@@ -141,7 +141,7 @@ fn refused(arguments: &[&str], parts: &[&str]) {
 #[test]
 fn they_are_measured_and_teach() {
     let place = Place::new();
-    let (set, pictures) = (place.text("set"), place.pictures());
+    let (set, pictures) = (place.text("set"), place.pictures("pictures"));
     write_set(&place.at("set"));
     for name in ["vit", "convnext"] {
         let (teacher, student) = (place.text(name), place.text(&format!("{name}-student")));
@@ -154,7 +154,8 @@ fn they_are_measured_and_teach() {
         let fixed = ["distill", &set, "--teacher", &teacher, "--student", "resnet8", "-o", &student, "-q"];
         let made = done(&[&fixed[..], &["--steps", "6", "--set", "student.batch=16"]].concat());
         assert_eq!(made["architecture"], "resnet8");
-        let about: Value = serde_json::from_slice(&std::fs::read(place.at(name).with_file_name(format!("{name}-student/synth.json"))).unwrap()).unwrap();
+        let about = std::fs::read(place.at(&format!("{name}-student/synth.json"))).unwrap();
+        let about: Value = serde_json::from_slice(&about).unwrap();
         assert_eq!((&about["answers"], &about["teacher"]["id"]), (&json!("live"), &json!(teacher)));
         // The student takes over the teacher's classes, and reads what it reads.
         let student = done(&["inspect", &student]);
@@ -188,7 +189,8 @@ fn what_needs_gradients_says_what_can_be_done_instead() {
     refused(&["run", "-o", &out, "--student", "vit_tiny_patch12_32"], &["input_size", "multiple of 12"]);
     refused(&adversary, &[&["student \"vit_tiny_patch16_224\""], &role[..]].concat());
     refused(&["run", "-o", &out, "--student", "convnext_atto"], &role);
-    refused(&["train", "convnextv2_atto", "--data", &place.pictures(), "-o", &out], &role);
+    place.pictures("labelled/train");
+    refused(&["train", "convnextv2_atto", "--data", &place.text("labelled"), "-o", &out], &role);
 }
 
 /// `sgd` of a pass that was never recorded, or a gradient that is quietly 0, would be worse than a refusal.

@@ -13,8 +13,10 @@ impl Networks {
     pub fn run(&self, _: &Global) -> Result<()> {
         let names = listed();
         let width = names.iter().map(String::len).max().unwrap_or(0);
-        let mut text =
-            format!("{:<width$} {:>11} {:>11}  {:<14}  {}\n", "name", "parameters", "batch norms", "usual images", "role");
+        let mut text = format!(
+            "{:<width$} {:>11} {:>11}  {:<14}  {}\n",
+            "name", "parameters", "batch norms", "usual images", "role"
+        );
         for name in names {
             let [channels, height, side] = usual_input(&name)?;
             let (net, ..) = from_name(&name, &Shape { channels, height, width: side, num_classes: 10 })?;

@@ -125,7 +125,9 @@ impl DistillJob<'_> {
 
     /// The set with the answers of another teacher than its own, for the checks on the held-out tenth and the health.
     fn answered(&self, teacher: Option<&Teacher>) -> Result<Option<SyntheticSet>> {
-        let (Some(model), Some(teacher), AnswerMode::Live) = (self.teacher, teacher, self.answers) else { return Ok(None) };
+        let (Some(model), Some(teacher), AnswerMode::Live) = (self.teacher, teacher, self.answers) else {
+            return Ok(None);
+        };
         let (set, images) = (self.set, &self.set.images);
         let fits = ([images.height, images.width], images.channels) == (teacher.size, teacher.channels)
             && set.class_names.len() == teacher.classes;

@@ -111,8 +111,7 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
         size: shape.sides(),
         head,
     };
-    args.in_chans(shape)?;
-    args.fixed("global_pool", json!("avg"))?;
+    args.of_timm(shape)?;
     args.fixed("kernel_sizes", json!(7))?;
     args.fixed("stem_type", json!("patch"))?;
     args.fixed("output_stride", json!(32))?;
@@ -220,7 +219,8 @@ impl ConvNeXt {
         let up = self.dense(b, &at("mlp.fc1"), width, 4 * width);
         let grn = self.grn.map(|dims| {
             let shape = [vec![1; dims - 1], vec![4 * width]].concat();
-            ["weight", "bias"].map(|part| b.slot(at(&format!("mlp.grn.{part}")), Kind::Plain, &shape, Init::Constant(0.0)))
+            ["weight", "bias"]
+                .map(|part| b.slot(at(&format!("mlp.grn.{part}")), Kind::Plain, &shape, Init::Constant(0.0)))
         });
         let down = self.dense(b, &at("mlp.fc2"), 4 * width, width);
         Block { conv, norm, up, grn, down, scale }

@@ -72,7 +72,6 @@ fn large(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
         return Err(args.refuse("block_config", format!("{blocks:?}"), "there are four blocks"));
     }
     let growth = args.count("growth_rate", 1..=256, Some(32))?;
-    args.in_chans(shape)?;
     DenseNet { blocks, growth, bottleneck: 4, large_stem: true, last_norm: "features.norm5", head }.architecture(shape)
 }
 

@@ -85,7 +85,11 @@ pub fn from_config(config: &ModelConfig) -> Result<Architecture> {
     let pooling = config.global_pool.as_deref().unwrap_or("avg");
     if description.family.form == Form::Timm && description.family.averages && pooling != "avg" {
         let found = format!("its last layer reads the pooling {pooling:?}");
-        return Err(Error::invalid(format!("architecture {:?}", config.architecture), found, "only \"avg\" is supported"));
+        return Err(Error::invalid(
+            format!("architecture {:?}", config.architecture),
+            found,
+            "only \"avg\" is supported",
+        ));
     }
     description.build(&shape, named)
 }
@@ -225,6 +229,9 @@ impl Description {
             ));
         }
         let mut args = Args::new(family.model_type, &self.args);
+        if family.form == Form::Timm {
+            args.of_timm(shape)?;
+        }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
         Ok(architecture)

@@ -48,7 +48,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
         num_classes: shape.num_classes,
         head,
     };
-    args.in_chans(shape)?;
     Ok(Architecture::new(|b| net.build(b)))
 }
 

@@ -118,7 +118,8 @@ impl Row {
 
     /// Trainable values of `model`'s network with 1,000 classes.
     pub fn full_size(&self, model: &Model) -> usize {
-        let config = synth::weights::ModelConfig { num_classes: 1000, label_names: None, ..model.config.clone() };
+        let mut config = synth::weights::ModelConfig { num_classes: 1000, label_names: None, ..model.config.clone() };
+        config.model_args.remove("num_classes");
         registry::from_config(&config).unwrap().parameters()
     }
 }

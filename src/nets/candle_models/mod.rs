@@ -4,9 +4,9 @@
 //! Slots have the names and shapes of the library's files, so that loading is as strict as everywhere. A pass hands candle
 //! views of them under the names that its module asks for; building a module out of views costs nothing beside its answer.
 
+pub(super) mod dinov2;
 mod encoder;
 mod positions;
-pub(super) mod dinov2;
 pub(super) mod segformer;
 pub(super) mod timm_vit;
 pub(super) mod vit;

@@ -36,7 +36,10 @@ pub(in crate::nets) const FAMILY: Family = Family {
 /// DINOv2, for the registry.
 pub(in crate::nets) const DINOV2: Family = Family {
     names: &[
-        ("vit_small_patch14_dinov2", || json!({"patch_size": 14, "embed_dim": 384, "num_heads": 6, "init_values": 1e-5})),
+        (
+            "vit_small_patch14_dinov2",
+            || json!({"patch_size": 14, "embed_dim": 384, "num_heads": 6, "init_values": 1e-5}),
+        ),
         ("vit_base_patch14_dinov2", || json!({"patch_size": 14, "init_values": 1e-5})),
     ],
     pattern: None,
@@ -92,14 +95,20 @@ fn build(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture
         mask_token: false,
         reads: Reads::Token,
     };
-    args.in_chans(shape)?;
-    args.fixed("global_pool", json!("token"))?;
+    args.of_timm_reading(shape, "token")?;
     args.fixed("class_token", json!(true))?;
     args.fixed("reg_tokens", json!(0))?;
     for key in ["no_embed_class", "pre_norm", "qk_norm", "scale_attn_norm", "scale_mlp_norm"] {
         args.fixed(key, json!(false))?;
     }
-    args.ignore(&["drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"]);
+    args.ignore(&[
+        "drop_rate",
+        "pos_drop_rate",
+        "patch_drop_rate",
+        "proj_drop_rate",
+        "attn_drop_rate",
+        "drop_path_rate",
+    ]);
     encoder.check(args, shape, ["img_size", "num_heads"])?;
     Ok(Architecture::new(|b| encoder.build(b, &NAMES, shape)))
 }

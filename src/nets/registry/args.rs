@@ -2,7 +2,7 @@
 
 use super::Shape;
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;
 
 /// The `model_args` of a configuration, and which of them the family knows.
@@ -108,6 +108,22 @@ impl<'a> Args<'a> {
             Some(value) if *value != only => Err(self.refuse(key, value, &format!("only {only} is supported"))),
             _ => Ok(()),
         }
+    }
+
+    /// What timm may state of any network: its classes, its images' channels, and that it averages over all pixels.
+    pub fn of_timm(&mut self, shape: &Shape) -> Result<()> {
+        self.of_timm_reading(shape, "avg")
+    }
+
+    /// As [`Args::of_timm`], for a network whose last layer reads the pooling that timm calls `pooling`.
+    pub fn of_timm_reading(&mut self, shape: &Shape, pooling: &str) -> Result<()> {
+        let classes = self.count("num_classes", 1..=10_000_000, Some(shape.num_classes))?;
+        if classes != shape.num_classes {
+            let hint = format!("the configuration has {} beside it", shape.num_classes);
+            return Err(self.refuse("num_classes", classes, &hint));
+        }
+        self.fixed("global_pool", json!(pooling))?;
+        self.in_chans(shape)
     }
 
     /// `in_chans`, with which timm builds a network for other than colour images.

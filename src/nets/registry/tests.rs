@@ -313,6 +313,14 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     let mut small = config.clone();
     small.model_args.extend([("layers".to_string(), json!([1, 1, 1, 1]))]);
     assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
+    // What timm itself writes beside them.
+    small.model_args.extend([("num_classes".to_string(), json!(1000)), ("global_pool".to_string(), json!("avg"))]);
+    assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
+    for (key, value, part) in [("num_classes", json!(7), "has 1000"), ("global_pool", json!("max"), "only \"avg\"")] {
+        let mut other = small.clone();
+        other.model_args.insert(key.to_string(), value);
+        assert!(from_config(&other).err().unwrap().to_string().contains(part));
+    }
     small.model_args.extend([("in_chans".to_string(), json!(3))]);
     assert!(from_config(&small).err().unwrap().to_string().contains("the images have 1"));
 }

@@ -23,8 +23,11 @@ pub(super) fn translated(config: Value, preprocessor: Option<&Value>) -> Transla
     Ok(Value::Object(map))
 }
 
-/// timm inside transformers: the wrapper's `model_type` says nothing of the network.
+/// timm inside transformers: the wrapper's `model_type` says nothing of the network, and no arguments are `null`.
 fn wrapped(mut map: Map<String, Value>) -> Map<String, Value> {
+    if map.get("model_args").is_some_and(Value::is_null) {
+        map.remove("model_args");
+    }
     if map.get("model_type").is_some_and(|kind| kind == "timm_wrapper") {
         map.remove("model_type");
     }
@@ -209,7 +212,9 @@ mod tests {
             "std": [1, 1, 1], "classifier": "fc"});
         let found = translated(old, None).unwrap();
         assert_eq!((&found["num_classes"], &found["pretrained_cfg"]["classifier"]), (&json!(10), &json!("fc")));
-        let wrapped = json!({"architecture": "resnet18", "model_type": "timm_wrapper", "pretrained_cfg": {}});
-        assert!(translated(wrapped, None).unwrap().get("model_type").is_none());
+        let wrapped = json!({"architecture": "resnet18", "model_type": "timm_wrapper", "model_args": null,
+            "pretrained_cfg": {}});
+        let found = translated(wrapped, None).unwrap();
+        assert!(found.get("model_type").is_none() && found.get("model_args").is_none());
     }
 }
