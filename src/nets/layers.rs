@@ -39,14 +39,33 @@ impl Builder {
     /// A convolution with bias; PyTorch's default initialisation.
     pub fn conv_bias(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
         let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt();
-        let mut conv = self.conv_init(name, c_in, c_out, spec, Init::Uniform(bound));
-        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], Init::Uniform(bound)));
+        self.conv_bias_init(name, c_in, c_out, spec, [Init::Uniform(bound); 2])
+    }
+
+    /// A convolution with bias and with given initialisations of both.
+    pub fn conv_bias_init(
+        &mut self,
+        name: &str,
+        c_in: usize,
+        c_out: usize,
+        spec: Conv2dSpec,
+        [weight, bias]: [Init; 2],
+    ) -> Conv {
+        let mut conv = self.conv_init(name, c_in, c_out, spec, weight);
+        conv.bias = Some(self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias));
         conv
     }
 
     /// A 2-d batch norm.
     pub fn norm(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
         self.any_norm(name, channels, eps, true)
+    }
+
+    /// A 2-d batch norm whose result starts at 0, as the last one of a residual block may.
+    pub fn norm_zero(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
+        let norm = self.norm(name, channels, eps);
+        self.slots[norm.weight.0].init = Init::Constant(0.0);
+        norm
     }
 
     /// A batch norm over features `[N, C]`; its statistics are not matched.
@@ -68,10 +87,31 @@ impl Builder {
 
     /// A linear layer with bias; PyTorch's default initialisation.
     pub fn linear(&mut self, name: &str, c_in: usize, c_out: usize) -> Linear {
-        let init = Init::Uniform(1.0 / (c_in as f32).sqrt());
+        self.linear_init(name, c_in, c_out, [Init::Uniform(1.0 / (c_in as f32).sqrt()); 2])
+    }
+
+    /// A linear layer with given initialisations of weight and bias.
+    pub fn linear_init(&mut self, name: &str, c_in: usize, c_out: usize, [weight, bias]: [Init; 2]) -> Linear {
         Linear {
-            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], init),
-            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], init),
+            weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], weight),
+            bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias),
+        }
+    }
+}
+
+/// An activation as a layer: what a norm can carry, or a pass of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    Piecewise(Activation),
+    Silu,
+}
+
+impl Nonlinearity {
+    /// The activation alone.
+    pub fn forward(self, f: &mut Forward, x: &Var) -> Result<Var> {
+        match self {
+            Self::Piecewise(act) => tape::activate(f.tape, x, act),
+            Self::Silu => tape::silu(f.tape, x),
         }
     }
 }
@@ -113,6 +153,12 @@ impl Conv {
         Ok((out.y, out.sums))
     }
 
+    /// A 1x1 convolution of `x [N, C]`, features of no extent.
+    pub fn forward_rows(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let (w, b) = (f.param(self.weight), self.bias.map(|b| f.param(b)));
+        tape::linear(f.tape, x, &w, b.as_ref())
+    }
+
     /// `act(norm(conv(x)) + residual)`. Frozen, the norm is folded into the convolution.
     pub fn forward_norm(
         &self,
@@ -140,6 +186,17 @@ impl Conv {
         let channels = shift.len();
         let b = Var::constant(mem::tensor(shift, channels)?);
         Ok(tape::conv2d(f.tape, x, &w, &self.spec, Some(&b), residual, act, false)?.y)
+    }
+
+    /// `act(norm(conv(x)))` for any activation.
+    pub fn forward_activated(&self, f: &mut Forward, norm: &Norm, x: &Var, act: Nonlinearity) -> Result<Var> {
+        match act {
+            Nonlinearity::Piecewise(act) => self.forward_norm(f, norm, x, None, act),
+            Nonlinearity::Silu => {
+                let z = self.forward_norm(f, norm, x, None, Activation::IDENTITY)?;
+                tape::silu(f.tape, &z)
+            }
+        }
     }
 }
 

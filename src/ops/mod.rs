@@ -2,11 +2,13 @@
 
 pub mod activation;
 pub mod conv2d;
+pub mod gate;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;
 pub mod place;
 pub mod pointwise;
+pub mod silu;
 pub mod simd;
 pub mod spatial;
 pub(crate) mod step;

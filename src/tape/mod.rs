@@ -5,11 +5,13 @@
 //! owner at any time, so closures may overwrite what they take.
 
 mod conv;
+mod gate;
 mod norm;
 mod pointwise;
 mod spatial;
 
 pub use conv::{ConvOutput, conv2d, linear};
+pub use gate::{gate, silu};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, unary};
 pub use spatial::{
