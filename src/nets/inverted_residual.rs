@@ -24,7 +24,7 @@ pub enum Pad {
 
 impl Pad {
     /// The argument `pad_type`: nothing for symmetric zeros, `same` as in timm, or `end`.
-    pub fn read(args: &mut Args) -> Result<Self> {
+    pub(super) fn read(args: &mut Args) -> Result<Self> {
         match args.text("pad_type", "")? {
             "" => Ok(Self::Symmetric),
             "same" => Ok(Self::Same),
@@ -148,7 +148,7 @@ impl InvertedResidualNet {
         let expands = stage.expansion > 1;
         let [bn_depthwise, conv_project, bn_project] =
             if expands { ["bn2", "conv_pwl", "bn3"] } else { ["bn1", "conv_pw", "bn2"] };
-        let mut layer = |b: &mut Builder, conv: &str, norm: &str, channels, spatial, groups| {
+        let layer = |b: &mut Builder, conv: &str, norm: &str, channels, spatial, groups| {
             self.layer(b, [&named(conv), &named(norm)], channels, spatial, groups, pad)
         };
         Block {

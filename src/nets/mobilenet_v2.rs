@@ -202,3 +202,27 @@ const TRANSFORMERS: Scheme = numbered!(
     ("mobilenet_v2.conv_1x1.convolution.*", "conv_head.*"),
     ("mobilenet_v2.conv_1x1.normalization.*", "bn2.*"),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_those_of_timm() {
+        for (scheme, name, canonical) in [
+            (TORCHVISION, "features.1.conv.1.weight", "blocks.0.0.conv_pw.weight"),
+            (TORCHVISION, "features.10.conv.2.weight", "blocks.3.3.conv_pwl.weight"),
+            (TORCHVISION, "features.17.conv.0.1.weight", "blocks.6.0.bn1.weight"),
+            (TORCHVISION, "features.0.1.weight", "bn1.weight"),
+            (TORCHVISION, "classifier.1.weight", "classifier.weight"),
+            (FLAT, "features.1.conv.1.bias", "blocks.0.0.bn1.bias"),
+            (FLAT, "features.1.conv.3.weight", "blocks.0.0.conv_pw.weight"),
+            (FLAT, "features.5.conv.4.bias", "blocks.2.1.bn2.bias"),
+            (FLAT, "features.5.conv.7.bias", "blocks.2.1.bn3.bias"),
+            (FLAT, "features.18.0.weight", "conv_head.weight"),
+            (TRANSFORMERS, "mobilenet_v2.layer.15.reduce_1x1.normalization.bias", "blocks.6.0.bn3.bias"),
+        ] {
+            assert_eq!(scheme.rename(name), canonical, "{}", scheme.name);
+        }
+    }
+}

@@ -2,23 +2,31 @@
 //!
 //! A file per family reads like the figure of its paper. The layers hide which path computes them.
 
+mod efficientnet;
 mod forward;
 mod generator;
+mod inverted_residual;
 pub mod layers;
 mod lenet;
 mod mlperf_resnet8;
+mod mobilenet_v2;
 pub mod registry;
+mod regnet;
 mod resnet;
 mod resnet_cifar;
 mod small_cnn;
+mod squeeze_excite;
 mod weights;
 mod wide_resnet;
+mod widths;
 
 pub use forward::{Forward, Mode, infer};
 pub use generator::{GeneratorConfig, generator};
-pub use layers::Builder;
+pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
+pub use layers::{Builder, Nonlinearity};
 pub use lenet::{LeNet5, LeNetCifar};
 pub use mlperf_resnet8::MlperfResNet8;
+pub use regnet::RegNet;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;

@@ -11,7 +11,10 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use super::{Architecture, Kind, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, wide_resnet};
+use super::{
+    Architecture, Kind, efficientnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet, resnet_cifar, small_cnn,
+    wide_resnet,
+};
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -25,9 +28,13 @@ pub use names::{listed, supported};
 /// first is.
 const FAMILIES: &[&Family] = &[
     &resnet::FAMILY,
+    &mobilenet_v2::FAMILY,
+    &efficientnet::FAMILY,
+    &regnet::FAMILY,
     &resnet_cifar::FAMILY,
     &resnet_cifar::FOUR_GROUPS,
     &wide_resnet::FAMILY,
+    &mobilenet_v2::CIFAR,
     &mlperf_resnet8::FAMILY,
     &lenet::FIVE,
     &lenet::CIFAR,

@@ -218,3 +218,36 @@ unsafe fn backward_kernel<S: Simd>(map: Option<Map>, x: *const f32, rows: usize,
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::mem::tensor;
+    use crate::ops::simd;
+
+    /// Over the whole range of f32, at the ends of the exponential's, and where it is not a number.
+    #[test]
+    fn values_and_slopes_are_those_of_f64_on_every_path() {
+        let mut z: Vec<f32> = (-2000..=2000).map(|i| i as f32 / 16.0).collect();
+        z.extend([0.0, -0.0, 87.0, -87.0, 88.5, -88.5, 1e-30, -1e-30, 1e30, -1e30, 6.0, f32::MIN_POSITIVE]);
+        let x = tensor(z.clone(), z.len()).unwrap();
+        for level in simd::Level::available() {
+            simd::force(Some(level));
+            let y = forward(&x, None).unwrap();
+            let slope = tensor(vec![1.0; z.len()], z.len()).unwrap();
+            backward(&slope, &x, None).unwrap();
+            let (y, slope) = (view(&y).unwrap(), view(&slope).unwrap());
+            for (i, z) in z.iter().map(|z| f64::from(*z)).enumerate() {
+                let s = 1.0 / (1.0 + (-z).exp());
+                let (value, derivative) = (z * s, s * (1.0 + z * (1.0 - s)));
+                let off = (f64::from(y[i]) - value).abs();
+                assert!(off <= 4e-7 * value.abs() + 1e-7 * z.abs().min(1.0), "{} at {z}: {off:e}", level.name());
+                let off = (f64::from(slope[i]) - derivative).abs();
+                assert!(off <= 1e-6, "{}, slope at {z}: {off:e}", level.name());
+            }
+            let nan = forward(&tensor(vec![f32::NAN; 17], 17).unwrap(), None).unwrap();
+            assert!(view(&nan).unwrap().iter().all(|v| v.is_nan()), "{}", level.name());
+        }
+        simd::force(None);
+    }
+}
