@@ -6,7 +6,7 @@ use crate::nets::{Kind, Network, Weights};
 use crate::ops::mem::view;
 use crate::weights::config::FILE_NAME;
 use crate::weights::folder::WEIGHTS_NAME;
-use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, locate};
+use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, locate, strict};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,10 @@ fn unnamed(weights: &Path) -> Error {
 
 /// A folder's configuration with what a person says on top of it.
 fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides) -> Result<ModelConfig> {
-    config.num_classes = overrides.num_classes.unwrap_or(config.num_classes);
+    if let Some(count) = overrides.num_classes {
+        config.num_classes = count;
+        config.model_args.remove("num_classes");
+    }
     let images = &mut config.pretrained_cfg;
     images.input_size = overrides.input_size.unwrap_or(images.input_size);
     images.mean = overrides.mean.clone().unwrap_or(std::mem::take(&mut images.mean));
@@ -161,9 +164,11 @@ fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Resu
     let num_classes = match overrides.num_classes {
         Some(count) => count,
         None => {
-            let (network, ..) = registry::from_name(arch, &shape(1))?;
+            let (network, config) =
+                registry::new_model(arch, &shape(1), None, &vec![0.0; channels], &vec![1.0; channels])?;
             let head = network.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight);
-            classes_of(checkpoint, head.map_or("fc.weight", |slot| &slot.name))?
+            let head = head.map_or("fc.weight", |slot| &slot.name);
+            classes_of(checkpoint, head, registry::schemes(&config)?)?
         }
     };
     let mean = overrides.mean.clone().unwrap_or(vec![0.0; channels]);
@@ -177,14 +182,10 @@ fn checked(config: ModelConfig) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// Rows of the last layer, which some code bases call `fc` and others `linear`.
-fn classes_of(checkpoint: &Checkpoint, head: &str) -> Result<usize> {
-    let names = [head, "fc.weight", "linear.weight", "classifier.weight"];
-    let is =
-        |name: &str, wanted: &str| name.strip_suffix(wanted).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    let found = names.iter().find_map(|wanted| checkpoint.tensors.iter().find(|(name, _)| is(name, wanted)));
-    match found.map(|(_, tensor)| &tensor.shape[..]) {
-        Some(&[classes, _]) if classes > 0 => Ok(classes),
+/// Rows of the last layer.
+fn classes_of(checkpoint: &Checkpoint, head: &str, schemes: &[Scheme]) -> Result<usize> {
+    match strict::find(checkpoint, head, schemes).map(|tensor| &tensor.shape[..]) {
+        Some(&[classes, ..]) if classes > 0 => Ok(classes),
         _ => {
             let found = format!("it has no last layer {head} to count the classes on");
             Err(Error::file(&checkpoint.source, found, "check --arch, or give --num-classes"))

@@ -230,6 +230,9 @@ fn pooling_and_resizing() {
     for (h, w) in [(9, 11), (3, 4), (2, 13)] {
         check("bilinear", &x, |t, v| vec![tape::bilinear(t, &v[0], h, w).unwrap()]);
     }
+    for windows in [[2, 4], [7, 7], [5, 9], [1, 1]] {
+        check("adaptive mean", &x, |t, v| vec![tape::adaptive_mean(t, &v[0], windows).unwrap()]);
+    }
     check("nearest", &x, |t, v| vec![tape::nearest2(t, &v[0]).unwrap()]);
     check("option A", &x, |t, v| vec![tape::subsample_pad(t, &v[0], 2, 6).unwrap()]);
     check("flatten", &x, |t, v| vec![tape::flatten_chw(t, &v[0]).unwrap()]);
@@ -237,6 +240,24 @@ fn pooling_and_resizing() {
     let places = [Placement { dy: 1, dx: -2, flip: true }, Placement { dy: -1, dx: 1, flip: false }];
     let (mean, std) = ([0.5, 0.4, 0.3], [0.2, 0.3, 0.25]);
     check("place", &x, |t, v| vec![tape::place(t, &v[0], &places, &mean, &std).unwrap()]);
+}
+
+#[test]
+fn channels_side_by_side() {
+    let parts = [random(&[2, 3, 4, 5], 1), random(&[2, 3, 4, 1], 2), random(&[2, 3, 4, 17], 3)];
+    check("concat", &parts, |t, v| vec![tape::concat(t, &[&v[0], &v[1], &v[2]]).unwrap()]);
+    // A value that stands twice gathers both gradients, and a constant among the parts gets none.
+    check("concat of one value twice", &parts[..1], |t, v| {
+        let constant = Var::constant(parts[1].clone());
+        vec![tape::concat(t, &[&v[0], &constant, &v[0]]).unwrap()]
+    });
+    let tape = Tape::new();
+    let leaves = parts.clone().map(|part| tape.leaf(part));
+    let y = tape::concat(&tape, &[&leaves[0], &leaves[1], &leaves[2]]).unwrap().tensor().unwrap();
+    assert_eq!(values(&y), values(&Tensor::cat(&parts, 3).unwrap().contiguous().unwrap()));
+    let other = Var::constant(random(&[2, 4, 3, 5], 4));
+    let error = tape::concat(&tape, &[&leaves[0], &other]).err().unwrap().to_string();
+    assert!(error.contains("[2, 3, 4, 5]") && error.contains("[2, 4, 3, 5]"), "{error}");
 }
 
 #[test]

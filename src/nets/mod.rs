@@ -2,6 +2,7 @@
 //!
 //! A file per family reads like the figure of its paper. The layers hide which path computes them.
 
+mod densenet;
 mod efficientnet;
 mod forward;
 mod generator;
@@ -16,10 +17,13 @@ mod resnet;
 mod resnet_cifar;
 mod small_cnn;
 mod squeeze_excite;
+mod vgg;
+mod vgg_cifar;
 mod weights;
 mod wide_resnet;
 mod widths;
 
+pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, infer};
 pub use generator::{GeneratorConfig, generator};
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
@@ -30,6 +34,8 @@ pub use regnet::RegNet;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
+pub use vgg::Vgg;
+pub use vgg_cifar::VggCifar;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 

@@ -12,8 +12,8 @@ mod names;
 mod tests;
 
 use super::{
-    Architecture, Kind, efficientnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet, resnet_cifar, small_cnn,
-    wide_resnet,
+    Architecture, Kind, densenet, efficientnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet, resnet_cifar,
+    small_cnn, vgg, vgg_cifar, wide_resnet,
 };
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
@@ -28,12 +28,17 @@ pub use names::{listed, supported};
 /// first is.
 const FAMILIES: &[&Family] = &[
     &resnet::FAMILY,
+    &vgg::FAMILY,
+    &densenet::FAMILY,
     &mobilenet_v2::FAMILY,
     &efficientnet::FAMILY,
     &regnet::FAMILY,
     &resnet_cifar::FAMILY,
     &resnet_cifar::FOUR_GROUPS,
     &wide_resnet::FAMILY,
+    &vgg_cifar::FIVE_POOLS,
+    &vgg_cifar::AVERAGED,
+    &densenet::CIFAR,
     &mobilenet_v2::CIFAR,
     &mlperf_resnet8::FAMILY,
     &lenet::FIVE,
@@ -166,7 +171,7 @@ fn described(config: &ModelConfig) -> Result<Description> {
             return Err(Error::invalid(
                 format!("architecture {architecture:?}"),
                 "config.json names no network that is here, and has no `model_type` and `model_args` that describe one",
-                format!("supported are {}", supported()),
+                format!("name one with --arch NAME; supported are {}", supported()),
             ));
         };
         args.extend(config.model_args.clone());
@@ -203,6 +208,9 @@ impl Description {
             ));
         }
         let mut args = Args::new(family.model_type, &self.args);
+        if family.form == Form::Timm {
+            args.of_timm(shape)?;
+        }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
         Ok(architecture)

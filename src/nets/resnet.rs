@@ -69,7 +69,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
         let found = format!("{} and {} channels", layers.len(), channels.len());
         return Err(args.refuse("layers", found, "there are four stages, each with a depth and a width"));
     }
-    args.in_chans(shape)?;
     let net = ResNet {
         bottleneck,
         layers,

@@ -80,16 +80,23 @@ impl Slot {
         }
     }
 
-    /// For every value in memory order, its index in the file's order.
-    fn file_order(&self) -> Option<Vec<usize>> {
-        match (self.kind, &self.shape[..]) {
-            (Kind::ConvWeight, &[kh, kw, i, o]) => {
-                let at = |k: usize, c: usize, out: usize| (out * i + c) * kh * kw + k;
-                Some((0..kh * kw * i * o).map(|m| at(m / (i * o), m / o % i, m % o)).collect())
+    /// Calls `f(index in memory, index in the file)` for every value; `false` if both orders are the same.
+    fn reorder(&self, mut f: impl FnMut(usize, usize)) -> bool {
+        let (taps, c_in, c_out) = match (self.kind, &self.shape[..]) {
+            (Kind::ConvWeight, &[kh, kw, i, o]) => (kh * kw, i, o),
+            (Kind::LinearWeight, &[i, o]) => (1, i, o),
+            _ => return false,
+        };
+        let mut memory = 0;
+        for tap in 0..taps {
+            for c in 0..c_in {
+                for out in 0..c_out {
+                    f(memory, (out * c_in + c) * taps + tap);
+                    memory += 1;
+                }
             }
-            (Kind::LinearWeight, &[i, o]) => Some((0..i * o).map(|m| m % o * i + m / o).collect()),
-            _ => None,
         }
+        true
     }
 }
 
@@ -130,11 +137,9 @@ impl Weights {
                     let found = format!("{} has {} values, expected {}", s.name, values.len(), s.len());
                     return Err(Error::shape("weights", found));
                 }
-                let values = match s.file_order() {
-                    Some(order) => order.into_iter().map(|i| values[i]).collect(),
-                    None => values,
-                };
-                tensor(values, &s.shape[..])
+                let mut ordered = Vec::with_capacity(values.len());
+                let moved = s.reorder(|_, file| ordered.push(values[file]));
+                tensor(if moved { ordered } else { values }, &s.shape[..])
             })
             .collect::<Result<_>>()?;
         Ok(Self { slots, tensors })
@@ -143,14 +148,9 @@ impl Weights {
     /// Values of slot `i` in file layout (shape: [`Slot::file_shape`]).
     pub fn to_file(&self, i: usize) -> Result<Vec<f32>> {
         let values = view(&self.tensors[i])?;
-        Ok(match self.slots[i].file_order() {
-            Some(order) => {
-                let mut out = vec![0f32; values.len()];
-                order.into_iter().zip(values.iter()).for_each(|(to, v)| out[to] = *v);
-                out
-            }
-            None => values.to_vec(),
-        })
+        let mut out = values.to_vec();
+        self.slots[i].reorder(|memory, file| out[file] = values[memory]);
+        Ok(out)
     }
 
     /// What a slot is.

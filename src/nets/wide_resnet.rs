@@ -4,8 +4,8 @@
 //! written to memory.
 
 use super::layers::{Builder, Conv, Linear, Norm};
-use super::resnet_cifar::KUANGLIU;
 use super::registry::{Args, Family, Form, Head, Shape};
+use super::resnet_cifar::KUANGLIU;
 use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;

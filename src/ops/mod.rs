@@ -1,6 +1,8 @@
 //! Operations over channels-last f32 tensors: each with its forward and backward pass, one folder per op.
 
 pub mod activation;
+pub mod adaptive;
+pub mod channels;
 pub mod conv2d;
 pub mod gate;
 pub mod mem;

@@ -15,7 +15,8 @@ pub use gate::{gate, silu};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, unary};
 pub use spatial::{
-    Placement, Pool, PoolKind, bilinear, flatten_chw, global_mean, nearest2, place, pool, subsample_pad, unflatten_chw,
+    Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place, pool,
+    subsample_pad, unflatten_chw,
 };
 
 use crate::ops::conv2d::Affine;

@@ -2,7 +2,7 @@
 
 use super::{Tape, Value, Var};
 use crate::Result;
-use crate::ops::{place, spatial};
+use crate::ops::{adaptive, channels, place, spatial};
 
 pub use crate::ops::{
     place::Placement,
@@ -26,6 +26,39 @@ pub fn pool(tape: &Tape, x: &Var, p: Pool) -> Result<Var> {
     let x = x.clone();
     Ok(tape
         .record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&x, spatial::pool_backward(&dy, &t, &p)?)))
+}
+
+/// Means of as many windows (rows, columns) as are asked for; the image itself where there is one per pixel.
+pub fn adaptive_mean(tape: &Tape, x: &Var, windows: [usize; 2]) -> Result<Var> {
+    let t = x.tensor()?;
+    let [_, h, w, _] = spatial::nhwc("adaptive_mean", &t)?;
+    if [h, w] == windows {
+        return Ok(x.clone());
+    }
+    let y = adaptive::adaptive_mean(&t, windows)?;
+    let x = x.clone();
+    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        grads.add(&x, adaptive::adaptive_mean_backward(&dy, [h, w])?)
+    }))
+}
+
+/// The channels of all `parts` side by side, in order.
+pub fn concat(tape: &Tape, parts: &[&Var]) -> Result<Var> {
+    let tensors = parts.iter().map(|part| part.tensor()).collect::<Result<Vec<_>>>()?;
+    let y = channels::concat(&tensors)?;
+    let needs_grad = parts.iter().any(|part| part.needs_grad());
+    let parts: Vec<Var> = parts.iter().map(|part| (*part).clone()).collect();
+    Ok(tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
+        let mut start = 0;
+        for part in &parts {
+            let end = start + part.dims()[3];
+            if part.needs_grad() {
+                grads.add(part, channels::select(&dy, start..end)?)?;
+            }
+            start = end;
+        }
+        Ok(())
+    }))
 }
 
 /// Bilinear resizing to `h × w`.

@@ -156,7 +156,9 @@ impl ModelConfig {
         config.check().map_err(|found| Error::file(source, found, "correct the file"))?;
         if undescribed && config.model_type.is_some() {
             let path = source.display();
-            tracing::warn!("{path}: no {PREPROCESSOR_NAME} beside it, so pixels are only divided by 255; see --mean and --std");
+            tracing::warn!(
+                "{path}: no {PREPROCESSOR_NAME} beside it, so pixels are only divided by 255; see --mean and --std"
+            );
         }
         Ok(config)
     }

@@ -38,29 +38,6 @@ pub(crate) use numbered;
 /// Prefixes that wrappers put in front of every name: DataParallel, `torch.compile`, Lightning modules, timm in transformers.
 pub const WRAPPERS: &[&str] = &["module.", "_orig_mod.", "model.", "net.", "network.", "timm_model."];
 
-/// VGG-11 of the data-free distillation code, to torchvision's `vgg11_bn` (whose three-layer head it lacks).
-pub const FD_VGG11: Scheme = Scheme {
-    name: "data-free VGG-11",
-    renames: &[
-        ("block0.0.*", "features.0.*"),
-        ("block0.1.*", "features.1.*"),
-        ("block1.0.*", "features.4.*"),
-        ("block1.1.*", "features.5.*"),
-        ("block2.0.*", "features.8.*"),
-        ("block2.1.*", "features.9.*"),
-        ("block2.3.*", "features.11.*"),
-        ("block2.4.*", "features.12.*"),
-        ("block3.0.*", "features.15.*"),
-        ("block3.1.*", "features.16.*"),
-        ("block3.3.*", "features.18.*"),
-        ("block3.4.*", "features.19.*"),
-        ("block4.0.*", "features.22.*"),
-        ("block4.1.*", "features.23.*"),
-        ("block4.3.*", "features.25.*"),
-        ("block4.4.*", "features.26.*"),
-    ],
-};
-
 impl Scheme {
     /// The canonical form of one name of a checkpoint.
     pub fn rename(&self, name: &str) -> String {
@@ -151,7 +128,6 @@ mod tests {
             (STAGES, "encoder.stages.1.layers.0.shortcut.convolution.weight", "layer2.0.shortcut.convolution.weight"),
             (COUNTED, "stages.0.block0-9.bias", "s1.b10.bias"),
             (COUNTED, "stages.0.block0-last.bias", "s1.blast.bias"),
-            (FD_VGG11, "block4.3.weight", "features.25.weight"),
         ] {
             assert_eq!(scheme.rename(name), canonical, "{}", scheme.name);
         }

@@ -27,7 +27,9 @@ pub struct Expected {
 ///
 /// Prefixes that wrappers put in front of every name ([`WRAPPERS`]) are removed. The names are then tried as they are and
 /// under each of `schemes`, and the first reading that fits is taken. `num_batches_tracked` may be missing or present: it
-/// is returned where it is both expected and there.
+/// is returned where it is both expected and there. A linear layer over flattened pixels, `[out, in·kh·kw]`, is the
+/// convolution that covers them, `[out, in, kh, kw]`: their values are the same in the same order, and either stands for the
+/// other.
 ///
 /// # Errors
 /// [`Error::File`] on one line: the missing, unexpected and mis-shaped tensors (up to 8 of each, then a count) of the
@@ -50,7 +52,8 @@ pub fn fit(checkpoint: Checkpoint, expected: &[Expected], schemes: &[Scheme]) ->
         }
         if let Some(tensor) = tensors.remove(original) {
             check_values(name, &tensor).map_err(|(found, hint)| Error::file(&source, found, hint))?;
-            fitted.insert(name.clone(), tensor);
+            let shape = if is_counter(name) { tensor.shape } else { best.wanted[name.as_str()].shape.clone() };
+            fitted.insert(name.clone(), RawTensor { shape, data: tensor.data });
         }
     }
     Ok(fitted)
@@ -71,6 +74,32 @@ fn unwrap_names(mut tensors: BTreeMap<String, RawTensor>, expected: &[Expected])
 
 fn is_counter(name: &str) -> bool {
     name.rsplit('.').next() == Some(COUNTER)
+}
+
+/// Whether two shapes are one, or a linear layer over flattened pixels and the convolution that covers them.
+fn stands_for(found: &[usize], expected: &[usize]) -> bool {
+    match (found, expected) {
+        (&[rows, columns], &[out, c_in, kh, kw]) | (&[out, c_in, kh, kw], &[rows, columns]) => {
+            rows == out && Some(columns) == c_in.checked_mul(kh).and_then(|n| n.checked_mul(kw))
+        }
+        _ => found == expected,
+    }
+}
+
+/// The tensor of a checkpoint that is called `name` as it is, behind wrappers, or under one of `schemes`.
+pub fn find<'c>(checkpoint: &'c Checkpoint, name: &str, schemes: &[Scheme]) -> Option<&'c RawTensor> {
+    let is = |found: &str| {
+        let bare = unwrapped(found);
+        found == name || bare == name || schemes.iter().any(|scheme| scheme.rename(bare) == name)
+    };
+    checkpoint.tensors.iter().find(|(found, _)| is(found)).map(|(_, tensor)| tensor)
+}
+
+fn unwrapped(mut name: &str) -> &str {
+    while let Some(rest) = WRAPPERS.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
+    name
 }
 
 /// A checkpoint's names under one scheme, compared with what is expected.
@@ -105,7 +134,7 @@ impl<'e> Reading<'e> {
         let missing: BTreeSet<&str> = absent.map(|expected| expected.name.as_str()).collect();
         let fits = |expected: &Expected| {
             let tensor = names.get(&expected.name).and_then(|original| tensors.get(original));
-            tensor.is_none_or(|tensor| tensor.shape == expected.shape || is_counter(&expected.name))
+            tensor.is_none_or(|tensor| stands_for(&tensor.shape, &expected.shape) || is_counter(&expected.name))
         };
         let misshaped = wanted.values().filter(|expected| !fits(expected)).map(|expected| expected.name.as_str());
         let misshaped = misshaped.collect();
@@ -248,6 +277,30 @@ mod tests {
         integers.tensors.insert("bn1.bias".into(), RawTensor { shape: vec![2], data: RawData::I64(vec![1, 2]) });
         let message = fit(integers, &expected(NET), &[]).unwrap_err().to_string();
         assert!(message.contains("`bn1.bias` holds integers"), "{message}");
+    }
+
+    #[test]
+    fn a_linear_layer_is_the_convolution_that_covers_its_pixels() {
+        let wanted = expected(&[("fc1.weight", &[4, 2, 3, 3]), ("fc2.weight", &[5, 4])]);
+        let fitted = fit(checkpoint(&[("fc1.weight", &[4, 18]), ("fc2.weight", &[5, 4, 1, 1])]), &wanted, &[]).unwrap();
+        assert_eq!(
+            (&fitted["fc1.weight"].shape[..], &fitted["fc2.weight"].shape[..]),
+            (&[4, 2, 3, 3][..], &[5, 4][..])
+        );
+        for shape in [&[18usize, 4][..], &[4, 9], &[72], &[2, 4, 3, 3], &[4, 2, 9]] {
+            assert!(
+                fit(checkpoint(&[("fc1.weight", shape), ("fc2.weight", &[5, 4])]), &wanted, &[]).is_err(),
+                "{shape:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tensor_is_found_behind_wrappers_and_other_names() {
+        let given = checkpoint(&[("module.model.linear.weight", &[4, 2]), ("module.model.conv1.weight", &[1])]);
+        assert_eq!(find(&given, "fc.weight", LINEAR).unwrap().shape, [4, 2]);
+        assert_eq!(find(&given, "linear.weight", &[]).unwrap().shape, [4, 2]);
+        assert!(find(&given, "fc.weight", &[]).is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Shape;
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;
 
 /// The `model_args` of a configuration, and which of them the family knows.
@@ -89,6 +89,17 @@ impl<'a> Args<'a> {
             Some(value) if *value != only => Err(self.refuse(key, value, &format!("only {only} is supported"))),
             _ => Ok(()),
         }
+    }
+
+    /// What timm may state of any network: its classes, its images' channels, and that it averages over all pixels.
+    pub fn of_timm(&mut self, shape: &Shape) -> Result<()> {
+        let classes = self.count("num_classes", 1..=10_000_000, Some(shape.num_classes))?;
+        if classes != shape.num_classes {
+            let hint = format!("the configuration has {} beside it", shape.num_classes);
+            return Err(self.refuse("num_classes", classes, &hint));
+        }
+        self.fixed("global_pool", json!("avg"))?;
+        self.in_chans(shape)
     }
 
     /// `in_chans`, with which timm builds a network for other than colour images.

@@ -13,7 +13,8 @@ const GREY: Shape = Shape { channels: 1, height: 28, width: 28, num_classes: 10 
 
 /// Every name, with parameters and 2-d batch norms for ten classes. Sources: He et al. (2015) and its public
 /// implementations (padded shortcuts), RepDistiller (projected shortcuts, x4), kuangliu's ResNet-18 and ResNet-34,
-/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes); the rest are the counts of the published weight files.
+/// Zagoruyko and Komodakis's WRN, DAFL's LeNets, torchvision's documentation (1,000 classes), kuangliu's and RepDistiller's
+/// VGGs, table 2 of the DenseNet paper; the rest are the counts of the published weight files.
 const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet20", RGB, 269_722, 19),
     ("resnet32", RGB, 464_154, 31),
@@ -38,6 +39,21 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("resnet101", PHOTO, 44_549_160, 104),
     ("wide-resnet50-2", PHOTO, 68_883_240, 53),
     ("imagenet-resnet18", RGB, 11_181_642, 20),
+    ("vgg11_bn", PHOTO, 132_868_840, 8),
+    ("vgg13_bn", PHOTO, 133_053_736, 10),
+    ("vgg16_bn", PHOTO, 138_365_992, 13),
+    ("vgg19_bn", PHOTO, 143_678_248, 16),
+    ("vgg11_bn", RGB, 9_231_114, 8),
+    ("vgg16_bn", RGB, 14_728_266, 13),
+    ("vgg19_bn", RGB, 20_040_522, 16),
+    ("vgg8_bn-avg", Shape { num_classes: 100, ..RGB }, 3_965_028, 5),
+    ("vgg13_bn-avg", Shape { num_classes: 100, ..RGB }, 9_462_180, 10),
+    ("densenet121", PHOTO, 7_978_856, 121),
+    ("densenet161", PHOTO, 28_681_000, 161),
+    ("densenet169", PHOTO, 14_149_480, 169),
+    ("densenet201", PHOTO, 20_013_928, 201),
+    ("densenet-bc-100-12", RGB, 769_162, 99),
+    ("densenet-bc-40-12", RGB, 176_122, 39),
     ("resnet34", RGB, 21_282_122, 36),
     ("resnet34", Shape { num_classes: 200, ..RGB }, 21_379_592, 36),
     ("wrn-16-1", RGB, 175_066, 13),
@@ -144,7 +160,10 @@ fn a_saved_configuration_builds_the_same_network() {
 /// Forward and backward at `shape`: finite logits of the right number, a gradient for every parameter, one pair of
 /// moments per 2-d batch norm.
 fn runs(name: &str, shape: &Shape) {
-    let (architecture, ..) = from_name(name, shape).unwrap();
+    check(name, from_name(name, shape).unwrap().0, shape);
+}
+
+fn check(name: &str, architecture: Architecture, shape: &Shape) {
     let mut rng = Streams::new(1).stream("test", 0);
     let network = Network::init(Arc::new(architecture), &mut rng).unwrap();
     let dims = (3, shape.height, shape.width, shape.channels);
@@ -190,6 +209,8 @@ fn every_network_runs_at_other_sizes() {
         "mnist-convnet",
         "fashion-cnn",
         "burn-mnist-cnn",
+        "vgg8_bn-avg",
+        "densenet-bc-22-8",
     ] {
         for shape in [GREY, wide, odd] {
             runs(name, &shape);
@@ -202,6 +223,21 @@ fn every_network_runs_at_other_sizes() {
     }
     runs("tf_efficientnet_b0", &odd);
     runs("resnet18", &GREY);
+    runs("imagenet-resnet50", &odd);
+    runs("cifar-vgg11_bn", &wide);
+    runs("densenet121", &odd);
+    let narrow = |shape: &Shape| super::super::Vgg {
+        convs: [1, 1, 2, 1, 1],
+        hidden: 24,
+        in_channels: shape.channels,
+        num_classes: shape.num_classes,
+        head: "head.fc",
+    };
+    // Maps of 1x1, 2x2 and 8x7 in front of the head.
+    for (height, width) in [(32, 32), (65, 64), (256, 224)] {
+        let shape = Shape { height, width, ..RGB };
+        check("vgg", Architecture::new(|b| narrow(&shape).build(b)), &shape);
+    }
     runs("wrn-16-2", &Shape { height: 8, width: 8, ..RGB });
 }
 
@@ -285,6 +321,14 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     let mut small = config.clone();
     small.model_args.extend([("layers".to_string(), json!([1, 1, 1, 1]))]);
     assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
+    // What timm itself writes beside them.
+    small.model_args.extend([("num_classes".to_string(), json!(1000)), ("global_pool".to_string(), json!("avg"))]);
+    assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
+    for (key, value, part) in [("num_classes", json!(7), "has 1000"), ("global_pool", json!("max"), "only \"avg\"")] {
+        let mut other = small.clone();
+        other.model_args.insert(key.to_string(), value);
+        assert!(from_config(&other).err().unwrap().to_string().contains(part));
+    }
     small.model_args.extend([("in_chans".to_string(), json!(3))]);
     assert!(from_config(&small).err().unwrap().to_string().contains("the images have 1"));
 }

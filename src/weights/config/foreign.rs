@@ -156,7 +156,9 @@ impl Preprocessing<'_> {
         match value {
             Value::Null => Ok(vec![default; self.channels]),
             Value::Number(number) => Ok(vec![number.as_f64().unwrap_or(f64::NAN); self.channels]),
-            list => serde_json::from_value(list.clone()).map_err(|_| format!("expected one number per channel: {list}")),
+            list => {
+                serde_json::from_value(list.clone()).map_err(|_| format!("expected one number per channel: {list}"))
+            }
         }
     }
 
