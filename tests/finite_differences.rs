@@ -114,6 +114,8 @@ fn convolution_is_bilinear() {
         (k3.stride(2), 4, 17),
         (k3.groups(2), 4, 6),
         (k3.groups(9), 9, 9),
+        (k3.groups(9).stride(2), 9, 9),
+        (Conv2dSpec::new(5).padding(2).groups(9).stride(2), 9, 9),
         (k3.upsampled(), 3, 4),
         (Conv2dSpec::new(2).dilation(2), 3, 4),
         (Conv2dSpec { padding: uneven, stride: [3, 2], ..Conv2dSpec::new(2) }, 3, 4),
@@ -166,6 +168,25 @@ fn batch_norm_over_the_batch_with_an_activation() {
     check("train, activation, read by a convolution", &inputs, |t, v| {
         let y = tape::batch_norm(t, &v[0], None, &norm(&v[1], &v[2]), train, act, None).unwrap().y;
         vec![conv(t, &y, &v[3], &Conv2dSpec::new(3).padding(1))]
+    });
+}
+
+#[test]
+fn silu_behind_a_batch_norm() {
+    let weight = tensor(vec![0.5, 1.0, 1.5, -0.7, 1.1], 5).unwrap();
+    let inputs = [random(&[3, 4, 4, 5], 1), weight, random(&[5], 2)];
+    for mode in [NormMode::Train { momentum: 0.1 }, NormMode::Frozen, NormMode::Match] {
+        check(&format!("{mode:?}, silu"), &inputs, |t, v| {
+            let out = tape::batch_norm(t, &v[0], None, &norm(&v[1], &v[2]), mode, Activation::IDENTITY, None).unwrap();
+            [Some(tape::silu(t, &out.y).unwrap()), out.moments].into_iter().flatten().collect()
+        });
+    }
+    // Behind a norm that has an activation itself, SiLU reads what the norm gives.
+    let far = tensor(vec![5.0, -5.0, 6.0, -4.5, 7.0], 5).unwrap();
+    check("relu, silu", &[inputs[0].clone(), inputs[1].clone(), far], |t, v| {
+        let train = NormMode::Train { momentum: 0.1 };
+        let y = tape::batch_norm(t, &v[0], None, &norm(&v[1], &v[2]), train, Activation::leaky(0.3), None).unwrap().y;
+        vec![tape::silu(t, &y).unwrap()]
     });
 }
 
@@ -245,6 +266,10 @@ fn element_wise_and_linear() {
     for op in [UnaryOp::Sigmoid, UnaryOp::QuickGelu] {
         check(&format!("{op:?}"), std::slice::from_ref(&a), |t, v| vec![tape::unary(t, &v[0], op).unwrap()]);
     }
+    check("silu", &[random(&[3, 37], 5)], |t, v| vec![tape::silu(t, &v[0]).unwrap()]);
+    check("gate", &[random(&[2, 3, 4, 19], 5), random(&[2, 19], 6)], |t, v| {
+        vec![tape::gate(t, &v[0], &v[1]).unwrap()]
+    });
     for act in [Activation::RELU, Activation::RELU6, Activation::leaky(0.1)] {
         check(&format!("{act:?}"), std::slice::from_ref(&a), |t, v| vec![tape::activate(t, &v[0], act).unwrap()]);
     }

@@ -239,3 +239,34 @@ fn element_wise_functions_with_values_on_the_kinks() {
     simple("unary/sigmoid", |t, x| tape::unary(t, x, UnaryOp::Sigmoid));
     simple("unary/quick_gelu", |t, x| tape::unary(t, x, UnaryOp::QuickGelu));
 }
+
+#[test]
+fn gates_and_activations_of_their_own() {
+    simple("unary/silu", tape::silu);
+    let file = file();
+    verify("gate", TOLERANCE, || {
+        let mut case = Case::new(&file, "gate");
+        let (x, s) = (case.leaf("x"), case.leaf("s"));
+        let y = tape::gate(&case.tape, &x, &s).unwrap();
+        case.backward(&y, &[("dx", Some(&x)), ("ds", Some(&s))], None);
+        case.pairs
+    });
+    for (name, mode) in [("silu/train", NormMode::Train { momentum: 0.1 }), ("silu/frozen", NormMode::Frozen)] {
+        verify(name, TOLERANCE, || {
+            let mut case = Case::new(&file, name);
+            let x = case.leaf("x");
+            let bn = BatchNorm {
+                weight: case.leaf("weight"),
+                bias: case.leaf("bias"),
+                running_mean: case.get("running_mean"),
+                running_var: case.get("running_var"),
+                eps: 1e-5,
+            };
+            let z = tape::batch_norm(&case.tape, &x, None, &bn, mode, Activation::IDENTITY, None).unwrap().y;
+            let y = tape::silu(&case.tape, &z).unwrap();
+            let leaves = [("dx", Some(&x)), ("dweight", Some(&bn.weight)), ("dbias", Some(&bn.bias))];
+            case.backward(&y, &leaves, None);
+            case.pairs
+        });
+    }
+}

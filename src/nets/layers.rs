@@ -61,6 +61,13 @@ impl Builder {
         self.any_norm(name, channels, eps, true)
     }
 
+    /// A 2-d batch norm whose result starts at 0, as the last one of a residual block may.
+    pub fn norm_zero(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
+        let norm = self.norm(name, channels, eps);
+        self.slots[norm.weight.0].init = Init::Constant(0.0);
+        norm
+    }
+
     /// A batch norm over features `[N, C]`; its statistics are not matched.
     pub fn norm_1d(&mut self, name: &str, channels: usize, eps: f64) -> Norm {
         self.any_norm(name, channels, eps, false)
@@ -94,6 +101,23 @@ impl Builder {
         Linear {
             weight: self.slot(format!("{name}.weight"), Kind::LinearWeight, &[c_in, c_out], weight),
             bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias),
+        }
+    }
+}
+
+/// An activation as a layer: what a norm can carry, or a pass of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    Piecewise(Activation),
+    Silu,
+}
+
+impl Nonlinearity {
+    /// The activation alone.
+    pub fn forward(self, f: &mut Forward, x: &Var) -> Result<Var> {
+        match self {
+            Self::Piecewise(act) => tape::activate(f.tape, x, act),
+            Self::Silu => tape::silu(f.tape, x),
         }
     }
 }
@@ -135,6 +159,12 @@ impl Conv {
         Ok((out.y, out.sums))
     }
 
+    /// A 1x1 convolution of `x [N, C]`, features of no extent.
+    pub fn forward_rows(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let (w, b) = (f.param(self.weight), self.bias.map(|b| f.param(b)));
+        tape::linear(f.tape, x, &w, b.as_ref())
+    }
+
     /// `act(norm(conv(x)) + residual)`. Frozen, the norm is folded into the convolution.
     pub fn forward_norm(
         &self,
@@ -162,6 +192,17 @@ impl Conv {
         let channels = shift.len();
         let b = Var::constant(mem::tensor(shift, channels)?);
         Ok(tape::conv2d(f.tape, x, &w, &self.spec, Some(&b), residual, act, false)?.y)
+    }
+
+    /// `act(norm(conv(x)))` for any activation.
+    pub fn forward_activated(&self, f: &mut Forward, norm: &Norm, x: &Var, act: Nonlinearity) -> Result<Var> {
+        match act {
+            Nonlinearity::Piecewise(act) => self.forward_norm(f, norm, x, None, act),
+            Nonlinearity::Silu => {
+                let z = self.forward_norm(f, norm, x, None, Activation::IDENTITY)?;
+                tape::silu(f.tape, &z)
+            }
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Body for Net {
 impl Block {
     fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
         let conv1 = match x.dims() {
-            &[_, h, w, _] if self.stride == 2 => self.conv1.padded(same_padding(h, w)),
+            &[_, h, w, _] if self.stride == 2 => self.conv1.padded(Padding::tensorflow([3, 3], [2, 2], [h, w])),
             _ => self.conv1,
         };
         let h = conv1.forward_norm(f, &self.bn1, x, None, Activation::RELU)?;
@@ -119,9 +119,4 @@ impl Block {
         };
         self.conv2.forward_norm(f, &self.bn2, &h, Some(&shortcut), Activation::RELU)
     }
-}
-
-/// TensorFlow's "same" for a 3x3 kernel with stride 2: an even side is padded at its end only, an odd one on both.
-fn same_padding(h: usize, w: usize) -> Padding {
-    Padding { top: h % 2, left: w % 2, bottom: 1, right: 1 }
 }

@@ -13,8 +13,8 @@ mod tests;
 
 use super::candle_models::{dinov2, segformer, timm_vit, vit};
 use super::{
-    Architecture, Kind, convnext, densenet, lenet, mlperf_resnet8, resnet, resnet_cifar, small_cnn, vgg, vgg_cifar,
-    wide_resnet,
+    Architecture, Kind, convnext, densenet, efficientnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet,
+    resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
 };
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
@@ -31,12 +31,16 @@ const FAMILIES: &[&Family] = &[
     &resnet::FAMILY,
     &vgg::FAMILY,
     &densenet::FAMILY,
+    &mobilenet_v2::FAMILY,
+    &efficientnet::FAMILY,
+    &regnet::FAMILY,
     &resnet_cifar::FAMILY,
     &resnet_cifar::FOUR_GROUPS,
     &wide_resnet::FAMILY,
     &vgg_cifar::FIVE_POOLS,
     &vgg_cifar::AVERAGED,
     &densenet::CIFAR,
+    &mobilenet_v2::CIFAR,
     &mlperf_resnet8::FAMILY,
     &lenet::FIVE,
     &lenet::CIFAR,

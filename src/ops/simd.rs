@@ -98,6 +98,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// The smaller lane, `b` if either is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// 2^n for whole numbers n from −126 to 127.
+    unsafe fn pow2(n: Self::V) -> Self::V;
     /// `yes` where x > y, else `no`.
     unsafe fn if_gt(x: Self::V, y: Self::V, yes: Self::V, no: Self::V) -> Self::V;
 }
@@ -176,6 +178,11 @@ impl Simd for Portable {
         lanes!(a, b, |x, y| if x < y { x } else { y })
     }
     #[inline(always)]
+    unsafe fn pow2(n: Self::V) -> Self::V {
+        // The exponent field of a float, whose bias is 127.
+        lanes!(n, n, |x, _y| f32::from_bits(((x as i32).wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
     unsafe fn if_gt(x: Self::V, y: Self::V, yes: Self::V, no: Self::V) -> Self::V {
         let mut out = no;
         let mut i = 0;
@@ -245,6 +252,13 @@ mod x86 {
             unsafe { _mm256_min_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn pow2(n: __m256) -> __m256 {
+            unsafe {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            }
+        }
+        #[inline(always)]
         unsafe fn if_gt(x: __m256, y: __m256, yes: __m256, no: __m256) -> __m256 {
             unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) }
         }
@@ -298,6 +312,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn min(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_min_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
         }
         #[inline(always)]
         unsafe fn if_gt(x: __m512, y: __m512, yes: __m512, no: __m512) -> __m512 {

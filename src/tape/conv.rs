@@ -82,9 +82,10 @@ fn convolve(
     Ok(ConvOutput { y, sums })
 }
 
-/// `x·w + bias` for `x [N, in]`, `w [in, out]`, `bias [out]`: a 1x1 convolution over the rows.
+/// `x·w + bias` for `x [N, in]`, `w [in, out]` or the same as a 1x1 kernel `[1, 1, in, out]`, `bias [out]`: a 1x1
+/// convolution over the rows.
 pub fn linear(tape: &Tape, x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
-    let (&[n, c_in], &[w_in, c_out]) = (x.dims(), w.dims()) else {
+    let (&[n, c_in], &[w_in, c_out] | &[1, 1, w_in, c_out]) = (x.dims(), w.dims()) else {
         return Err(Error::shape("linear", format!("input {:?}, weights {:?}", x.dims(), w.dims())));
     };
     if c_in != w_in {

@@ -5,12 +5,14 @@
 //! owner at any time, so closures may overwrite what they take.
 
 mod conv;
+mod gate;
 mod norm;
 mod pointwise;
 mod spatial;
 pub mod trace;
 
 pub use conv::{ConvOutput, conv2d, linear};
+pub use gate::{gate, silu};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, unary};
 pub use spatial::{

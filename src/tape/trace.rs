@@ -31,7 +31,7 @@ pub enum Op {
     },
     /// `x·weight + bias` of x `[N, in]`.
     Linear {
-        /// `[in, out]`
+        /// `[in, out]` or `[1, 1, in, out]`
         weight: Tensor,
         /// `[out]`
         bias: Option<Tensor>,
@@ -51,6 +51,10 @@ pub enum Op {
     Add { act: Activation },
     /// `op(x)`
     Unary { op: UnaryOp },
+    /// `x·σ(x)`
+    Silu,
+    /// `x·s` of x `[N, H, W, C]` and s `[N, C]`.
+    Gate,
     /// Maximum or mean over windows.
     Pool { pool: Pool },
     /// `[N, H, W, C]` → `[N, C]`
@@ -83,6 +87,8 @@ impl Op {
             Self::Activate { .. } => "activate",
             Self::Add { .. } => "add",
             Self::Unary { .. } => "unary",
+            Self::Silu => "silu",
+            Self::Gate => "gate",
             Self::Pool { .. } => "pool",
             Self::GlobalMean => "global_mean",
             Self::AdaptiveMean { .. } => "adaptive_mean",

@@ -35,6 +35,7 @@ use fault::Fault;
 pub use config::{EvalDataset, ModelConfig, PretrainedConfig};
 pub use folder::{Source, locate};
 pub use schemes::Scheme;
+pub(crate) use schemes::numbered;
 pub use strict::{Expected, fit};
 
 /// The elements of a tensor, row-major.

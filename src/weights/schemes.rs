@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 ///
 /// The renamings are applied one after the other, each at most once per name. In a pattern, `*` stands for one or more
 /// characters other than `.`, and `**`, at the end, for the whole rest; the replacement has the same wildcards in the same
-/// order. A name that no pattern matches stays as it is.
+/// order, and may have `#` in place of a `*`: the number that it stands for, plus one. A name that no pattern matches stays
+/// as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
     /// Who names tensors like this.
@@ -19,63 +20,23 @@ pub struct Scheme {
     pub renames: &'static [(&'static str, &'static str)],
 }
 
+/// A scheme of names with blocks that are numbered through, for those of timm, which are `blocks.STAGE.NUMBER`:
+/// `numbered!(name, prefix ["0" => "0.0", ...], rows)`. The rows see the blocks' new numbers.
+macro_rules! numbered {
+    ($name:literal, $prefix:literal [$($number:literal => $block:literal),* $(,)?], $($row:expr),* $(,)?) => {
+        $crate::weights::Scheme {
+            name: $name,
+            renames: &[
+                $((concat!($prefix, $number, ".**"), concat!("blocks.", $block, ".**")),)*
+                $($row,)*
+            ],
+        }
+    };
+}
+pub(crate) use numbered;
+
 /// Prefixes that wrappers put in front of every name: DataParallel, `torch.compile`, Lightning modules, timm in transformers.
 pub const WRAPPERS: &[&str] = &["module.", "_orig_mod.", "model.", "net.", "network.", "timm_model."];
-
-/// `mobilenetv2_100` of timm, to torchvision.
-pub const TIMM_MOBILENET_V2: Scheme = Scheme {
-    name: "timm MobileNetV2",
-    renames: &[
-        // The first block has no expansion.
-        ("blocks.0.0.conv_dw.*", "features.1.conv.0.0.*"),
-        ("blocks.0.0.bn1.*", "features.1.conv.0.1.*"),
-        ("blocks.0.0.conv_pw.*", "features.1.conv.1.*"),
-        ("blocks.0.0.bn2.*", "features.1.conv.2.*"),
-        ("blocks.1.0.**", "features.2.**"),
-        ("blocks.1.1.**", "features.3.**"),
-        ("blocks.2.0.**", "features.4.**"),
-        ("blocks.2.1.**", "features.5.**"),
-        ("blocks.2.2.**", "features.6.**"),
-        ("blocks.3.0.**", "features.7.**"),
-        ("blocks.3.1.**", "features.8.**"),
-        ("blocks.3.2.**", "features.9.**"),
-        ("blocks.3.3.**", "features.10.**"),
-        ("blocks.4.0.**", "features.11.**"),
-        ("blocks.4.1.**", "features.12.**"),
-        ("blocks.4.2.**", "features.13.**"),
-        ("blocks.5.0.**", "features.14.**"),
-        ("blocks.5.1.**", "features.15.**"),
-        ("blocks.5.2.**", "features.16.**"),
-        ("blocks.6.0.**", "features.17.**"),
-        ("features.*.conv_pw.*", "features.*.conv.0.0.*"),
-        ("features.*.bn1.*", "features.*.conv.0.1.*"),
-        ("features.*.conv_dw.*", "features.*.conv.1.0.*"),
-        ("features.*.bn2.*", "features.*.conv.1.1.*"),
-        ("features.*.conv_pwl.*", "features.*.conv.2.*"),
-        ("features.*.bn3.*", "features.*.conv.3.*"),
-        ("conv_stem.*", "features.0.0.*"),
-        ("bn1.*", "features.0.1.*"),
-        ("conv_head.*", "features.18.0.*"),
-        ("bn2.*", "features.18.1.*"),
-        ("classifier.*", "classifier.1.*"),
-    ],
-};
-
-/// MobileNetV2 with one flat sequence per block (convolution 0, BN 1, ReLU6 2, ...), to torchvision.
-pub const FLAT_MOBILENET_V2: Scheme = Scheme {
-    name: "flat MobileNetV2",
-    renames: &[
-        ("features.*.conv.0.*", "features.*.conv.0.0.*"),
-        ("features.*.conv.1.*", "features.*.conv.0.1.*"),
-        // The first block has no expansion.
-        ("features.1.conv.3.*", "features.1.conv.1.*"),
-        ("features.1.conv.4.*", "features.1.conv.2.*"),
-        ("features.*.conv.3.*", "features.*.conv.1.0.*"),
-        ("features.*.conv.4.*", "features.*.conv.1.1.*"),
-        ("features.*.conv.6.*", "features.*.conv.2.*"),
-        ("features.*.conv.7.*", "features.*.conv.3.*"),
-    ],
-};
 
 impl Scheme {
     /// The canonical form of one name of a checkpoint.
@@ -121,13 +82,21 @@ fn captures<'n>(pattern: &str, name: &'n str) -> Option<Vec<&'n str>> {
 fn fill(replacement: &str, captures: &[&str]) -> String {
     let mut captures = captures.iter();
     let mut filled = String::new();
-    for (index, literal) in replacement.replace("**", "*").split('*').enumerate() {
-        if index > 0 {
-            filled.extend(captures.next().copied());
+    for character in replacement.replace("**", "*").chars() {
+        let captured = if "*#".contains(character) { captures.next() } else { None };
+        match captured {
+            None => filled.push(character),
+            Some(number) if character == '#' => filled += &one_more(number),
+            Some(captured) => filled += captured,
         }
-        filled += literal;
     }
     filled
+}
+
+/// The number after `number`; what is none stays as it is.
+fn one_more(number: &str) -> String {
+    let next = number.parse::<u32>().ok().and_then(|number| number.checked_add(1));
+    next.map_or(number.to_string(), |next| next.to_string())
 }
 
 /// Removes `prefix` from all names if all have it (and something behind it).
@@ -147,6 +116,8 @@ mod tests {
         Scheme { name: "kuangliu", renames: &[("*.*.shortcut.*.*", "*.*.downsample.*.*"), ("linear.*", "fc.*")] };
     const STAGES: Scheme = Scheme { name: "stages", renames: &[("encoder.stages.1.layers.**", "layer2.**")] };
 
+    const COUNTED: Scheme = Scheme { name: "counted", renames: &[("stages.*.block0-*.**", "s#.b#.**")] };
+
     #[test]
     fn names_become_canonical() {
         for (scheme, name, canonical) in [
@@ -155,15 +126,8 @@ mod tests {
             (LIKE_KUANGLIU, "layer1.0.conv1.weight", "layer1.0.conv1.weight"),
             (LIKE_KUANGLIU, "xlinear.weight", "xlinear.weight"),
             (STAGES, "encoder.stages.1.layers.0.shortcut.convolution.weight", "layer2.0.shortcut.convolution.weight"),
-            (TIMM_MOBILENET_V2, "blocks.0.0.conv_pw.weight", "features.1.conv.1.weight"),
-            (TIMM_MOBILENET_V2, "blocks.3.3.conv_pwl.weight", "features.10.conv.2.weight"),
-            (TIMM_MOBILENET_V2, "blocks.6.0.bn1.weight", "features.17.conv.0.1.weight"),
-            (TIMM_MOBILENET_V2, "bn1.weight", "features.0.1.weight"),
-            (TIMM_MOBILENET_V2, "classifier.weight", "classifier.1.weight"),
-            (FLAT_MOBILENET_V2, "features.1.conv.1.bias", "features.1.conv.0.1.bias"),
-            (FLAT_MOBILENET_V2, "features.1.conv.3.weight", "features.1.conv.1.weight"),
-            (FLAT_MOBILENET_V2, "features.5.conv.4.bias", "features.5.conv.1.1.bias"),
-            (FLAT_MOBILENET_V2, "features.5.conv.7.bias", "features.5.conv.3.bias"),
+            (COUNTED, "stages.0.block0-9.bias", "s1.b10.bias"),
+            (COUNTED, "stages.0.block0-last.bias", "s1.blast.bias"),
         ] {
             assert_eq!(scheme.rename(name), canonical, "{}", scheme.name);
         }

@@ -75,6 +75,15 @@ impl Translator<'_> {
                 Ok(self.activation(y, *act))
             }
             Op::Unary { op } => Ok(self.unary(x, *op)),
+            Op::Silu => {
+                let gate = self.graph.node("Sigmoid", &[x], &[]);
+                Ok(self.graph.node("Mul", &[x, &gate], &[]))
+            }
+            Op::Gate => {
+                let axes = self.graph.integers(self.graph.next("Unsqueeze") + ".axes", &[2, 3]);
+                let gate = self.graph.node("Unsqueeze", &[self.inputs[1], &axes], &[]);
+                Ok(self.graph.node("Mul", &[x, &gate], &[]))
+            }
             Op::Pool { pool } => Ok(self.pool(x, pool)),
             Op::GlobalMean => {
                 let mean = self.graph.node("GlobalAveragePool", &[x], &[]);
@@ -134,7 +143,7 @@ impl Translator<'_> {
     }
 
     fn linear(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<String> {
-        let (c_in, c_out) = weight.dims2()?;
+        let &[.., c_in, c_out] = weight.dims() else { return Err(self.refuse("its weight is no matrix")) };
         let order = Order::OutputsFirst { pixels: 1, inputs: c_in, outputs: c_out };
         let mut inputs = vec![x.to_string(), self.weight("Gemm", "weight", weight, &[c_out, c_in], order)?];
         if let Some(bias) = bias {

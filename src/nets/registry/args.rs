@@ -68,8 +68,12 @@ impl<'a> Args<'a> {
     /// A number in `range`.
     pub fn number(&mut self, key: &'static str, range: RangeInclusive<f64>, default: f64) -> Result<f64> {
         let Some(value) = self.get(key) else { return Ok(default) };
-        let hint = format!("it is a number from {} to {}", range.start(), range.end());
-        value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| self.refuse(key, value, &hint))
+        let hint = match range.start() == range.end() {
+            true => format!("only {} is supported", range.start()),
+            false => format!("it is a number from {} to {}", range.start(), range.end()),
+        };
+        let number = value.as_f64().filter(|number| range.contains(number));
+        number.ok_or_else(|| self.refuse(key, value, &hint))
     }
 
     /// Height and width, stated as one side or as two.

@@ -84,6 +84,28 @@ const SIZES: &[(&str, Shape, usize, usize)] = &[
     ("convnext_large", PHOTO, 197_767_336, 0),
     ("convnextv2_atto", PHOTO, 3_708_400, 0),
     ("convnextv2_tiny", PHOTO, 28_635_496, 0),
+    ("mobilenetv2_100", PHOTO, 3_504_872, 52),
+    ("mobilenet_v2", PHOTO, 3_504_872, 52),
+    ("mobilenetv2_100", RGB, 3_504_872 - 990 * 1_281, 52),
+    ("efficientnet_b0", PHOTO, 5_288_548, 49),
+    ("efficientnet_b1", PHOTO, 7_794_184, 69),
+    ("efficientnet_b2", PHOTO, 9_109_994, 69),
+    ("efficientnet_b3", PHOTO, 12_233_232, 78),
+    ("tf_efficientnet_b0", PHOTO, 5_288_548, 49),
+    ("regnet_x_400mf", PHOTO, 5_495_976, 71),
+    ("regnet_x_800mf", PHOTO, 7_259_656, 53),
+    ("regnet_x_1_6gf", PHOTO, 9_190_136, 59),
+    ("regnet_x_3_2gf", PHOTO, 15_296_552, 80),
+    ("regnet_x_8gf", PHOTO, 39_572_648, 74),
+    ("regnet_x_16gf", PHOTO, 54_278_536, 71),
+    ("regnet_x_32gf", PHOTO, 107_811_560, 74),
+    ("regnet_y_400mf", PHOTO, 4_344_144, 53),
+    ("regnet_y_800mf", PHOTO, 6_432_512, 47),
+    ("regnet_y_1_6gf", PHOTO, 11_202_430, 86),
+    ("regnet_y_3_2gf", PHOTO, 19_436_338, 68),
+    ("regnet_y_8gf", PHOTO, 39_381_472, 56),
+    ("regnet_y_16gf", PHOTO, 83_590_140, 59),
+    ("regnet_y_32gf", PHOTO, 145_046_770, 65),
 ];
 
 #[test]
@@ -208,6 +230,12 @@ fn every_network_runs_at_other_sizes() {
             runs(name, &shape);
         }
     }
+    for name in ["imagenet-mobilenetv2_035", "cifar-mobilenetv2_035", "efficientnet_b0", "regnetx_002", "regnety_002"] {
+        for shape in [GREY, wide, odd] {
+            runs(name, &shape);
+        }
+    }
+    runs("tf_efficientnet_b0", &odd);
     runs("resnet18", &GREY);
     runs("imagenet-resnet50", &odd);
     runs("cifar-vgg11_bn", &wide);
@@ -262,6 +290,15 @@ fn arguments_are_checked() {
         ("cifar_resnet", json!({"depth": 20, "dropout": 0.1}), "unknown argument \"dropout\""),
         ("cifar_resnet", json!({"depth": 1e12}), "whole number from 8 to 1202"),
         ("wide_resnet", json!({"depth": 16, "widen_factor": 1_000_000}), "from 1 to 64"),
+        ("cifar_mobilenetv2", json!({"channel_multiplier": "wide"}), "a number from 0.05 to 8"),
+        ("cifar_mobilenetv2", json!({"strides": [1, 1]}), "there are eight"),
+        ("cifar_mobilenetv2", json!({"strides": [1, 1, 1, 4, 2, 1, 2, 1]}), "from 1 to 2"),
+        ("cifar_mobilenetv2", json!({"pad_type": "valid"}), "empty, same or end"),
+        ("mobilenet_v2", json!({"expand_ratio": 4}), "only 6 is supported"),
+        ("efficientnet", json!({"kernel_sizes": [3, 3, 3]}), "only [3,3,5,3,5,5,3] is supported"),
+        ("efficientnet", json!({"width_coefficient": 1.0, "hidden_dim": 640}), "1280 times"),
+        ("regnet", json!({"hidden_sizes": [30, 60, 90, 120], "groups_width": 8}), "a stage has 30 channels"),
+        ("regnet", json!({"layer_type": "z"}), "it is x or y"),
         ("lenet_cifar", json!({"batch_norm": true}), "only false is supported"),
         ("mlperf_tiny_resnet8", json!({"padding": "same"}), "only \"tensorflow-same\" is supported"),
         ("espnet", json!({}), "supported are cifar_resnet"),
@@ -328,7 +365,7 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
 #[test]
 fn naming_tables_have_the_same_wildcards_on_both_sides() {
     for (pattern, replacement) in FAMILIES.iter().flat_map(|family| family.schemes).flat_map(|scheme| scheme.renames) {
-        let wildcards = |text: &str| text.replace("**", "R").matches(['*', 'R']).count();
+        let wildcards = |text: &str| text.replace("**", "R").matches(['*', 'R', '#']).count();
         assert_eq!(wildcards(pattern), wildcards(replacement), "{pattern}");
         assert!(pattern.find("**").is_none_or(|at| at + 2 == pattern.len()), "{pattern}");
     }

@@ -16,6 +16,18 @@ impl Padding {
     pub const fn same(p: usize) -> Self {
         Self { top: p, left: p, bottom: p, right: p }
     }
+
+    /// TensorFlow's "same" for an input of `[height, width]`: as many outputs as there are steps of `stride` in it, and of an
+    /// odd number of zeros one more at the end.
+    pub fn tensorflow(kernel: [usize; 2], stride: [usize; 2], input: [usize; 2]) -> Self {
+        let [(top, bottom), (left, right)] = [0, 1].map(|axis| {
+            let outputs = input[axis].div_ceil(stride[axis].max(1));
+            let reach = outputs.saturating_sub(1) * stride[axis] + kernel[axis];
+            let zeros = reach.saturating_sub(input[axis]);
+            (zeros / 2, zeros - zeros / 2)
+        });
+        Self { top, left, bottom, right }
+    }
 }
 
 /// Hyper-parameters of a 2-d convolution over `[N, H, W, C]` with weights `[KH, KW, C/groups, C_out]`.

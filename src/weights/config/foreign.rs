@@ -125,6 +125,9 @@ struct Preprocessing<'a> {
     preprocessor: Option<&'a Value>,
 }
 
+/// Its `include_top` is true unless it says otherwise.
+const EFFICIENTNET: &str = "EfficientNetImageProcessor";
+
 /// The side that nearly every classifier of transformers without a stated size has.
 const USUAL_SIDE: usize = 224;
 
@@ -141,6 +144,12 @@ impl Preprocessing<'_> {
         if (factor * 255.0 - 1.0).abs() > 1e-3 || said["do_rescale"] == json!(false) {
             return Err("its images are not scaled to 0..1 before they are normalised, which is not supported".into());
         }
+        if said["rescale_offset"] == json!(true) {
+            return Err("its images are shifted before they are normalised, which is not supported".into());
+        }
+        // EfficientNet's processor then divides by the deviation once more.
+        let again = normalises && said["include_top"].as_bool().unwrap_or(said["image_processor_type"] == EFFICIENTNET);
+        let std: Vec<f64> = std.into_iter().map(|std| if again { std * std } else { std }).collect();
         let [height, width] = self.size(said);
         Ok(json!({ "input_size": [self.channels, height, width], "mean": mean, "std": std }))
     }
@@ -192,6 +201,11 @@ mod tests {
         assert_eq!(found["model_args"], json!({"depths": [2, 2, 2, 2], "hidden_act": "relu"}));
         assert_eq!(found["pretrained_cfg"]["input_size"], json!([3, 224, 192]));
         assert_eq!(found["pretrained_cfg"]["std"], json!([0.25, 0.25, 0.25]));
+        let twice = json!({"image_processor_type": EFFICIENTNET, "image_std": 0.5});
+        let found = translated(config.clone(), Some(&twice)).unwrap();
+        assert_eq!(found["pretrained_cfg"]["std"], json!([0.25, 0.25, 0.25]));
+        let once = json!({"image_processor_type": EFFICIENTNET, "include_top": false, "image_std": 0.5});
+        assert_eq!(translated(config.clone(), Some(&once)).unwrap()["pretrained_cfg"]["std"], json!([0.5, 0.5, 0.5]));
         let bare = translated(config.clone(), None).unwrap();
         assert_eq!(bare["pretrained_cfg"]["mean"], json!([0.0, 0.0, 0.0]));
         let with = |key: &str, value: Value| {

@@ -1,0 +1,36 @@
+//! Squeeze-and-excitation: Hu, Shen and Sun, "Squeeze-and-Excitation Networks" (2018), figure 2.
+
+use super::{Forward, Init};
+use super::layers::{Builder, Conv, Nonlinearity};
+use crate::Result;
+use crate::ops::conv2d::Conv2dSpec;
+use crate::tape::{self, UnaryOp, Var};
+
+/// Gates every channel by what the means of all channels say.
+pub(super) struct SqueezeExcite {
+    reduce: Conv,
+    expand: Conv,
+    act: Nonlinearity,
+}
+
+impl SqueezeExcite {
+    /// Registers the two layers, 1x1 convolutions called `names`, with `inner` channels between them.
+    pub fn new(b: &mut Builder, names: [&str; 2], channels: usize, inner: usize, act: Nonlinearity) -> Self {
+        let mut layer = |name: &str, from: usize, to: usize| {
+            let start = [Init::Normal((2.0 / to as f32).sqrt()), Init::Constant(0.0)];
+            b.conv_bias_init(name, from, to, Conv2dSpec::new(1), start)
+        };
+        Self { reduce: layer(names[0], channels, inner), expand: layer(names[1], inner, channels), act }
+    }
+
+    /// `x·σ(expand(act(reduce(mean(x)))))`
+    pub fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let x = x.dense()?;
+        let mean = tape::global_mean(f.tape, &x)?;
+        let inner = self.reduce.forward_rows(f, &mean)?;
+        let inner = self.act.forward(f, &inner)?;
+        let gates = self.expand.forward_rows(f, &inner)?;
+        let gates = tape::unary(f.tape, &gates, UnaryOp::Sigmoid)?;
+        tape::gate(f.tape, &x, &gates)
+    }
+}
