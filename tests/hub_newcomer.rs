@@ -98,8 +98,8 @@ fn repo_of(folder: &Path) -> Repo {
 
 /// A ResNet-8 with fresh weights as somebody's model on the Hub.
 fn teacher(folder: &Path) -> Repo {
-    let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 3 };
-    let names = Some(["ant", "bee", "cat"].map(String::from).to_vec());
+    let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 4 };
+    let names = Some(["ant", "bee", "cat", "dog"].map(String::from).to_vec());
     let (arch, config) = registry::new_model("resnet8", &shape, names, &[0.5; 3], &[0.25; 3]).unwrap();
     let network = Network::init(Arc::new(arch), &mut Streams::new(3).stream("teacher", 0)).unwrap();
     let model = Model { network, config, sha256: String::new(), source: String::new() };
@@ -110,7 +110,7 @@ fn teacher(folder: &Path) -> Repo {
 
 fn logits(folder: &Path) -> Vec<u32> {
     let model = Model::load(folder, None, &Overrides::default()).unwrap();
-    let pixels = (0..4 * 32 * 32 * 3).map(|i| (i * 7919 >> 3) as u8).collect();
+    let pixels = (0..4 * 32 * 32 * 3).map(|i| ((i * 7919) >> 3) as u8).collect();
     let images = Images::new(pixels, 3, 32, 32).unwrap();
     Teacher::of(&model).answers_u8(&images, 4).unwrap().iter().map(|value| value.to_bits()).collect()
 }

@@ -40,6 +40,8 @@ pub(super) enum Fault {
     Server(String, u16),
     /// A store of large files refuses an address that the Hub has just given out.
     Store(String, u16),
+    /// A commit was sent, and no answer came.
+    Unconfirmed,
     /// Any other status.
     Status(u16, String),
     RedirectLoop(String),
@@ -149,6 +151,7 @@ impl Fault {
             Self::Server(host, status) => format!("{host} failed ({status}), again and again"),
             Self::Store(host, status) => format!("the store of large files, {host}, refuses ({status})"),
             Self::Status(status, said) => format!("unexpected answer {status}{}", quoted(said)),
+            Self::Unconfirmed => "the Hub did not confirm the commit before the connection ended".into(),
             Self::RedirectLoop(url) => format!("over {} redirects, the last to {}", super::http::REDIRECTS, quote(url)),
             Self::Redirect(to) => format!("a redirect to {} is not followed", quote(to)),
             Self::Malformed(why) => format!("the answer is not what a Hub sends ({why})"),
@@ -193,6 +196,7 @@ impl Fault {
             Self::TooMany(Some(time)) => format!("wait {} and try again; with a token more is allowed", seconds(*time)),
             Self::TooMany(None) => "wait some minutes and try again; with a token more is allowed".into(),
             Self::Server(..) | Self::Store(..) => "try again later; --offline uses the cache alone".into(),
+            Self::Unconfirmed => "push again: what is there already is not sent twice".into(),
             Self::NoFile(_) => "try again; the repository may have changed meanwhile".into(),
             Self::WrongHash { .. } | Self::WrongSize { .. } => {
                 "nothing of it is kept; try again later, and tell the owner if it stays so".into()

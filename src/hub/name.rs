@@ -215,7 +215,8 @@ fn check_revision(revision: &str) -> std::result::Result<(), &'static str> {
 /// A text from outside as part of a one-line message.
 pub(super) fn quote(text: &str) -> String {
     const LIMIT: usize = 120;
-    let short: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();
+    let short = text.chars().take(LIMIT).map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() });
+    let short: String = short.collect();
     let ellipsis = if text.chars().nth(LIMIT).is_some() { "..." } else { "" };
     format!("`{short}{ellipsis}`")
 }

@@ -195,7 +195,8 @@ impl<'a> Partial<'a> {
                     return Err(Fault::Malformed("a range other than the one that was asked for".into()));
                 }
             }
-            200 => self.restart()?,
+            200 if self.done > 0 => self.restart()?,
+            200 => {}
             status => return Err(Fault::Status(status, String::new())),
         }
         let length: Option<u64> = reply.header("Content-Length").and_then(|text| text.parse().ok());

@@ -5,7 +5,6 @@
 mod access;
 mod distill;
 mod invert;
-mod licence;
 mod run;
 mod shipped;
 mod train;

@@ -1,7 +1,6 @@
 //! The teachers inside the program, and every other one by path or by name.
 
 use super::Access;
-use super::licence::licence_of;
 use crate::model::{Model, Overrides};
 use crate::weights::{Checkpoint, ModelConfig};
 use crate::{Error, Result};
@@ -24,10 +23,7 @@ pub fn open_teacher(path: &Path, arch: Option<&str>, overrides: &Overrides, acce
         return shipped(arch, overrides);
     }
     let fetched = access.model(path)?;
-    let folder = fetched.as_ref().map_or(path, |fetched| &fetched.folder);
-    let mut model = Model::load(folder, arch, overrides)?;
-    let licence = &mut model.config.pretrained_cfg.license;
-    *licence = licence.take().or_else(|| licence_of(folder));
+    let mut model = Model::load(fetched.as_ref().map_or(path, |fetched| &fetched.folder), arch, overrides)?;
     if let Some(fetched) = &fetched {
         model.source = fetched.source();
     }

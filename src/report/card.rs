@@ -75,7 +75,6 @@ fn facts(provenance: &Value) -> Vec<(String, String)> {
     add("Teacher", text(first(teacher, &["id", "name", "path"])));
     add("Teacher revision", text(&teacher["revision"]));
     add("Teacher SHA-256", text(&teacher["sha256"]));
-    add("Teacher licence", text(&teacher["config"]["pretrained_cfg"]["license"]));
     add("Set", text(first(set, &["source", "id", "path"])));
     add("Images in the set", text(&set["count"]));
     add("Data", text(first(data, &["name", "id", "path"])));

@@ -118,7 +118,6 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
     add("Teacher", first(teacher, &["id", "name", "path"]));
     add("Teacher revision", &teacher["revision"]);
     add("Teacher SHA-256", &teacher["sha256"]);
-    add("Teacher licence", &teacher["config"]["pretrained_cfg"]["license"]);
     add("Source", first(&provenance["source"], &["name", "id", "path"]));
     add("Recipe", first(&provenance["recipe"], &["name", "id"]));
     add("Seed", &provenance["seed"]);

@@ -265,7 +265,11 @@ impl Job<'_> {
         let body = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         // Sent once: a commit whose answer is lost may have been made.
         let call = Call::post(self.at("commit"), "application/x-ndjson", body.into_bytes());
-        self.http.once(&call)?.json(self.http.patience())
+        let answer = self.http.once(&call).and_then(|reply| reply.json(self.http.patience()));
+        answer.map_err(|fault| match fault {
+            Fault::Broken(..) | Fault::Silent(..) | Fault::Truncated { .. } | Fault::Server(..) => Fault::Unconfirmed,
+            other => other,
+        })
     }
 
     /// The address of a step that concerns the branch.

@@ -159,12 +159,17 @@ impl Drop for Server {
 
 fn serve(mut stream: TcpStream, handle: &dyn Fn(&Request) -> Answer) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut first = [0];
+    stream.peek(&mut first)?;
+    if !first[0].is_ascii_uppercase() {
+        return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"); // the greeting of TLS
+    }
     let Some(request) = read(&stream)? else { return Ok(()) };
     let answer = handle(&request);
     answer.send(request.method == "HEAD", &mut stream)
 }
 
-/// Reads a request; `None` for what is none, such as the greeting of TLS.
+/// Reads a request; `None` for what is none.
 fn read(stream: &TcpStream) -> std::io::Result<Option<Request>> {
     let mut input = BufReader::new(stream.try_clone()?);
     let mut line = Vec::new();

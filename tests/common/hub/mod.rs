@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use synth::hub::{Hub, Patience, Settings, Token};
 
+#[allow(unused_imports)] // not every test needs all
 pub use http::{Answer, Manner, Request, Server};
 pub use repo::{Repo, git_blob, is_large, oid, sha256};
 
@@ -42,6 +43,8 @@ pub struct State {
     pub parts: BTreeMap<(String, usize), Vec<u8>>,
     /// Large files are to be sent in parts of this many bytes.
     pub part_size: Option<usize>,
+    /// Refuses every commit.
+    pub no_commits: bool,
     /// Makes every new repository public, whatever was asked.
     pub always_public: bool,
     pub troubles: Vec<Trouble>,
@@ -86,7 +89,7 @@ impl HubServer {
         self.state().repos[id].clone()
     }
 
-    /// Changes the next `times` answers to requests whose path contains `on`.
+    /// Changes the next `times` answers to requests whose path contains `on`; of several that fit, the first that is left.
     pub fn trouble(&self, on: &'static str, times: usize, change: impl Fn(Answer) -> Answer + Send + 'static) {
         self.state().troubles.push(Trouble { on, method: "", times, change: Box::new(change) });
     }
@@ -149,12 +152,13 @@ fn answer(state: &Mutex<State>, prefix: &str, request: &Request, route: Route) -
     let path = format!("{prefix}{}", request.path);
     state.requests.push(Request { path: path.clone(), ..request.clone() });
     let mut answer = route(&mut state, request);
-    for trouble in &mut state.troubles {
-        let fits = path.contains(trouble.on) && (trouble.method.is_empty() || trouble.method == request.method);
-        if fits && trouble.times > 0 {
-            trouble.times -= 1;
-            answer = (trouble.change)(answer);
-        }
+    let fits = |trouble: &&mut Trouble| {
+        let of_method = trouble.method.is_empty() || trouble.method == request.method;
+        trouble.times > 0 && of_method && path.contains(trouble.on)
+    };
+    if let Some(trouble) = state.troubles.iter_mut().find(fits) {
+        trouble.times -= 1;
+        answer = (trouble.change)(answer);
     }
     answer
 }

@@ -117,6 +117,9 @@ fn verify(state: &State, hash: &str, question: &Value) -> Answer {
 }
 
 fn commit(state: &mut State, id: &str, revision: &str, request: &Request) -> Answer {
+    if state.no_commits {
+        return Answer::error(400, "", "no such object");
+    }
     let text = String::from_utf8(request.body.clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let message = lines[0]["value"]["summary"].as_str().unwrap().to_string();
