@@ -15,6 +15,10 @@ pub enum Error {
     #[error("{}: {found}; {hint}", path.display())]
     File { path: PathBuf, found: String, hint: String },
 
+    /// The Hugging Face Hub, or the way there.
+    #[error("{name}: {found}; {hint}")]
+    Hub { name: String, found: String, hint: String },
+
     /// An option, recipe value or argument is out of its range.
     #[error("{what}: {found}; {hint}")]
     Invalid { what: String, found: String, hint: String },

@@ -1,7 +1,7 @@
 //! `synth` compresses a trained vision model when its training data is gone: data-free inversion and distillation.
 //!
 //! ```text
-//!  folder / .safetensors / .pth ──▶ weights, model ──▶ teacher (frozen)
+//!  folder / .pth / name ──▶ hub ──▶ weights, model ──▶ teacher (frozen)
 //!                                                        │  batch-norm moments, logits
 //!                                                        ▼
 //!  invert::Recipe ──▶ invert:  latent z, class y ─▶ nets::generator ─▶ images ─▶ teacher ⇄ adversary
@@ -18,8 +18,8 @@
 //!
 //! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
 //! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`] and [`distill`] are the stages,
-//! [`jobs`] runs them with their files, [`report`] watches, [`export`] writes what other programs read. The program is a
-//! thin layer over [`jobs`].
+//! [`jobs`] runs them with their files, [`hub`] gets and sends those, [`report`] watches, [`export`] writes what other programs
+//! read. The program is a thin layer over [`jobs`].
 //!
 //! Everything random comes from [`rng::Streams`], everything parallel is cut by sizes alone: the same seed gives the same
 //! bits with any number of threads.
@@ -32,6 +32,7 @@ pub mod error;
 pub mod events;
 pub mod export;
 pub mod files;
+pub mod hub;
 pub mod invert;
 pub mod jobs;
 pub mod loss;

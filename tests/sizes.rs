@@ -27,7 +27,8 @@ fn teacher(arch: &str, side: usize, num_classes: usize) -> Model {
 
 /// Two small batches, one of them against an adversary.
 fn tiny() -> Recipe {
-    let mut recipe = Recipe { batch: 8, practice: 0, fill: 1, rounds: 1, adversary_steps: 1, views: 0, ..Recipe::default() };
+    let mut recipe =
+        Recipe { batch: 8, practice: 0, fill: 1, rounds: 1, adversary_steps: 1, views: 0, ..Recipe::default() };
     recipe.generator.width = 8;
     recipe.generator.inner_steps = 1;
     recipe.generator.warmup_steps = 1;

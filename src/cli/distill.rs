@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::files::Staging;
-use synth::jobs::{AnswerMode, DistillJob, Start, open_teacher, usual_student};
+use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_teacher, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
@@ -17,7 +17,7 @@ use synth::{Error, Result};
 /// Train a student on a set
 #[derive(Args)]
 pub struct Distill {
-    /// Folder of the set
+    /// Folder of the set, or its name on the Hugging Face Hub (owner/name, owner/name@revision)
     set: PathBuf,
     /// Folder of the student
     #[arg(short, long, value_name = "FOLDER")]
@@ -72,16 +72,17 @@ enum Init {
 impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
-        let set = SyntheticSet::read(&self.set)?;
-        let (answers, teacher) = self.answers(&set)?;
+        let (folder, set_name) = global.access().set(&self.set)?;
+        let set = SyntheticSet::read(&folder)?;
+        let (answers, teacher) = self.answers(&set, &global.access())?;
         let like = match &teacher {
             Some(teacher) => teacher.config.clone(),
-            None => set_input(&set, &self.set)?,
+            None => set_input(&set, &folder)?,
         };
         let student_name = self.student.as_deref().unwrap_or(usual_student(&like, "resnet8"));
         let job = DistillJob {
             set: &set,
-            set_name: self.set.display().to_string(),
+            set_name,
             teacher: teacher.as_ref(),
             like: &like,
             student: student_name,
@@ -89,7 +90,7 @@ impl Distill {
             answers: if answers == Answers::Live { AnswerMode::Live } else { AnswerMode::Stored },
             start: match self.init {
                 Init::Scratch => Start::Scratch,
-                Init::Adversary => Start::Adversary(&self.set),
+                Init::Adversary => Start::Adversary(&folder),
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
             recipe: &self.recipe(&set)?,
@@ -104,13 +105,13 @@ impl Distill {
     }
 
     /// Where answers come from, and the teacher if it is needed.
-    fn answers(&self, set: &SyntheticSet) -> Result<(Answers, Option<Model>)> {
+    fn answers(&self, set: &SyntheticSet, access: &Access) -> Result<(Answers, Option<Model>)> {
         let blocks = self.init == Init::TeacherBlocks;
         if self.answers == Some(Answers::Stored) && !blocks {
             return Ok((Answers::Stored, None));
         }
         let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
-        match self.teacher_of(set) {
+        match self.teacher_of(set, access) {
             Ok(teacher) => Ok((self.answers.unwrap_or(Answers::Live), Some(teacher))),
             Err(e) if optional => {
                 tracing::warn!("the recorded answers serve, without mixing of images: {e}");
@@ -136,16 +137,15 @@ impl Distill {
     }
 
     /// The named teacher, or the set's; either must have the hash that the set knows, unless it was named.
-    fn teacher_of(&self, set: &SyntheticSet) -> Result<Model> {
-        let overrides = ModelOverrides::default();
+    fn teacher_of(&self, set: &SyntheticSet, access: &Access) -> Result<Model> {
         if let Some(path) = &self.teacher {
-            return open_teacher(path, None, &overrides);
+            return open_teacher(path, None, &ModelOverrides::default(), access);
         }
         let known = &set.provenance["teacher"];
         let (Some(id), Some(sha256)) = (known["id"].as_str(), known["sha256"].as_str()) else {
             return Err(Error::file(&self.set, "synth.json names no teacher", "name it with --teacher"));
         };
-        let teacher = open_teacher(Path::new(id), None, &overrides)?;
+        let teacher = open_again(known, access)?;
         if teacher.sha256 != sha256 {
             let found = format!("the teacher {id} has changed since the set was made (another sha256)");
             return Err(Error::file(&self.set, found, "name the teacher to use with --teacher"));

@@ -22,7 +22,8 @@ const NAME_WIDTH: usize = 14;
 pub struct Eval {
     #[command(flatten)]
     model: ModelOptions,
-    /// Parquet file, Hugging Face dataset folder, or folder with one sub-folder of pictures per class
+    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class, or name of a dataset on the
+    /// Hugging Face Hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DATASET")]
     data: PathBuf,
     /// Split of the dataset [default: test, else validation, else the only one]
@@ -50,9 +51,9 @@ pub struct Eval {
 
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let model = self.model.load()?;
+        let model = self.model.load(&global.access())?;
         let frozen = Teacher::of(&model);
-        let mut data = Labelled::read(&self.data, &self.reading(&frozen))?;
+        let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
         let matched = labels_for(&model.class_names(), &mut data)?;
         if matched == Matched::ByOrder {
             tracing::warn!("{}: classes have other names than the model's; they are taken in their order", data.name);

@@ -42,21 +42,21 @@ enum Format {
 }
 
 impl Export {
-    pub fn run(&self, _: &Global) -> Result<()> {
+    pub fn run(&self, global: &Global) -> Result<()> {
         match self.to {
-            Format::Onnx => self.onnx(),
-            Format::Png => self.png(),
+            Format::Onnx => self.onnx(global),
+            Format::Png => self.png(global),
         }
     }
 
-    fn onnx(&self) -> Result<()> {
+    fn onnx(&self, global: &Global) -> Result<()> {
         if super::inspect::is_set(&self.source.path) {
             let what = self.source.path.display().to_string();
             return Err(Error::invalid(what, "it is a set of images, not a model", "write its images with --to png"));
         }
         let path = self.output.clone().unwrap_or_else(|| default_file(&self.source.path));
         prepare_file(&path, self.force)?;
-        let model = self.source.load()?;
+        let model = self.source.load(&global.access())?;
         let defaults = onnx::Options::default();
         let options = onnx::Options { opset: self.opset.unwrap_or(defaults.opset), normalise: self.normalise };
         let file = onnx::export(&model, &options)?;
@@ -80,7 +80,7 @@ impl Export {
         ]))
     }
 
-    fn png(&self) -> Result<()> {
+    fn png(&self, global: &Global) -> Result<()> {
         if self.opset.is_some() || self.normalise || self.source.is_described() {
             let found = "--opset, --normalise and what describes a model have no meaning for pictures";
             return Err(Error::invalid("--to png", found, "leave them out"));
@@ -89,7 +89,7 @@ impl Export {
             return Err(Error::invalid("--to png", "there is no --output", "name the folder for the pictures with -o"));
         };
         let staging = Staging::create(output, self.force)?;
-        let set = SyntheticSet::read(&self.source.path)?;
+        let set = SyntheticSet::read(global.access().set(&self.source.path)?.0)?;
         let written = write_pictures(&set, staging.path())?;
         staging.finish()?;
         if self.json {

@@ -27,14 +27,18 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    pub fn run(&self, _: &Global) -> Result<()> {
+    pub fn run(&self, global: &Global) -> Result<()> {
         let (json, text) = match is_set(&self.target.path) {
             true => {
                 let overrides = Overrides::default();
-                let teacher = self.teacher.as_ref().map(|path| open_teacher(path, None, &overrides)).transpose()?;
+                let teacher = self
+                    .teacher
+                    .as_ref()
+                    .map(|path| open_teacher(path, None, &overrides, &global.access()))
+                    .transpose()?;
                 of_set(&self.target.path, teacher.as_ref())?
             }
-            false => of_model(&self.target.load()?),
+            false => of_model(&self.target.load(&global.access())?),
         };
         if self.json { print_json(&json) } else { print(&text) }
     }

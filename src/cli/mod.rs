@@ -11,6 +11,7 @@ mod inspect;
 mod invert;
 mod networks;
 mod options;
+mod push;
 mod recipe;
 mod recipes;
 mod run;
@@ -40,6 +41,9 @@ pub struct Global {
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// Take models and datasets from the cache and use the network not at all
+    #[arg(long, global = true)]
+    offline: bool,
     /// Print what happens; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -53,6 +57,7 @@ enum Command {
     Eval(eval::Eval),
     Export(export::Export),
     Inspect(inspect::Inspect),
+    Push(push::Push),
     Train(train::Train),
     Recipes(recipes::Recipes),
     Networks(networks::Networks),
@@ -60,6 +65,11 @@ enum Command {
 }
 
 impl Global {
+    /// How names on the Hub are looked up.
+    fn access(&self) -> synth::jobs::Access {
+        synth::jobs::Access { offline: self.offline, quiet: self.quiet }
+    }
+
     /// Shows and logs the progress of a job whose result is built in `staging`.
     fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
         synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
@@ -89,6 +99,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(command) => command.run(global),
         Command::Export(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
+        Command::Push(command) => command.run(global),
     }
 }
 

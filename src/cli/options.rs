@@ -3,14 +3,15 @@
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
-use synth::jobs::{SHIPPED, open_teacher};
+use synth::jobs::{Access, SHIPPED, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::{Error, Result};
 
 /// Which model, and what a bare checkpoint file does not say of itself.
 #[derive(Args)]
 pub struct ModelOptions {
-    /// Folder in Hub layout, or a .safetensors, .pth, .pt or .th file together with --arch
+    /// Folder in Hub layout, name on the Hugging Face Hub (owner/name, owner/name@revision), or a .safetensors, .pth, .pt or .th
+    /// file together with --arch
     #[arg(value_name = "MODEL")]
     pub path: PathBuf,
     #[command(flatten)]
@@ -43,7 +44,8 @@ pub struct Description {
 /// Which teacher: the shipped one if none is named.
 #[derive(Args)]
 pub struct TeacherOptions {
-    /// Folder in Hub layout, or a .safetensors, .pth, .pt or .th file together with --arch [default: the shipped ResNet-20]
+    /// Folder in Hub layout, name on the Hugging Face Hub (owner/name, owner/name@revision), or a .safetensors, .pth, .pt or .th
+    /// file together with --arch [default: the shipped ResNet-20]
     #[arg(value_name = "TEACHER")]
     path: Option<PathBuf>,
     #[command(flatten)]
@@ -81,16 +83,16 @@ pub fn licence(text: &str) -> std::result::Result<String, String> {
 
 impl TeacherOptions {
     /// Loads the teacher.
-    pub fn load(&self) -> Result<Model> {
+    pub fn load(&self, access: &Access) -> Result<Model> {
         let path = self.path.clone().unwrap_or(SHIPPED.into());
-        open_teacher(&path, self.description.arch.as_deref(), &self.description.overrides()?)
+        open_teacher(&path, self.description.arch.as_deref(), &self.description.overrides()?, access)
     }
 }
 
 impl ModelOptions {
     /// Loads the model.
-    pub fn load(&self) -> Result<Model> {
-        open_teacher(&self.path, self.description.arch.as_deref(), &self.description.overrides()?)
+    pub fn load(&self, access: &Access) -> Result<Model> {
+        open_teacher(&self.path, self.description.arch.as_deref(), &self.description.overrides()?, access)
     }
 
     /// Whether anything was said about the model beside its path.

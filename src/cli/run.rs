@@ -56,7 +56,7 @@ enum Start {
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
-        let teacher = self.teacher.load()?;
+        let teacher = self.teacher.load(&global.access())?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
             recipe.buffer.samples = samples;

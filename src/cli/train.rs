@@ -5,7 +5,7 @@ use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
-use synth::data::{Labelled, ReadOptions};
+use synth::data::ReadOptions;
 use synth::files::Staging;
 use synth::jobs::TrainJob;
 use synth::train::SupervisedRecipe;
@@ -16,7 +16,8 @@ use synth::{Error, Result};
 pub struct Train {
     /// Architecture, such as resnet20 or wrn-16-2
     net: String,
-    /// Parquet file, Hugging Face dataset folder, or folder with one sub-folder of pictures per class
+    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class, or name of a dataset on the
+    /// Hugging Face Hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DATASET")]
     data: PathBuf,
     /// Split of the dataset
@@ -49,7 +50,7 @@ impl Train {
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
-        let data = Labelled::read(&self.data, &options)?;
+        let data = global.access().labelled(&self.data, &options)?;
         let (mean, std) = data.images.mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {

@@ -18,6 +18,15 @@ type Found = BTreeMap<String, BTreeMap<PathBuf, Vec<PathBuf>>>;
 pub(crate) fn shards(root: &Path, asked: Option<&str>) -> Result<Option<(String, Vec<PathBuf>)>> {
     let mut files = Vec::new();
     collect(root, 0, &mut files)?;
+    pick(root, files, asked)
+}
+
+/// As [`shards`], among files of which only the names below `root` are looked at.
+pub(crate) fn pick(
+    root: &Path,
+    mut files: Vec<PathBuf>,
+    asked: Option<&str>,
+) -> Result<Option<(String, Vec<PathBuf>)>> {
     if files.is_empty() {
         return Ok(None);
     }

@@ -17,7 +17,7 @@ pub(crate) mod tests;
 pub(crate) use decode::Collector;
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
-pub(crate) use locate::shards;
+pub(crate) use locate::{pick as pick_shards, shards};
 
 use crate::ops::store::Store;
 use crate::{Error, Result};

@@ -211,7 +211,12 @@ fn adversary_round(
             Some(views) => Answers::Stored(views),
             None => Answers::Live(teacher),
         };
-        let r = trainer.step(&mut Pool { images: &buffer.images, rows: None, priorities: &mut buffer.priorities, answers })?;
+        let r = trainer.step(&mut Pool {
+            images: &buffer.images,
+            rows: None,
+            priorities: &mut buffer.priorities,
+            answers,
+        })?;
         observer.record(&Record {
             stage: "adversary",
             done: trainer.done(),

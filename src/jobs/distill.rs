@@ -67,11 +67,15 @@ impl DistillJob<'_> {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<(Model, Value)> {
         let begin = Instant::now();
         let streams = Streams::new(self.seed);
-        let (network, config) = fresh_student(self.student, self.like, self.size, &mut streams.stream("student/weights", 0))?;
+        let (network, config) =
+            fresh_student(self.student, self.like, self.size, &mut streams.stream("student/weights", 0))?;
         if let Some(teacher) = self.teacher {
             let (own, its) = (network.arch.parameters(), teacher.network.arch.parameters());
             if own >= its {
-                tracing::warn!("the student {} has {own} parameters, its teacher {its}: nothing gets smaller", self.student);
+                tracing::warn!(
+                    "the student {} has {own} parameters, its teacher {its}: nothing gets smaller",
+                    self.student
+                );
             }
         }
         let copied = self.start(&network, &config)?;

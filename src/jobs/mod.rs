@@ -2,18 +2,21 @@
 //!
 //! A result folder is built aside and appears under its name only when it is complete.
 
+mod access;
 mod distill;
 mod invert;
 mod run;
 mod shipped;
 mod train;
 
+pub use access::Access;
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use run::{Init, Ran, RunJob};
-pub use shipped::{SHIPPED, open_teacher};
+pub use shipped::{SHIPPED, open_again, open_teacher};
 pub use train::TrainJob;
 
+use crate::hub::split_commit;
 use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
@@ -57,10 +60,14 @@ pub fn usual_student(config: &ModelConfig, small: &'static str) -> &'static str 
     if height.min(width) <= SMALL_SIDE { small } else { "resnet10" }
 }
 
-/// What names a teacher in provenance: where it came from, the hash of its weights, and its configuration, from which a
-/// student can be made without it.
+/// What names a teacher in provenance: where it came from (of one from the Hub with its commit as `revision`), the hash of its
+/// weights, and its configuration, from which a student can be made without it.
 pub fn identity(model: &Model) -> Value {
-    json!({ "id": model.source, "sha256": model.sha256, "config": model.config })
+    let rest = json!({ "sha256": model.sha256, "config": model.config });
+    match split_commit(&model.source) {
+        Some((id, commit)) => merge(json!({ "id": id, "revision": commit }), rest),
+        None => merge(json!({ "id": model.source }), rest),
+    }
 }
 
 /// Where and by what a result was made.

@@ -59,7 +59,8 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
     });
     for alarm in provenance["alarms"].as_array().into_iter().flatten() {
         let part = |key: &str| text(&alarm[key]).unwrap_or_default();
-        let said = format!("{} is {} (bound {}): {}", part("measure"), part("value"), part("threshold"), part("advice"));
+        let said =
+            format!("{} is {} (bound {}): {}", part("measure"), part("value"), part("threshold"), part("advice"));
         let _ = writeln!(page, "\n**The run raised an alarm.** {}", markdown(&said));
     }
     page.push_str("\n## Licence\n\n");

@@ -8,6 +8,7 @@
 //! | `health/` | numbers of a finished run that need no real data |
 //! | `alarms.rs` | which of them mean that the run has failed, and why |
 //! | `describe.rs` | `synth inspect` of a set |
+//! | `transfer.rs` | a bar for files from and to the Hub |
 //! | `card.rs` | the README of a model |
 
 mod alarms;
@@ -17,6 +18,7 @@ pub mod health;
 mod metrics;
 mod progress;
 mod summary;
+mod transfer;
 
 pub use alarms::{Alarm, alarms};
 pub use card::model_card;
@@ -25,6 +27,7 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use progress::Progress;
 pub use summary::{StageSummary, Summary, Trend};
+pub use transfer::Transfer;
 
 use crate::Result;
 use crate::events::{Observer, Record};

@@ -26,7 +26,9 @@ fn feed(buffer: &mut ReplayBuffer) {
             labels.push(class as u32);
             all.extend(logits(class, if (i / 2) % 2 == 0 { 0.99 } else { 0.6 }));
         }
-        buffer.insert(&Batch { pixels: &[round as u8; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        buffer
+            .insert(&Batch { pixels: &[round as u8; 20], labels: &labels, logits: &all, view_logits: &[], round })
+            .unwrap();
         assert_eq!(buffer.len(), (20 * (round as usize + 1)).min(100));
         assert_eq!(buffer.histogram().iter().sum::<usize>(), buffer.len());
         assert_eq!(buffer.images.len(), buffer.len());
@@ -81,7 +83,8 @@ fn the_oldest_leave_first() {
     for round in 0..10u64 {
         let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
         let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
-        let written = b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        let written =
+            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
         assert_eq!(written.len(), 20);
     }
     assert!(b.entries.iter().all(|e| e.round >= 5), "rounds {:?}", b.entries.iter().map(|e| e.round).min());

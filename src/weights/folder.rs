@@ -4,28 +4,30 @@ use std::path::{Path, PathBuf};
 
 use super::config::{self, ModelConfig};
 use super::fault::quote;
+use super::sharded::{Index, is_index};
 use crate::{Error, Result};
 
 /// The weights file of a folder in Hub layout.
 pub const WEIGHTS_NAME: &str = "model.safetensors";
-/// The older name of the same.
-const PICKLE_NAME: &str = "pytorch_model.bin";
+/// Weights in one file, in order of preference, and the index of each if they are split over several.
+pub(crate) const SINGLE_NAMES: [&str; 2] = [WEIGHTS_NAME, "pytorch_model.bin"];
+pub(crate) const INDEX_NAMES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 /// Extensions of torch pickles.
-const PICKLE_EXTENSIONS: [&str; 3] = ["pth", "pt", "th"];
+pub(crate) const PICKLE_EXTENSIONS: [&str; 3] = ["pth", "pt", "th"];
 
 /// Where a model lies on disk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The configuration beside the weights; `None` for a bare file, whose architecture must be given.
     pub config: Option<ModelConfig>,
-    /// The checkpoint file.
+    /// The checkpoint file, or the index of several.
     pub weights: PathBuf,
 }
 
 /// Finds the configuration and the weights behind `path`.
 ///
-/// A folder must hold `config.json`, and `model.safetensors`, `pytorch_model.bin` or exactly one `.pth`, `.pt` or `.th`
-/// file, in this order of preference. A file is taken as the weights.
+/// A folder must hold `config.json`, and `model.safetensors`, its index, `pytorch_model.bin`, its index or exactly one `.pth`,
+/// `.pt` or `.th` file, in this order of preference. A file is taken as the weights.
 ///
 /// # Errors
 /// [`Error::File`] if there is no such path, no configuration, no weights or several candidates; the errors of
@@ -49,11 +51,19 @@ pub fn locate(path: impl AsRef<Path>) -> Result<Source> {
     Ok(Source { config: Some(ModelConfig::read(path)?), weights })
 }
 
+/// Whether a folder holds a configuration and whole weights, as far as names and the index of parts say.
+pub(crate) fn is_whole(folder: &Path) -> bool {
+    let parts = |weights: &Path| match is_index(weights) {
+        true => Index::read(weights).is_ok_and(|index| index.files().iter().all(|file| index.part(file).is_file())),
+        false => true,
+    };
+    folder.join(config::FILE_NAME).is_file() && weights_in(folder).is_ok_and(|weights| parts(&weights))
+}
+
 fn weights_in(folder: &Path) -> Result<PathBuf> {
-    for name in [WEIGHTS_NAME, PICKLE_NAME] {
-        if folder.join(name).is_file() {
-            return Ok(folder.join(name));
-        }
+    let usual = SINGLE_NAMES.iter().zip(INDEX_NAMES).flat_map(|(single, index)| [*single, index]);
+    if let Some(found) = usual.map(|name| folder.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
     }
     let mut candidates = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
@@ -66,9 +76,6 @@ fn weights_in(folder: &Path) -> Result<PathBuf> {
     candidates.sort();
     match candidates.as_slice() {
         [only] => Ok(only.clone()),
-        [] if folder.join(format!("{WEIGHTS_NAME}.index.json")).is_file() => {
-            Err(Error::file(folder, "weights split over several files", "merge them into one model.safetensors"))
-        }
         [] => {
             Err(Error::file(folder, "a folder without weights", "expected model.safetensors or one .pth, .pt or .th"))
         }
@@ -106,6 +113,8 @@ mod tests {
     fn weights_are_found_in_order_of_preference() {
         let all = ["config.json", "model.safetensors", "pytorch_model.bin", "a.pth", "reference.safetensors"];
         assert_eq!(found(&all), Ok("model.safetensors".into()));
+        let index = "model.safetensors.index.json";
+        assert_eq!(found(&["config.json", index, "pytorch_model.bin"]), Ok(index.into()));
         assert_eq!(found(&["config.json", "pytorch_model.bin", "a.pth"]), Ok("pytorch_model.bin".into()));
         assert_eq!(found(&["config.json", "a.th", "notes.txt"]), Ok("a.th".into()));
     }
@@ -115,7 +124,6 @@ mod tests {
         assert!(found(&["a.th"]).unwrap_err().contains("a folder without config.json"));
         assert!(found(&["config.json"]).unwrap_err().contains("a folder without weights"));
         assert!(found(&["config.json", "a.th", "b.pt"]).unwrap_err().contains("2 checkpoints (`a.th`, `b.pt`)"));
-        assert!(found(&["config.json", "model.safetensors.index.json"]).unwrap_err().contains("split over several"));
         assert!(locate("/no/such/path").unwrap_err().to_string().contains("no such file or folder"));
     }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// The head of a card is at its start and short.
 const HEAD_LIMIT: u64 = 64 << 10;
+/// No `synth.json` is larger.
+const PROVENANCE_LIMIT: u64 = 64 << 20;
 /// The Hub's identifiers, such as `apache-2.0`, are shorter.
 const LONGEST: usize = 64;
 
@@ -15,6 +17,17 @@ pub fn stated_in(folder: &Path) -> Option<String> {
     let mut head = Vec::new();
     file.take(HEAD_LIMIT).read_to_end(&mut head).ok()?;
     in_card(&String::from_utf8_lossy(&head))
+}
+
+/// Whether a result's folder says under which licence it is: in its `synth.json`, or in the head of its card, where whoever
+/// knows it may have put it in place of `other`.
+pub fn is_known(folder: &Path) -> bool {
+    let known = || {
+        let file = std::fs::File::open(folder.join("synth.json")).ok()?;
+        let json: serde_json::Value = serde_json::from_reader(file.take(PROVENANCE_LIMIT)).ok()?;
+        json["license"].as_str().map(is_identifier)
+    };
+    stated_in(folder).is_some_and(|id| id != "other") || known().unwrap_or(false)
 }
 
 fn in_card(card: &str) -> Option<String> {
@@ -51,5 +64,19 @@ mod tests {
         ] {
             assert_eq!(in_card(card).as_deref(), licence, "{card:?}");
         }
+    }
+
+    #[test]
+    fn other_is_a_licence_only_where_somebody_said_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = |card: &str, json: &str| {
+            std::fs::write(folder.path().join("README.md"), card).unwrap();
+            std::fs::write(folder.path().join("synth.json"), json).unwrap();
+            is_known(folder.path())
+        };
+        assert!(!known("---\nlicense: other\n---", r#"{"license": null}"#));
+        assert!(known("---\nlicense: other\n---", r#"{"license": "other"}"#));
+        assert!(known("---\nlicense: mit\n---", r#"{"license": null}"#));
+        assert!(!known("", "broken"));
     }
 }

@@ -20,6 +20,7 @@ pub mod licence;
 mod pickle;
 mod safetensors;
 pub mod schemes;
+pub(crate) mod sharded;
 pub mod strict;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use config::{EvalDataset, ModelConfig, PretrainedConfig};
 pub use folder::{Source, locate};
 pub use schemes::Scheme;
 pub(crate) use schemes::numbered;
+pub(crate) use sharded::is_index;
 pub use strict::{Expected, fit};
 
 /// The elements of a tensor, row-major.
@@ -97,7 +99,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, RawTensor>,
     /// The file that was read.
     pub source: PathBuf,
-    /// SHA-256 of that file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of that file, 64 lower-case hexadecimal digits; of several files, that of the lines `SHA256  NAME\n` of all, in
+    /// name order.
     pub sha256: String,
     /// `__metadata__` of a safetensors file; the plain numbers and short texts beside the state dict of a pickle
     /// (`best_prec1`, `epoch`).
@@ -111,15 +114,20 @@ struct Contents {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint: safetensors, or a torch pickle in the zip or the older plain format.
+    /// Reads a checkpoint: safetensors, or a torch pickle in the zip or the older plain format; or all the files that a
+    /// `*.index.json` names.
     ///
-    /// The format is taken from the content; the name of the file plays no part.
+    /// The format is taken from the content; but for that of an index, the name of the file plays no part.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::File`] if it is none of the three formats, is damaged, asks
-    /// for code to be run, or holds a tensor of a kind that has no place here (complex, quantised, sparse).
+    /// for code to be run, or holds a tensor of a kind that has no place here (complex, quantised, sparse); if an index
+    /// does not fit its parts.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        if is_index(path) {
+            return sharded::read(path);
+        }
         Self::parse(&read_whole(path)?, path)
     }
 

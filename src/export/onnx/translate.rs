@@ -4,8 +4,8 @@
 //! the operation is refused.
 
 use super::graph::{Attribute, Graph};
-use crate::ops::conv2d::{Conv2dSpec, Padding};
 use crate::ops::adaptive::window;
+use crate::ops::conv2d::{Conv2dSpec, Padding};
 use crate::ops::{Activation, mem};
 use crate::tape::{Op, Pool, PoolKind, Record, Trace, UnaryOp};
 use crate::{Error, Result};

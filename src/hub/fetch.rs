@@ -1,0 +1,195 @@
+//! A model or a dataset by name: from the Hub into the cache, or from the cache alone.
+
+use std::path::PathBuf;
+
+use super::cache::RepoCache;
+use super::fault::{Fault, nothing_for};
+use super::http::url;
+use super::listing::Listing;
+use super::name::{HubName, is_commit};
+use super::transfer::{Wanted, bring};
+use super::{Hub, Watch, select};
+use crate::weights::{folder, sharded};
+use crate::{Error, Result, data};
+
+/// Where the Hub keeps the parquet form of datasets that came in another.
+const CONVERTED: &str = "refs/convert/parquet";
+
+/// Files of a repository, in the cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    /// The folder of the commit in the cache (of a dataset: the folder within it that was named).
+    pub folder: PathBuf,
+    /// `owner/name`
+    pub id: String,
+    /// 40 hexadecimal digits.
+    pub commit: String,
+}
+
+impl Fetched {
+    /// `owner/name@commit`: names the same files for ever.
+    pub fn source(&self) -> String {
+        format!("{}@{}", self.id, self.commit)
+    }
+}
+
+impl Hub {
+    /// The folder of a model: `config.json`, weights, and README and preprocessor configuration if it has them.
+    ///
+    /// A commit that is whole in the cache is not asked for. If the Hub cannot be reached, the commit that the cache last saw
+    /// under the revision serves, and a warning says so.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] for everything that goes wrong there or on the way, [`Error::File`] and [`Error::Io`] for the cache,
+    /// [`Error::Interrupted`].
+    pub fn model(&self, name: &HubName, watch: &mut dyn Watch) -> Result<Fetched> {
+        let whole = |fetched: &Fetched| folder::is_whole(&fetched.folder);
+        self.fetch(name, name.revision(), &whole, &mut |listing| {
+            let files = select::model_files(name, listing)?;
+            self.bring(name, listing, &files.small, watch)?;
+            self.bring(name, listing, std::slice::from_ref(&files.weights), watch)?;
+            if select::has_parts(&files.weights) {
+                let index = self.cache(name).snapshot(&listing.commit).join(&files.weights);
+                let parts = sharded::Index::read(&index)?.files();
+                if let Some(missing) = parts.iter().find(|part| !listing.has(part)) {
+                    let found = format!("its index names {}, which it does not hold", super::name::quote(missing));
+                    return Err(nothing_for(name, found).into());
+                }
+                self.bring(name, listing, &parts, watch)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it).
+    ///
+    /// A dataset without parquet files is looked for in the form that the Hub has converted it to.
+    ///
+    /// # Errors
+    /// As [`Hub::model`]; a split that is not there, or that several folders have.
+    pub fn dataset(&self, name: &HubName, split: Option<&str>, watch: &mut dyn Watch) -> Result<Fetched> {
+        let found = self.dataset_at(name, name.revision(), split, watch)?;
+        let found = match found {
+            None if name.revision.is_none() => self.dataset_at(name, CONVERTED, split, watch).ok().flatten(),
+            found => found,
+        };
+        found.ok_or_else(|| nothing_for(name, "it has no parquet file"))
+    }
+
+    /// The folder of a set that `synth push` has sent, with all that belongs to it.
+    ///
+    /// # Errors
+    /// As [`Hub::model`]; a dataset that is no set.
+    pub fn set(&self, name: &HubName, watch: &mut dyn Watch) -> Result<Fetched> {
+        let whole = |fetched: &Fetched| {
+            let shards = data::shards(&fetched.folder.join("data"), Some("train"));
+            fetched.folder.join("synth.json").is_file() && shards.is_ok_and(|found| found.is_some())
+        };
+        self.fetch(name, name.revision(), &whole, &mut |listing| {
+            let files = select::set_files(name, listing)?;
+            self.bring(name, listing, &files, watch)
+        })
+    }
+
+    fn dataset_at(
+        &self,
+        name: &HubName,
+        revision: &str,
+        split: Option<&str>,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Fetched>> {
+        let mut empty = false;
+        let whole = |fetched: &Fetched| data::shards(&fetched.folder, split).is_ok_and(|found| found.is_some());
+        let fetched = self.fetch(name, revision, &whole, &mut |listing| {
+            let files = select::dataset_files(name, listing, split)?;
+            empty = files.is_none();
+            self.bring(name, listing, &files.unwrap_or_default(), watch)
+        })?;
+        Ok((!empty).then_some(fetched))
+    }
+
+    /// Asks for the commit of `revision` and lets `bring` fetch what is needed of it; or finds it in the cache if `whole`.
+    fn fetch(
+        &self,
+        name: &HubName,
+        revision: &str,
+        whole: &dyn Fn(&Fetched) -> bool,
+        bring: &mut dyn FnMut(&Listing) -> std::result::Result<(), Fault>,
+    ) -> Result<Fetched> {
+        let said = |fault: Fault| fault.about(&name.at(revision), &self.settings.endpoint);
+        let cached = self.cache(name).commit_of(revision).map(|commit| self.fetched(name, commit)).filter(whole);
+        if let Some(found) = cached.clone().filter(|_| self.settings.offline || is_commit(revision)) {
+            return Ok(found);
+        }
+        if self.settings.offline {
+            return Err(said(Fault::Offline));
+        }
+        let listing = match Listing::fetch(self.http()?, &self.settings.endpoint, name, revision) {
+            Ok(listing) => listing,
+            Err(fault) => match cached.filter(|_| fault.is_network()) {
+                Some(found) => {
+                    tracing::warn!("{}; the cache serves: {}", said(fault), found.source());
+                    return Ok(found);
+                }
+                None => return Err(said(fault)),
+            },
+        };
+        bring(&listing).map_err(said)?;
+        self.cache(name).note(revision, &listing.commit)?;
+        Ok(self.fetched(name, listing.commit))
+    }
+
+    fn fetched(&self, name: &HubName, commit: String) -> Fetched {
+        let mut folder = self.cache(name).snapshot(&commit);
+        folder.extend(&name.folder);
+        Fetched { folder, id: name.repo.to_string(), commit }
+    }
+
+    fn cache(&self, name: &HubName) -> RepoCache {
+        RepoCache::new(&self.settings.cache, &name.repo)
+    }
+
+    /// Fetches files of a commit that are not in its snapshot yet. All are asked for before the first is fetched, so that the
+    /// whole size is known.
+    fn bring(
+        &self,
+        name: &HubName,
+        listing: &Listing,
+        files: &[String],
+        watch: &mut dyn Watch,
+    ) -> std::result::Result<(), Fault> {
+        let (http, cache, commit) = (self.http()?, self.cache(name), &listing.commit);
+        let missing = files.iter().filter(|file| !cache.snapshot(commit).join(file).exists());
+        let ask = |file: &String| {
+            let base = format!("{}/{}{}", self.settings.endpoint, name.repo.kind.prefix(), name.repo);
+            Wanted::ask(http, file, format!("{base}/resolve/{commit}/{}", url::path(file)), commit)
+        };
+        let wanted = missing.map(ask).collect::<std::result::Result<Vec<_>, _>>()?;
+        let total = wanted.iter().map(|one| one.size).sum();
+        let mut before = 0;
+        for one in &wanted {
+            bring(http, &cache, one, &mut |done| watch.progress(&one.file, before + done, total))?;
+            cache.link(commit, &one.file, one.hash.hex())?;
+            before += one.size;
+        }
+        Ok(())
+    }
+}
+
+impl HubName {
+    /// The same repository at another revision, for messages.
+    fn at(&self, revision: &str) -> Self {
+        let is_other = revision != self.revision();
+        Self { revision: is_other.then(|| revision.to_string()).or_else(|| self.revision.clone()), ..self.clone() }
+    }
+}
+
+impl From<Fault> for Error {
+    /// For faults that cannot concern a repository.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Local(error) => error,
+            _ => Error::Interrupted,
+        }
+    }
+}
