@@ -154,7 +154,7 @@ fn branches_and_pull_requests() {
     assert_eq!((repo.main().len(), repo.at("trial/1").unwrap().1.len()), (1, 5));
     let request = Wish { pull_request: true, ..Wish::default() };
     let pushed = push_as(&hub, folder.path(), "me/student", &request, &mut Silent).unwrap();
-    assert_eq!(pushed.pull_request.as_deref(), Some("https://hub.example/models/me/student/discussions/1"));
+    assert_eq!(pushed.pull_request, Some(format!("{}/me/student/discussions/1", server.url())));
     assert_eq!(server.repo("models/me/student").main().len(), 1);
 }
 

@@ -8,11 +8,13 @@ use super::repo::{Files, Repo, is_large, oid, sha256};
 use super::{Answer, Request, State};
 
 pub fn route(state: &mut State, request: &Request, parts: &[&str]) -> Answer {
-    if request.header("authorization").is_none() {
+    // The address that completes a file in parts carries its own signature.
+    if request.header("authorization").is_none() && parts[0] != "complete" {
         return Answer::error(401, "", "Invalid username or password.");
     }
     match parts {
-        ["api", "repos", "create"] => create(state, &request.json()),
+        ["api", "repos", "create"] => create(state, request),
+        ["api", "validate-yaml"] => Answer::json(&json!({"errors": [], "warnings": []})),
         ["api", kind, owner, name, "branch", branch] => new_branch(state, &format!("{kind}/{owner}/{name}"), branch),
         ["api", kind, owner, name, "preupload", revision] => {
             preupload(state, &format!("{kind}/{owner}/{name}"), revision, &request.json())
@@ -29,7 +31,8 @@ pub fn route(state: &mut State, request: &Request, parts: &[&str]) -> Answer {
     }
 }
 
-fn create(state: &mut State, question: &Value) -> Answer {
+fn create(state: &mut State, request: &Request) -> Answer {
+    let question = request.json();
     let text = |key: &str| question[key].as_str().unwrap_or_default().to_string();
     let id = format!("{}s/{}/{}", text("type"), text("organization"), text("name"));
     if text("organization") == "somebody-else" {
@@ -38,11 +41,12 @@ fn create(state: &mut State, question: &Value) -> Answer {
     if state.repos.contains_key(&id) {
         return Answer::error(409, "", "You already created this model repo");
     }
-    let private = question["private"] == true && !state.always_public;
+    // Two clients, two ways of saying it.
+    let private = (question["private"] == true || question["visibility"] == "private") && !state.always_public;
     let mut repo = Repo { private, ..Repo::default() };
     repo.commit("main", "initial commit", Files::from([(".gitattributes".into(), b"*.safetensors lfs\n".to_vec())]));
     state.repos.insert(id.clone(), repo);
-    Answer::json(&json!({ "url": format!("https://hub.example/{id}") }))
+    Answer::json(&json!({ "url": format!("{}/{}", home(request), id.trim_start_matches("models/")) }))
 }
 
 fn new_branch(state: &mut State, id: &str, branch: &str) -> Answer {
@@ -73,7 +77,7 @@ fn preupload(state: &State, id: &str, revision: &str, question: &Value) -> Answe
 }
 
 fn batch(state: &State, request: &Request) -> Answer {
-    let hub = format!("http://{}", request.header("host").unwrap());
+    let hub = home(request);
     let one = |object: &Value| {
         let (hash, size) = (object["oid"].as_str().unwrap(), object["size"].as_u64().unwrap());
         if state.store.contains_key(hash) {
@@ -141,6 +145,13 @@ fn commit(state: &mut State, id: &str, revision: &str, request: &Request) -> Ans
     let pull = request.query == "create_pr=1";
     let branch = if pull { "refs/pr/1" } else { revision };
     let oid = repo.commit(branch, &message, files);
-    let url = pull.then(|| format!("https://hub.example/{id}/discussions/1"));
-    Answer::json(&json!({"success": true, "commitOid": oid, "commitUrl": "", "pullRequestUrl": url}))
+    let page = format!("{}/{}", home(request), id.trim_start_matches("models/"));
+    let url = pull.then(|| format!("{page}/discussions/1"));
+    let commit = format!("{page}/commit/{oid}");
+    Answer::json(&json!({"success": true, "commitOid": oid, "commitUrl": commit, "pullRequestUrl": url}))
+}
+
+/// The address under which the server was asked.
+fn home(request: &Request) -> String {
+    format!("http://{}", request.header("host").unwrap())
 }
