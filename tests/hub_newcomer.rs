@@ -110,7 +110,7 @@ fn teacher(folder: &Path) -> Repo {
 
 fn logits(folder: &Path) -> Vec<u32> {
     let model = Model::load(folder, None, &Overrides::default()).unwrap();
-    let pixels = (0..4 * 32 * 32 * 3).map(|i| ((i * 7919) >> 3) as u8).collect();
+    let pixels: Vec<u8> = (0..4 * 32 * 32 * 3).map(|i| ((i * 7919) >> 3) as u8).collect();
     let images = Images::new(pixels, 3, 32, 32).unwrap();
     Teacher::of(&model).answers_u8(&images, 4).unwrap().iter().map(|value| value.to_bits()).collect()
 }

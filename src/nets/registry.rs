@@ -204,7 +204,9 @@ fn described(config: &ModelConfig) -> Result<Description> {
     for family in FAMILIES {
         if let Some(there) = family.transformers.filter(|there| there.model_type == model_type) {
             let mut args = Args::new(model_type, &config.model_args);
-            return Ok(Description::in_full(family, architecture, (there.args)(&mut args)?));
+            let described = (there.args)(&mut args)?;
+            args.finish()?;
+            return Ok(Description::in_full(family, architecture, described));
         }
     }
     let ours = FAMILIES.iter().filter(|family| family.form == Form::Ours).map(|family| family.model_type);

@@ -1,9 +1,9 @@
 //! VGG with batch norms, for large images: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
 //! Recognition" (2015), table 1, columns A, B, D and E.
 //!
-//! As in timm, the first two layers of the head are convolutions, 7x7 and 1x1, and the answers of several places are
-//! averaged; maps smaller than 7x7 are pooled up to it first, as torchvision does, whose linear layers are the same
-//! numbers. Dropout is left out: a student of a frozen teacher does not overfit its answers.
+//! As in timm, the first two layers of the head are convolutions, 7x7 and 1x1, and what several places of a large image
+//! say is averaged (torchvision, whose linear layers are the same numbers, pools the map to 7x7 first; up to 255 pixels it
+//! is the same). Smaller maps are pooled up to 7x7, as both do. Dropout is left out: a student of a frozen teacher does not overfit its answers.
 
 use super::layers::{Builder, Conv, Linear};
 use super::registry::{Args, Family, Form, Head, Shape};

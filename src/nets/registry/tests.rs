@@ -301,6 +301,13 @@ fn arguments_are_checked() {
         ("regnet", json!({"layer_type": "z"}), "it is x or y"),
         ("lenet_cifar", json!({"batch_norm": true}), "only false is supported"),
         ("mlperf_tiny_resnet8", json!({"padding": "same"}), "only \"tensorflow-same\" is supported"),
+        ("resnet", json!({"downsample_in_bottleneck": true}), "only false is supported"),
+        ("resnet", json!({"downsample_in_first_stage": true}), "only false is supported"),
+        ("resnet", json!({"embedding_size": 32}), "only 64 is supported"),
+        ("resnet", json!({"hidden_sizes": [254, 512, 1024, 2048]}), "multiples of 4"),
+        ("resnet", json!({"use_bias": true}), "unknown argument \"use_bias\""),
+        ("cifar_vgg", json!({"depth": 12}), "it is 8, 11, 13, 16 or 19"),
+        ("cifar_densenet_bc", json!({"depth": 50, "growth_rate": 12}), "it is 6n + 4"),
         ("espnet", json!({}), "supported are cifar_resnet"),
     ] {
         let Value::Object(model_args) = args else { unreachable!() };
