@@ -137,7 +137,9 @@ fn check(graph: &GraphProto, place: &str) {
 #[test]
 fn every_listed_network_becomes_a_well_formed_graph() {
     for name in registry::listed().into_iter().chain(["resnet8-b".into(), "resnet8x4".into()]) {
-        if described(&name, 12).0.parameters() > PARAMETERS {
+        let (arch, _) = described(&name, 12);
+        // Networks that only answer run through candle and leave no records.
+        if !arch.trains() || arch.parameters() > PARAMETERS {
             continue;
         }
         let model = model(&name, 12);
