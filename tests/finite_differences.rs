@@ -267,9 +267,7 @@ fn element_wise_and_linear() {
         check(&format!("{op:?}"), std::slice::from_ref(&a), |t, v| vec![tape::unary(t, &v[0], op).unwrap()]);
     }
     check("silu", &[random(&[3, 37], 5)], |t, v| vec![tape::silu(t, &v[0]).unwrap()]);
-    check("gate", &[random(&[2, 3, 4, 19], 5), random(&[2, 19], 6)], |t, v| {
-        vec![tape::gate(t, &v[0], &v[1]).unwrap()]
-    });
+    check("gate", &[random(&[2, 3, 4, 19], 5), random(&[2, 19], 6)], |t, v| vec![tape::gate(t, &v[0], &v[1]).unwrap()]);
     for act in [Activation::RELU, Activation::RELU6, Activation::leaky(0.1)] {
         check(&format!("{act:?}"), std::slice::from_ref(&a), |t, v| vec![tape::activate(t, &v[0], act).unwrap()]);
     }

@@ -105,7 +105,11 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     let usual = if fixed_ends { 1280 } else { scaled(1280).max(1280) };
     let features = args.count("num_features", 8..=16_384, Some(usual))?;
     if strides.len() != STAGES.len() + 1 {
-        return Err(args.refuse("strides", format!("{strides:?}"), "there are eight: the stem's and those of seven stages"));
+        return Err(args.refuse(
+            "strides",
+            format!("{strides:?}"),
+            "there are eight: the stem's and those of seven stages",
+        ));
     }
     let stage = |(i, (expansion, channels, blocks, _)): (usize, (usize, usize, usize, usize))| {
         let ends = fixed_ends && (i == 0 || i + 1 == STAGES.len());

@@ -6,11 +6,11 @@ use super::registry::{Args, Family, Form, Head, Shape, Transformers};
 use super::squeeze_excite::SqueezeExcite;
 use super::widths::rounded;
 use super::{Architecture, Body, Forward, Init};
+use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, Var};
 use crate::weights::Scheme;
-use crate::Result;
 use serde_json::{Map, Value, json};
 
 /// The family, for the registry.
@@ -163,7 +163,11 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     let squeeze = args.flag("squeeze", false)?;
     args.in_chans(shape)?;
     if let Some((width, _)) = stages.iter().find(|(width, _)| width % group_width.min(*width) != 0) {
-        return Err(args.refuse("group_width", group_width, &format!("a stage has {width} channels, which it must divide")));
+        return Err(args.refuse(
+            "group_width",
+            group_width,
+            &format!("a stage has {width} channels, which it must divide"),
+        ));
     }
     let net = RegNet {
         stem,

@@ -1,7 +1,7 @@
 //! Squeeze-and-excitation: Hu, Shen and Sun, "Squeeze-and-Excitation Networks" (2018), figure 2.
 
-use super::{Forward, Init};
 use super::layers::{Builder, Conv, Nonlinearity};
+use super::{Forward, Init};
 use crate::Result;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, UnaryOp, Var};
