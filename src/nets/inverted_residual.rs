@@ -104,7 +104,8 @@ struct Net {
 }
 
 impl InvertedResidualNet {
-    /// Registers the layers; they start as timm starts them.
+    /// Registers the layers; they start as timm starts them, but for the last one, which starts as torchvision's MobileNetV2
+    /// starts it: timm's bound of `1/√classes` is for a thousand classes, and makes logits of a dozen with ten.
     pub fn build(&self, b: &mut Builder) -> impl Body + use<> {
         let (stem_width, stem_stride) = self.stem;
         let stem = self.layer(b, ["conv_stem", "bn1"], [self.in_channels, stem_width], [3, stem_stride], 1, self.pad);
@@ -119,12 +120,8 @@ impl InvertedResidualNet {
             }
         }
         let last = self.layer(b, ["conv_head", "bn2"], [c_in, self.features], [1, 1], 1, self.pad);
-        let classifier = b.linear_init(
-            self.head,
-            self.features,
-            self.num_classes,
-            [Init::Uniform(1.0 / (self.num_classes as f32).sqrt()), Init::Constant(0.0)],
-        );
+        let classifier =
+            b.linear_init(self.head, self.features, self.num_classes, [Init::Normal(0.01), Init::Constant(0.0)]);
         Net { stem, blocks, last, classifier, act: self.act }
     }
 
