@@ -111,7 +111,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
         size: shape.sides(),
         head,
     };
-    args.of_timm(shape)?;
     args.fixed("kernel_sizes", json!(7))?;
     args.fixed("stem_type", json!("patch"))?;
     args.fixed("output_stride", json!(32))?;

@@ -236,7 +236,7 @@ impl Description {
         }
         let mut args = Args::new(family.model_type, &self.args);
         if family.form == Form::Timm {
-            args.of_timm(shape)?;
+            args.of_timm(shape, if family.averages { "avg" } else { "token" })?;
         }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;

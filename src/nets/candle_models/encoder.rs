@@ -90,7 +90,7 @@ impl Encoder {
     /// for; for heads that do not divide the width. `size` and `heads` are the names of those arguments.
     pub fn check(&self, args: &Args, shape: &Shape, [size, heads]: [&str; 2]) -> Result<()> {
         let sides = shape.sides();
-        let fits = |[height, width]: [usize; 2]| height == width && height % self.patch == 0 && height > 0;
+        let fits = |[height, width]: [usize; 2]| height == width && height.is_multiple_of(self.patch) && height > 0;
         if !fits(sides) {
             let hint = format!("images are square, with a multiple of {} as their side; see --input-size", self.patch);
             return Err(args.refuse("input_size", format!("{sides:?}"), &hint));
@@ -100,7 +100,7 @@ impl Encoder {
             let hint = format!("position embeddings are for square images of one size, and these are {height}x{width}");
             return Err(args.refuse(size, format!("{:?}", self.native), &hint));
         }
-        if self.width % self.heads != 0 {
+        if !self.width.is_multiple_of(self.heads) {
             return Err(args.refuse(heads, self.heads, &format!("heads divide the width {}", self.width)));
         }
         Ok(())

@@ -69,7 +69,7 @@ fn check(args: &Args, c: &Config, shape: &Shape) -> Result<()> {
     let mut sides = shape.sides();
     for i in 0..stages {
         let (width, heads) = (c.hidden_sizes[i], c.num_attention_heads[i]);
-        if width % heads != 0 {
+        if !width.is_multiple_of(heads) {
             return Err(args.refuse("num_attention_heads", heads, &format!("heads divide the width, here {width}")));
         }
         let (patch, stride, ratio) = (c.patch_sizes[i], c.strides[i], c.sr_ratios[i]);

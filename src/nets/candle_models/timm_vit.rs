@@ -95,7 +95,6 @@ fn build(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture
         mask_token: false,
         reads: Reads::Token,
     };
-    args.of_timm_reading(shape, "token")?;
     args.fixed("class_token", json!(true))?;
     args.fixed("reg_tokens", json!(0))?;
     for key in ["no_embed_class", "pre_norm", "qk_norm", "scale_attn_norm", "scale_mlp_norm"] {

@@ -114,13 +114,9 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// What timm may state of any network: its classes, its images' channels, and that it averages over all pixels.
-    pub fn of_timm(&mut self, shape: &Shape) -> Result<()> {
-        self.of_timm_reading(shape, "avg")
-    }
-
-    /// As [`Args::of_timm`], for a network whose last layer reads the pooling that timm calls `pooling`.
-    pub fn of_timm_reading(&mut self, shape: &Shape, pooling: &str) -> Result<()> {
+    /// What timm may state of any network: its classes, its images' channels, and what its last layer reads: `avg`, the
+    /// average over all pixels, or `token`.
+    pub fn of_timm(&mut self, shape: &Shape, pooling: &str) -> Result<()> {
         let classes = self.count("num_classes", 1..=10_000_000, Some(shape.num_classes))?;
         if classes != shape.num_classes {
             let hint = format!("the configuration has {} beside it", shape.num_classes);

@@ -43,7 +43,7 @@ pub(in crate::nets) struct Family {
     /// Name of the first convolution in files.
     pub first: &'static str,
     pub head: Head,
-    /// Whether it averages over all pixels before the last layer (else it flattens them).
+    /// Whether it averages over all pixels before the last layer (else it flattens them, or reads a token).
     pub averages: bool,
     /// How other code bases name its tensors.
     pub schemes: &'static [Scheme],
