@@ -166,7 +166,7 @@ impl Fault {
             }
             Self::NoHash(file) => format!("the server gives no hash for {}, so it cannot be checked", quote(file)),
             Self::TooLarge { file, size } => format!("{} has {size} bytes, more than is ever fetched", quote(file)),
-            Self::Offline => "it is not in the cache, and the network is not to be used".into(),
+            Self::Offline => "it is not in the cache (offline)".into(),
             Self::Local(error) => error.to_string(),
             Self::Interrupted => "interrupted".into(),
         }
