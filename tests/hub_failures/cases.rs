@@ -116,8 +116,8 @@ pub const CASES: &[Case] = &[
     Case {
         what: "silent server",
         name: "a/b",
-        prepare: |server, _| server.trouble("/api/", ALWAYS, manner(Manner::Stalled(0, Duration::from_secs(3)))),
-        parts: &["sent nothing for 0.7 s, again and again", "HF_HUB_DOWNLOAD_TIMEOUT"],
+        prepare: |server, _| server.trouble("/api/", ALWAYS, manner(Manner::Stalled(0, Duration::from_secs(4)))),
+        parts: &["sent nothing for 1.2 s, again and again", "HF_HUB_DOWNLOAD_TIMEOUT"],
     },
     Case {
         what: "slow body",
