@@ -152,8 +152,10 @@ impl Fault {
             Self::Store(host, status) => format!("the store of large files, {host}, refuses ({status})"),
             Self::Status(status, said) => format!("unexpected answer {status}{}", quoted(said)),
             Self::Unconfirmed => "the Hub did not confirm the commit before the connection ended".into(),
-            Self::RedirectLoop(url) => format!("over {} redirects, the last to {}", super::http::REDIRECTS, quote(url)),
-            Self::Redirect(to) => format!("a redirect to {} is not followed", quote(to)),
+            Self::RedirectLoop(url) => {
+                format!("over {} redirects, the last to {}", super::http::REDIRECTS, unsigned(url))
+            }
+            Self::Redirect(to) => format!("a redirect to {} is not followed", unsigned(to)),
             Self::Malformed(why) => format!("the answer is not what a Hub sends ({why})"),
             Self::Truncated { file, got, of } => {
                 format!("{} ended after {got} of {of} bytes, again and again", quote(file))
@@ -218,6 +220,11 @@ fn check_endpoint(endpoint: &str) -> String {
 
 fn quoted(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {}", quote(said)) }
+}
+
+/// An address without its query, which may hold a signature.
+fn unsigned(url: &str) -> String {
+    quote(url.split('?').next().unwrap_or_default())
 }
 
 /// `20 s`, `0.2 s`
