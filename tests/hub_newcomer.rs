@@ -184,6 +184,12 @@ fn from_a_name_to_a_student_and_back() {
     stranger.succeeds(&[&distill[..], &[&text("out/set"), "-o", &text("second")]].concat());
     assert_eq!(json_of(&at("second/synth.json"))["answers"], "live");
     assert_eq!(json_of(&at("second/synth.json"))["teacher"]["revision"], commit.as_str());
+
+    // And so is the set itself, with the adversary that belongs to it.
+    let by_name = ["me/set", "--student", "resnet8", "--init", "adversary", "-o", &text("third")];
+    stranger.succeeds(&[&distill[..], &by_name].concat());
+    let set = format!("me/set@{}", server.repo("datasets/me/set").branches["main"]);
+    assert_eq!(json_of(&at("third/synth.json"))["set"]["source"], set);
 }
 
 #[cfg(unix)]

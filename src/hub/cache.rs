@@ -76,7 +76,7 @@ impl RepoCache {
 
     /// Waits until no other process fetches the content `hash`, and keeps others from it until the lock is dropped.
     ///
-    /// Where files cannot be locked, two processes may fetch the same content; its hash is checked all the same.
+    /// Where files cannot be locked, two processes may fetch the same content, each into a file of its own.
     pub(super) fn lock(&self, hash: &str) -> Result<Lock> {
         let path = self.locks.join(format!("{hash}.lock"));
         make_parent(&path)?;
@@ -86,7 +86,7 @@ impl RepoCache {
         loop {
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => {}
-                _ => return Ok(Lock { _file: file }),
+                held => return Ok(Lock { alone: held.is_ok(), _file: file }),
             }
             if !told {
                 tracing::warn!("waiting for another process that fetches the same file ({})", path.display());
@@ -100,6 +100,8 @@ impl RepoCache {
 
 /// Held while a content is fetched; released when dropped, also by the end of the process.
 pub(super) struct Lock {
+    /// Whether others are really kept out; not where the file system knows no locks.
+    pub alone: bool,
     _file: File,
 }
 

@@ -152,8 +152,10 @@ impl Fault {
             Self::Store(host, status) => format!("the store of large files, {host}, refuses ({status})"),
             Self::Status(status, said) => format!("unexpected answer {status}{}", quoted(said)),
             Self::Unconfirmed => "the Hub did not confirm the commit before the connection ended".into(),
-            Self::RedirectLoop(url) => format!("over {} redirects, the last to {}", super::http::REDIRECTS, quote(url)),
-            Self::Redirect(to) => format!("a redirect to {} is not followed", quote(to)),
+            Self::RedirectLoop(url) => {
+                format!("over {} redirects, the last to {}", super::http::REDIRECTS, unsigned(url))
+            }
+            Self::Redirect(to) => format!("a redirect to {} is not followed", unsigned(to)),
             Self::Malformed(why) => format!("the answer is not what a Hub sends ({why})"),
             Self::Truncated { file, got, of } => {
                 format!("{} ended after {got} of {of} bytes, again and again", quote(file))
@@ -166,7 +168,7 @@ impl Fault {
             }
             Self::NoHash(file) => format!("the server gives no hash for {}, so it cannot be checked", quote(file)),
             Self::TooLarge { file, size } => format!("{} has {size} bytes, more than is ever fetched", quote(file)),
-            Self::Offline => "it is not in the cache, and the network is not to be used".into(),
+            Self::Offline => "it is not in the cache (offline)".into(),
             Self::Local(error) => error.to_string(),
             Self::Interrupted => "interrupted".into(),
         }
@@ -218,6 +220,11 @@ fn check_endpoint(endpoint: &str) -> String {
 
 fn quoted(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {}", quote(said)) }
+}
+
+/// An address without its query, which may hold a signature.
+fn unsigned(url: &str) -> String {
+    quote(url.split('?').next().unwrap_or_default())
 }
 
 /// `20 s`, `0.2 s`

@@ -224,6 +224,7 @@ pub(super) fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parsed(text: &str, kind: Kind) -> std::result::Result<[String; 4], String> {
         let name = HubName::parse(text, kind).map_err(|error| error.to_string())?;
@@ -306,6 +307,26 @@ mod tests {
         assert!(HubName::of_path(Path::new("hf://../b"), Kind::Model).is_err());
         assert!(HubName::of_path(Path::new("datasets/a/b"), Kind::Model).unwrap().is_none());
         assert!(HubName::of_path(Path::new("datasets/a/b"), Kind::Dataset).unwrap().is_some());
+    }
+
+    proptest! {
+        /// Whatever is typed: a name that reads the same when written, and that stays within its place, or an error on one line.
+        #[test]
+        fn anything_may_be_typed(text in "(hf://)?(datasets/)?[a-z./@~\\\\-]{0,12}(/[A-Za-z0-9._@/%-]{0,20}){0,3}|\\PC{0,40}") {
+            for kind in [Kind::Model, Kind::Dataset] {
+                match HubName::parse(&text, kind) {
+                    Ok(name) => {
+                        let prefix = if name.folder.is_some() { "hf://datasets/" } else { "" };
+                        let again = HubName::parse(&format!("{prefix}{name}"), kind).unwrap();
+                        prop_assert_eq!((&again.repo, &again.revision, &again.folder), (&name.repo, &name.revision, &name.folder));
+                        let path = format!("{}/{}", name.repo, name.revision());
+                        prop_assert!(is_safe_path(&path) && name.folder.as_deref().is_none_or(is_safe_path), "{}", path);
+                    }
+                    Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
+                }
+                let _ = HubName::of_path(Path::new(&text), kind);
+            }
+        }
     }
 
     #[test]

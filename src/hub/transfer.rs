@@ -67,12 +67,12 @@ fn name_file(fault: Fault, file: &str) -> Fault {
 pub(super) fn bring(http: &Http, cache: &RepoCache, wanted: &Wanted, watch: &mut dyn FnMut(u64)) -> Result<(), Fault> {
     let blob = cache.blob(wanted.hash.hex());
     make_parent(&blob)?;
-    let _lock = cache.lock(wanted.hash.hex())?;
+    let lock = cache.lock(wanted.hash.hex())?;
     if fs::metadata(&blob).is_ok_and(|about| about.len() == wanted.size) {
         watch(wanted.size);
         return Ok(());
     }
-    let mut partial = Partial::open(cache, wanted)?;
+    let mut partial = Partial::open(cache, wanted, lock.alone)?;
     let resumed = partial.done > 0;
     partial.fill(http, watch)?;
     if resumed && partial.hash() != wanted.hash.hex() {
@@ -94,9 +94,10 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// Opens what an earlier try left, or nothing.
-    fn open(cache: &RepoCache, wanted: &'a Wanted) -> Result<Self, Fault> {
-        let path = cache.blob(&format!("{}.incomplete", wanted.hash.hex()));
+    /// Opens what an earlier try left, or nothing; a new file if others may be at work (not `alone`).
+    fn open(cache: &RepoCache, wanted: &'a Wanted, alone: bool) -> Result<Self, Fault> {
+        let own = if alone { String::new() } else { format!(".{}", std::process::id()) };
+        let path = cache.blob(&format!("{}{own}.incomplete", wanted.hash.hex()));
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.map_err(|error| refused("create", &path, error))?;
         let mut partial = Self { wanted, path, file, done: 0, running: wanted.hash.digest(wanted.size) };
@@ -180,7 +181,9 @@ impl<'a> Partial<'a> {
             }
             self.append(&buffer[..count])?;
             watch(self.done);
-            pace.check(count as u64, &host, &patience)?;
+            if self.done < self.wanted.size {
+                pace.check(count as u64, &host, &patience)?;
+            }
         }
         Ok(())
     }

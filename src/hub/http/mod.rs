@@ -95,10 +95,13 @@ impl Http {
         if let Some(path) = &settings.certificates {
             config = config.tls_config(TlsConfig::builder().root_certs(roots(path)?).build());
         }
-        let agent = config.build().new_agent();
         let home = url::parse(&settings.endpoint).map(|uri| Origin::of(&uri)).map_err(|_| {
             Error::invalid("HF_ENDPOINT", super::name::quote(&settings.endpoint), "expected http:// or https://")
         })?;
+        if home.is_here() {
+            config = config.proxy(None); // a proxy leads to other machines
+        }
+        let agent = config.build().new_agent();
         let alive = Arc::new(());
         close_on_interrupt(agent.clone(), Arc::downgrade(&alive));
         Ok(Self { agent, home, token: settings.token.clone(), settings: settings.clone(), _alive: alive })

@@ -33,6 +33,11 @@ impl Origin {
         Self { https, host: uri.host().unwrap_or_default().to_ascii_lowercase(), port }
     }
 
+    /// Whether this machine answers itself.
+    pub(in crate::hub) fn is_here(&self) -> bool {
+        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "[::1]")
+    }
+
     /// Host, with the port if it is not the usual one, for messages.
     pub(in crate::hub) fn shown(&self) -> String {
         match (self.https, self.port) {
@@ -121,5 +126,6 @@ mod tests {
             assert_ne!(of("https://hub.example"), of(other), "{other}");
         }
         assert_eq!(of("http://h:81/").shown(), "h:81");
+        assert!(of("http://localhost:8080").is_here() && of("http://[::1]:1").is_here() && !of("https://h").is_here());
     }
 }

@@ -259,6 +259,16 @@ mod tests {
         );
     }
 
+    #[test]
+    fn paths_of_this_machine_are_noticed() {
+        let folder = folder("student", &["config.json", "model.safetensors"]);
+        let json = r#"{"kind": "student", "teacher": {"id": "/home/me/teacher"}, "set": ["a/b", {"x": "/data"}]}"#;
+        fs::write(folder.path().join(PROVENANCE), json).unwrap();
+        let mut found = Contents::of(folder.path()).unwrap().local_paths().unwrap();
+        found.sort();
+        assert_eq!(found, ["/data", "/home/me/teacher"]);
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_are_not_followed() {

@@ -136,7 +136,7 @@ impl HubServer {
 pub fn hasty() -> Patience {
     Patience {
         connect: Duration::from_secs(2),
-        read: Duration::from_millis(700),
+        read: Duration::from_millis(1200),
         least: 1000,
         window: Duration::from_millis(300),
         retries: 2,
