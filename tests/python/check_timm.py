@@ -39,13 +39,13 @@ def check(folder):
 
         if name in torchvision.models.list_models():
             model = torchvision.models.get_model(name, num_classes=classes)
-            loaded = torchvision_names(name, load_file(folder / "model.safetensors"))
-            missing = model.load_state_dict(loaded, strict=False).missing_keys
-            assert all(key.endswith("num_batches_tracked") for key in missing), missing
+            model.load_state_dict(torchvision_names(name, load_file(folder / "model.safetensors")))
             compare(f"torchvision {folder.name}", model, expected)
     if has("transformers"):
         from transformers import AutoModelForImageClassification
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # our files lack PyTorch's counters of updates, which it reports one by one
         model = AutoModelForImageClassification.from_pretrained(folder)
         compare(f"transformers {folder.name}", model, expected)
         assert list(model.config.id2label.values()) == config["label_names"]
