@@ -2,8 +2,8 @@
 //! type and configurations state, and its constructor.
 //!
 //! A name is resolved to a family and its arguments, and both ways end in the same constructor: whatever a name builds is
-//! built again from the configuration that is saved with it. Adding an architecture is a file with a [`Family`] and a row of
-//! [`FAMILIES`]: docs/ADDING_A_MODEL.md.
+//! built again from the configuration that is saved with it. Adding an architecture is a file with a `Family` and a row of
+//! `FAMILIES`: docs/ADDING_A_MODEL.md.
 
 mod args;
 mod family;
