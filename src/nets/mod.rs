@@ -85,7 +85,7 @@ impl Architecture {
     }
 
     /// # Errors
-    /// [`Error::Invalid`] if it only answers, which `what` calls it, has to train: a student, an adversary.
+    /// If it only answers: as `what` (a student, say), the network called `name` has to train.
     pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
         if self.trains() {
             return Ok(());
