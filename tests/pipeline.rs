@@ -284,7 +284,7 @@ fn recipes_out_of_range_are_refused_by_name() {
     let cases: [(&str, fn(&mut Recipe)); 4] = [
         ("batch", |r| r.batch = 1),
         ("generator.lr", |r| r.generator.lr = -1.0),
-        ("student.batch", |r| r.student.batch = 0),
+        ("student.batch", |r| r.student.batch = 1),
         ("loss.bn_momentum", |r| r.loss.bn_momentum = 1.5),
     ];
     for (key, spoil) in cases {

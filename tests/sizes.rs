@@ -69,6 +69,7 @@ fn whole_path(arch: &str, student: &str, side: usize, classes: usize, seen: Opti
         seed: 0,
     };
     let (distilled, provenance) = job.run(&mut Silent).unwrap();
+    std::fs::create_dir(folder.path().join("student")).unwrap();
     distilled.save(folder.path().join("student"), "", &provenance).unwrap();
     let student = Model::load(folder.path().join("student"), None, &Overrides::default()).unwrap();
     let read = seen.unwrap_or(side);

@@ -59,8 +59,8 @@ fn message(text: &str) -> std::result::Result<String, String> {
 impl Push {
     pub fn run(&self, global: &Global) -> Result<()> {
         let contents = Contents::of(&self.folder)?;
-        self.check_licence()?;
         let to = self.target(contents.kind)?;
+        self.check_licence()?;
         if self.dry_run {
             return self.dry(&contents, &to);
         }

@@ -63,6 +63,8 @@ fn transformers(args: &mut Args) -> Result<Map<String, Value>> {
     args.number("depth_divisor", 8.0..=8.0, 8.0)?;
     args.number("squeeze_expansion_ratio", 0.25..=0.25, 0.25)?;
     args.fixed("pooling_type", json!("mean"))?;
+    // The library computes the number of layers, and the rest is for training.
+    args.ignore(&["batch_norm_momentum", "drop_connect_rate", "image_size", "num_hidden_layers"]);
     for (key, of_stage) in [
         ("in_channels", [32, 16, 24, 40, 80, 112, 192]),
         ("out_channels", STAGES.map(|stage| stage.channels)),

@@ -76,6 +76,7 @@ fn transformers(args: &mut Args) -> Result<Map<String, Value>> {
     args.number("output_stride", 32.0..=32.0, 32.0)?;
     args.fixed("first_layer_is_expansion", json!(true))?;
     args.fixed("hidden_act", json!("relu6"))?;
+    args.ignore(&["image_size"]);
     let mut found = Map::new();
     found.insert("channel_multiplier".into(), json!(multiplier));
     found.insert("bn_eps".into(), json!(eps));

@@ -105,6 +105,7 @@ fn transformers(args: &mut Args) -> Result<Map<String, Value>> {
     };
     args.fixed("hidden_act", json!("relu"))?;
     args.fixed("downsample_in_first_stage", json!(true))?;
+    args.ignore(&["image_size"]);
     let found = json!({
         "widths": widths, "depths": depths, "group_width": group_width, "stem_width": stem, "squeeze": squeeze,
     });

@@ -262,7 +262,7 @@ fn what_cannot_be_built_is_said_on_one_line() {
         ("resent20", "did you mean resnet20?"),
         ("lenet5-hlaf", "did you mean lenet5-half?"),
         ("resnet19", "did you mean resnet1"),
-        ("vision-transformer-giant", "supported are resnet18|34"),
+        ("vision-transformer-giant", "supported are resnet10|18"),
         ("wrn-17-1", "it is 6n + 4"),
         ("wrn-16-0", "from 1 to 64"),
         ("wrn-16-02", "there is no such network"),
