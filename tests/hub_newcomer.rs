@@ -1,5 +1,5 @@
 //! A newcomer's way with the Hub, through the binary: a teacher by name, a student, both back to the Hub, and the student
-//! loaded from there by name.
+//! loaded from there by name. `SYNTH_TEST_PROGRAM` names another binary than the one built for tests, such as an installed one.
 
 #[path = "common/hub/mod.rs"]
 mod hub;
@@ -45,7 +45,8 @@ struct Newcomer<'a> {
 
 impl Newcomer<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));
+        let program = std::env::var_os("SYNTH_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_synth").into());
+        let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
         for variable in
             ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
