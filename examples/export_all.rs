@@ -29,7 +29,7 @@ const CLASSES: usize = 10;
 /// The longest side of the images: networks of large ones take smaller ones too.
 const LONGEST: usize = 96;
 /// Larger networks, of which smaller ones of the same family are written, are left out unless they are named.
-const PARAMETERS: usize = 45_000_000;
+const PARAMETERS: usize = 15_000_000;
 /// Channels after the shortcut of [`Operations`].
 const PADDED: usize = 25;
 
@@ -98,8 +98,13 @@ fn write(folder: &Path, name: &str, model: &Model, ways: &[Options]) -> anyhow::
 /// A listed network.
 fn architecture(name: &str) -> anyhow::Result<(Architecture, ModelConfig)> {
     let [channels, height, width] = registry::usual_input(name)?;
-    let called = if height > LONGEST { format!("imagenet-{name}") } else { name.to_string() };
-    let shape = Shape { channels, height: height.min(LONGEST), width: width.min(LONGEST), num_classes: CLASSES };
+    let usual = Shape { channels, height, width, num_classes: CLASSES };
+    let (mut called, mut shape) = (name.to_string(), usual);
+    // Those that only answer may take no other size.
+    if height > LONGEST && registry::from_name(name, &usual)?.0.trains() {
+        called = format!("imagenet-{name}");
+        shape = Shape { height: LONGEST, width: LONGEST, ..usual };
+    }
     let (mean, std) = (&[0.485, 0.456, 0.406][..channels], &[0.229, 0.224, 0.225][..channels]);
     let labels = (0..CLASSES).map(|class| format!("class {class}")).collect();
     Ok(registry::new_model(&called, &shape, Some(labels), mean, std)?)
