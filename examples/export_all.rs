@@ -139,7 +139,22 @@ fn randomised(arch: Architecture, [h, w, c]: [usize; 3]) -> anyhow::Result<Netwo
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &network.weights, Mode::Reestimate { momentum: 1.0 });
     network.forward(&mut f, Var::constant(tensor(images, (STATISTICS, h, w, c))?))?;
+    steady(&network)?;
     Ok(network)
+}
+
+/// Makes every running variance the second moment. Random images look nearly alike to a deep network with random weights, and
+/// dividing by how little they differ would enlarge rounding from layer to layer until it is all that is left.
+fn steady(network: &Network) -> synth::Result<()> {
+    let mut mean = Vec::new();
+    for (slot, t) in network.weights.iter() {
+        match slot.kind {
+            Kind::RunningMean { .. } => mean = view(t)?.to_vec(),
+            Kind::RunningVar => update(t, |var| var.iter_mut().zip(&mean).for_each(|(var, mean)| *var += mean * mean))?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Uniform in 0..1.
