@@ -133,7 +133,7 @@ fn unnamed(weights: &Path) -> Error {
     });
     let hint = match near {
         Some(folder) => format!("name it with --arch, or give the folder {} to use its config.json", folder.display()),
-        None => format!("name it with --arch: {}", registry::supported()),
+        None => format!("name it with --arch: {}", registry::families()),
     };
     Error::file(weights, "a bare checkpoint does not say what architecture it is", hint)
 }

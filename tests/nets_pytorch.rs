@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use common::{Fixtures, Pair, values, verify};
 use std::sync::Arc;
 use synth::nets::{Architecture, Forward, GeneratorConfig, Kind, Mode, Network, ResNetCifar, Shortcut, WideResNet};
-use synth::nets::{Weights, generator};
+use synth::nets::{Observed, Weights, generator};
 use synth::ops::mem::tensor;
 use synth::tape::Tape;
 
@@ -163,7 +163,7 @@ fn matching(file: &Fixtures, case: &str) -> Vec<Pair> {
     assert_eq!(f.moments.len(), net.arch.norm_layers());
     let mut total = 0.0;
     let mut seeds = vec![(y.clone(), output_gradient(&y.tensor().unwrap()))];
-    for (id, moments) in &f.moments {
+    for Observed { norm: id, moments, .. } in &f.moments {
         let m = values(&moments.tensor().unwrap());
         let c = m.len() / 2;
         let (mean, var) = net.weights.running_statistics(*id).unwrap();

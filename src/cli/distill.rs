@@ -42,7 +42,7 @@ pub struct Distill {
     #[arg(long, value_name = "N", conflicts_with_all = ["epochs", "minutes"])]
     steps: Option<usize>,
     /// Passes over the set, in place of --steps
-    #[arg(long, value_name = "E", conflicts_with = "minutes")]
+    #[arg(long, value_name = "E", conflicts_with = "minutes", value_parser = epochs)]
     epochs: Option<f64>,
     /// Time for the updates in minutes, in place of --steps: as many as fit at the speed of the first few
     #[arg(long, value_name = "M", value_parser = minutes)]
@@ -54,6 +54,12 @@ pub struct Distill {
     overrides: Overrides,
     #[command(flatten)]
     common: Common,
+}
+
+/// Parses a number of passes.
+fn epochs(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|epochs| (0.0..1e9).contains(epochs) && *epochs > 0.0);
+    number.ok_or_else(|| "give passes above 0, such as 30 or 0.5".into())
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -93,8 +99,8 @@ impl Distill {
                 Init::Adversary => Start::Adversary(&folder),
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
-            recipe: &self.recipe(&set)?,
-            stop: Stop { patience: self.early_stop, limit: self.minutes },
+            recipe: &self.recipe()?,
+            stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs },
             seed: self.common.seed,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
@@ -121,17 +127,10 @@ impl Distill {
         }
     }
 
-    fn recipe(&self, set: &SyntheticSet) -> Result<StudentRecipe> {
+    fn recipe(&self) -> Result<StudentRecipe> {
         let mut recipe = self.overrides.apply_student()?;
         if let Some(steps) = self.steps {
             recipe.steps = steps;
-        }
-        if let Some(epochs) = self.epochs {
-            if !(epochs > 0.0 && epochs < 1e9) {
-                return Err(Error::invalid("--epochs", epochs.to_string(), "must be above 0"));
-            }
-            let batch = recipe.clone().fitted([set.images.height, set.images.width]).batch;
-            recipe.steps = (epochs * set.len() as f64 / batch as f64).ceil() as usize;
         }
         Ok(recipe)
     }

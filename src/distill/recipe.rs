@@ -16,7 +16,8 @@ pub struct StudentRecipe {
     pub steps: usize,
     /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
-    /// Learning rate; 0 takes 0.5, or 0.05 for a student without batch norms, whose activations a high rate would kill.
+    /// Learning rate; 0 takes the one of the student's family: 0.5, or less where there are depthwise convolutions or no batch
+    /// norms (`synth networks` lists it).
     pub lr: f64,
     pub momentum: f64,
     pub nesterov: bool,
@@ -71,11 +72,7 @@ impl StudentRecipe {
 
     /// The learning rate of `student`.
     pub fn rate(&self, student: &Network) -> f64 {
-        match student.arch.norm_layers() {
-            _ if self.lr > 0.0 => self.lr,
-            0 => 0.05,
-            _ => 0.5,
-        }
+        if self.lr > 0.0 { self.lr } else { student.arch.student_rate }
     }
 
     /// # Errors

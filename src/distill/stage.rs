@@ -26,13 +26,15 @@ pub enum AnswerSource<'a> {
 }
 
 /// When to stop, if not after the recipe's number of steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stop {
     /// Checks without improvement on the held-out tenth after which to stop before the last step.
     pub patience: Option<usize>,
     /// Time for the updates. A few of them on a copy of the student, thrown away, tell how many fit; this is then the number
     /// of steps, and with it in the recipe the same seed gives the same student again.
     pub limit: Option<Duration>,
+    /// Passes over the set, above 0, in place of the recipe's number of steps.
+    pub epochs: Option<f64>,
 }
 
 /// What distillation leaves.
@@ -40,8 +42,8 @@ pub struct Distilled {
     /// Averaged, with batch norms estimated anew, as the recipe says.
     pub student: Network,
     pub steps: usize,
-    /// Steps that its schedule was made for.
-    pub planned: usize,
+    /// The recipe with nothing left open; its steps are those that the schedule was made for.
+    pub recipe: StudentRecipe,
     /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
@@ -84,7 +86,10 @@ pub fn distill(
         (AnswerSource::Stored, Some(views)) => Ok(Answers::Stored(views)),
         (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
     };
-    let mut recipe = recipe.clone().fitted([input.dims[0], input.dims[1]]);
+    let mut recipe = recipe.clone().fitted(input.largest());
+    if let Some(epochs) = stop.epochs {
+        recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;
+    }
     if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
@@ -117,8 +122,8 @@ pub fn distill(
     if !held_out.is_empty() {
         last = compare(&student, set, &held_out, input)?;
     }
-    let (steps, planned) = (trainer.done(), recipe.steps);
-    Ok(Distilled { student, steps, planned, held_out_agreement: last.0, held_out_kl: last.1 })
+    let (steps, recipe) = (trainer.done(), trainer.recipe().clone());
+    Ok(Distilled { student, steps, recipe, held_out_agreement: last.0, held_out_kl: last.1 })
 }
 
 /// Updates whose times are not counted, and those that are, to tell the speed.
@@ -169,7 +174,7 @@ fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
 /// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation.
 fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input) -> Result<(f64, f64)> {
     let (mut same, mut kl) = (0.0, 0.0);
-    for chunk in rows.chunks(batch_for(views::BATCH, [input.dims[0], input.dims[1]])) {
+    for chunk in rows.chunks(batch_for(views::BATCH, input.largest())) {
         let logits = infer(network, &plain(&set.images, chunk, input)?)?;
         let recorded: Vec<f32> = chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
         let answers: Tensor = tensor(recorded, (chunk.len(), input.classes))?;

@@ -56,6 +56,11 @@ pub struct Input {
 }
 
 impl Input {
+    /// The larger of the images and of what the student sees of them, per side: what a pass has to hold.
+    pub fn largest(&self) -> [usize; 2] {
+        [self.dims[0].max(self.sees[0]), self.dims[1].max(self.sees[1])]
+    }
+
     /// The student's view of images `[N, H, W, C]`: they are halved by averaging while they are twice too large, then resized
     /// bilinearly.
     pub fn seen(&self, x: Tensor) -> Result<Tensor> {
@@ -93,7 +98,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer that starts from `student`'s weights; `purpose` names its random streams.
+    /// A trainer that starts from `student`'s weights; `purpose` names its random streams. The recipe must have a batch; its
+    /// rate, where it leaves that open, is the student's.
     pub fn new(
         student: Network,
         recipe: StudentRecipe,
@@ -102,11 +108,18 @@ impl Trainer {
         purpose: &'static str,
     ) -> Result<Self> {
         recipe.check()?;
-        let recipe = recipe.fitted([input.dims[0], input.dims[1]]);
+        if recipe.batch == 0 {
+            return Err(Error::invalid("student.batch", "it is open", "fit the recipe to the size of the images"));
+        }
         let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
         let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
         let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
         Ok(Self { student, recipe, input, sgd, average, streams, purpose, done: 0 })
+    }
+
+    /// The recipe with nothing left open.
+    pub fn recipe(&self) -> &StudentRecipe {
+        &self.recipe
     }
 
     /// Steps done so far.

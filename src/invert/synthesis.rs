@@ -181,13 +181,13 @@ impl<'a> Synthesiser<'a> {
 
         let mut terms = Terms::default();
         let mut seeds = Vec::new();
-        let moments = t.moments.iter().map(|(_, m)| m.tensor()).collect::<Result<Vec<_>>>()?;
+        let moments = t.moments.iter().map(|norm| norm.moments.tensor()).collect::<Result<Vec<_>>>()?;
         if loss.bn > 0.0 {
             let (value, grads) = self.bn.loss(&moments)?;
             terms.bn = value;
-            for ((_, m), grad) in t.moments.iter().zip(grads) {
+            for (norm, grad) in t.moments.iter().zip(grads) {
                 scale(&grad, loss.bn)?;
-                seeds.push((m.clone(), grad));
+                seeds.push((norm.moments.clone(), grad));
             }
         }
         let phi = self.phi(&logits, histogram)?;
@@ -313,9 +313,9 @@ fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
     teacher.network.forward(&mut f, Var::constant(blank))?;
     f.moments
         .iter()
-        .map(|(id, _)| {
-            let (mean, var) = teacher.network.weights.running_statistics(*id)?;
-            Ok(LayerStatistics { mean, var, eps: 1e-5 })
+        .map(|seen| {
+            let (mean, var) = teacher.network.weights.running_statistics(seen.norm)?;
+            Ok(LayerStatistics { mean, var, eps: seen.eps as f32 })
         })
         .collect()
 }

@@ -90,10 +90,9 @@ impl DistillJob<'_> {
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
         let (input, fresh) = (self.input(&student), student.network.clone());
-        let recipe = self.recipe.clone().fitted([input.dims[0], input.dims[1]]);
         let answered = self.answered(frozen.as_ref())?;
         let set = answered.as_ref().unwrap_or(self.set);
-        let done = distill(set, answers, fresh, &input, &recipe, self.stop, self.seed, observer)?;
+        let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
         let health = Health::of(set, frozen.as_ref())?.with_student(&done);
         let mut provenance = json!({
             "kind": "student",
@@ -105,7 +104,7 @@ impl DistillJob<'_> {
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
-            "recipe": StudentRecipe { steps: done.planned, lr: recipe.rate(&done.student), ..recipe },
+            "recipe": done.recipe,
             "license": student.config.pretrained_cfg.license,
             "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
             "start": self.origin(copied),

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 /// The first version, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "ConvNeXt",
     model_type: "timm's convnext",
     form: Form::Timm,
     names: &[
@@ -36,6 +37,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "convnext_atto|femto|pico|nano|tiny|small|base|large",
     usual_input: [3, 224, 224],
     min_side: 1,
+    student_rate: 0.0,
     first: "stem.0",
     head: Head::Is("head.fc"),
     averages: true,

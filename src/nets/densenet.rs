@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 /// For large images, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "DenseNet",
     model_type: "densenet",
     form: Form::Timm,
     names: &[
@@ -30,6 +31,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "densenet121|161|169|201",
     usual_input: [3, 224, 224],
     min_side: 29,
+    student_rate: 0.5,
     first: "features.conv0",
     head: Head::Is("classifier"),
     averages: true,

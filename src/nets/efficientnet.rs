@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "EfficientNet",
     model_type: "efficientnet",
     form: Form::Timm,
     names: &[
@@ -32,6 +33,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "efficientnet_b0|b1|b2|b3, tf_efficientnet_b0|b1|b2|b3",
     usual_input: [3, 224, 224],
     min_side: 8,
+    student_rate: 0.05,
     first: "conv_stem",
     head: Head::Is("classifier"),
     averages: true,
@@ -110,7 +112,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     let symmetric = args.list("symmetric_blocks", 0..=1000, &[])?;
     let bn_eps = args.eps(1e-5)?;
     let pad = Pad::read(args)?;
-    args.in_chans(shape)?;
     let scaled = |channels: usize| rounded(channels as f64 * width, 8);
     let deep = |blocks: usize| (blocks as f64 * depth).ceil() as usize;
     let stages = STAGES.map(|s| Stage { channels: scaled(s.channels), blocks: deep(s.blocks), ..s });

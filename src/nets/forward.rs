@@ -19,15 +19,25 @@ pub enum Mode {
     Reestimate { momentum: f64 },
 }
 
+/// What a 2-d batch norm has read.
+#[derive(Clone)]
+pub struct Observed {
+    /// Slot of its running mean.
+    pub norm: SlotId,
+    /// What it adds to variances.
+    pub eps: f64,
+    /// Mean and biased variance of its input, `[2, C]`.
+    pub moments: Var,
+}
+
 /// State of one forward pass.
 pub struct Forward<'a> {
     pub tape: &'a Tape,
     weights: &'a Weights,
     pub mode: Mode,
     leaves: Vec<Option<Var>>,
-    /// In [`Mode::Match`]: moments `[2, C]` (mean, biased variance) of every 2-d batch norm's input, in the order in
-    /// which the layers run, with the slot of the layer's running mean.
-    pub moments: Vec<(SlotId, Var)>,
+    /// In [`Mode::Match`]: every 2-d batch norm, in the order in which the layers run.
+    pub moments: Vec<Observed>,
     /// What the classifier reads, if the network says so: `[N, features]`.
     pub features: Option<Var>,
 }

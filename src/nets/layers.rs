@@ -1,6 +1,6 @@
 //! Layers: slots registered by a [`Builder`], run by a [`Forward`]. Which kernel path computes them is their secret.
 
-use super::forward::{Forward, Mode};
+use super::forward::{Forward, Mode, Observed};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
@@ -234,8 +234,8 @@ impl Norm {
             eps: self.eps,
         };
         let out = tape::batch_norm(f.tape, x, sums, &bn, f.norm_mode(), act, residual)?;
-        if let Some(m) = out.moments.filter(|_| self.spatial) {
-            f.moments.push((self.mean, m));
+        if let Some(moments) = out.moments.filter(|_| self.spatial) {
+            f.moments.push(Observed { norm: self.mean, eps: self.eps, moments });
         }
         Ok(out.y)
     }

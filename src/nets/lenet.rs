@@ -12,6 +12,7 @@ use serde_json::json;
 
 /// LeNet-5, for the registry.
 pub(super) const FIVE: Family = Family {
+    title: "LeNet",
     model_type: "lenet5",
     form: Form::Ours,
     names: &[("lenet5", || json!({"half": false})), ("lenet5-half", || json!({"half": true}))],
@@ -21,6 +22,7 @@ pub(super) const FIVE: Family = Family {
     summary: "lenet5, lenet5-half",
     usual_input: [1, 32, 32],
     min_side: 28,
+    student_rate: 0.05,
     first: "conv1",
     head: Head::Is("fc2"),
     averages: false,

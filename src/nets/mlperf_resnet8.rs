@@ -12,6 +12,7 @@ use serde_json::json;
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "ResNet",
     model_type: "mlperf_tiny_resnet8",
     form: Form::Ours,
     names: &[("mlperf-resnet8", || json!({}))],
@@ -21,6 +22,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "mlperf-resnet8",
     usual_input: [3, 32, 32],
     min_side: 8,
+    student_rate: 0.5,
     first: "conv1",
     head: Head::Is("fc"),
     averages: true,

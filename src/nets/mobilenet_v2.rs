@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 /// For large images.
 pub(super) const FAMILY: Family = Family {
+    title: "MobileNetV2",
     model_type: "mobilenetv2",
     form: Form::Timm,
     names: &[
@@ -32,6 +33,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "mobilenetv2_035|050|075|100|110d|120d|140",
     usual_input: [3, 224, 224],
     min_side: 8,
+    student_rate: 0.05,
     first: "conv_stem",
     head: Head::Is("classifier"),
     averages: true,
@@ -101,7 +103,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     let strides = args.list("strides", 1..=2, &[2, 1, 2, 2, 2, 1, 2, 1])?;
     let bn_eps = args.eps(1e-5)?;
     let pad = Pad::read(args)?;
-    args.in_chans(shape)?;
     let scaled = |channels: usize| {
         let exact = channels as f64 * width;
         rounded(if whole { exact.round_ties_even() } else { exact }, 8)

@@ -28,7 +28,7 @@ mod widths;
 
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
-pub use forward::{Forward, Mode, infer, trace};
+pub use forward::{Forward, Mode, Observed, infer, trace};
 pub use generator::{GeneratorConfig, generator};
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
 pub use layers::{Builder, Nonlinearity};
@@ -63,15 +63,22 @@ pub trait Body: Send + Sync {
 pub struct Architecture {
     /// Parameters and running statistics, in registration order.
     pub slots: Arc<Vec<Slot>>,
+    /// The learning rate of a student where its recipe leaves that open.
+    pub student_rate: f64,
     body: Box<dyn Body>,
 }
 
 impl Architecture {
-    /// Builds the structure: `make` registers the layers and returns the body that runs them.
+    /// Builds the structure: `make` registers the layers and returns the body that runs them. Students learn at a rate of 0.5.
     pub fn new<B: Body + 'static>(make: impl FnOnce(&mut Builder) -> B) -> Self {
         let mut builder = Builder::default();
         let body = make(&mut builder);
-        Self { slots: Arc::new(builder.into_slots()), body: Box::new(body) }
+        Self { slots: Arc::new(builder.into_slots()), student_rate: 0.5, body: Box::new(body) }
+    }
+
+    /// The same with another rate for students.
+    pub fn with_student_rate(self, student_rate: f64) -> Self {
+        Self { student_rate, ..self }
     }
 
     /// Number of trainable values.

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 pub(super) use args::Args;
 pub use family::Shape;
 pub(super) use family::{Family, Form, Head, Transformers};
-pub use names::{listed, supported};
+pub use names::{families, listed, supported};
 
 /// All families, those of large images first: where a name does not say which of two is meant and no image size does, the
 /// first is.
@@ -110,7 +110,7 @@ pub fn schemes(config: &ModelConfig) -> Result<&'static [Scheme]> {
 /// [`from_config`] builds the same.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an unknown name (with the nearest known one and the list), or a shape that it cannot take.
+/// [`Error::Invalid`] for an unknown name (with the nearest known one and the families), or a shape that it cannot take.
 pub fn from_name(name: &str, shape: &Shape) -> Result<(Architecture, Identity)> {
     let description = names::resolve(name, Some(shape.sides()))?;
     Ok((description.build(shape, None)?, description.identity(shape)))
@@ -191,7 +191,7 @@ fn described(config: &ModelConfig) -> Result<Description> {
             return Err(Error::invalid(
                 format!("architecture {architecture:?}"),
                 "config.json names no network that is here, and has no `model_type` and `model_args` that describe one",
-                format!("name one with --arch NAME; supported are {}", supported()),
+                format!("name one with --arch NAME: {}", families()),
             ));
         };
         args.extend(config.model_args.clone());
@@ -240,7 +240,7 @@ impl Description {
         }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
-        Ok(architecture)
+        Ok(architecture.with_student_rate(family.student_rate))
     }
 
     fn identity(&self, shape: &Shape) -> Identity {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "RegNet",
     model_type: "regnet",
     form: Form::Timm,
     names: &[
@@ -67,6 +68,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "regnetx_002 to _320, regnety_002 to _320",
     usual_input: [3, 224, 224],
     min_side: 8,
+    student_rate: 0.5,
     first: "stem.conv",
     head: Head::Is("head.fc"),
     averages: true,
@@ -163,7 +165,6 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     let stages = stages(args, group_width)?;
     let stem = args.count("stem_width", 1..=4096, Some(32))?;
     let squeeze = args.flag("squeeze", false)?;
-    args.in_chans(shape)?;
     if let Some((width, _)) = stages.iter().find(|(width, _)| width % group_width.min(*width) != 0) {
         return Err(args.refuse(
             "group_width",

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "ResNet",
     model_type: "resnet",
     form: Form::Timm,
     names: &[
@@ -32,6 +33,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "resnet10|18|26|34|50|101|152, wide_resnet50_2|101_2",
     usual_input: [3, 224, 224],
     min_side: 8,
+    student_rate: 0.5,
     first: "conv1",
     head: Head::Is("fc"),
     averages: true,

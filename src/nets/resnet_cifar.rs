@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 /// Three groups, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "ResNet",
     model_type: "cifar_resnet",
     form: Form::Ours,
     names: &[
@@ -30,6 +31,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "resnet8|14|20|32|44|56|110 (padded shortcuts; with `-b` projected ones, with `x4` four times as wide)",
     usual_input: [3, 32, 32],
     min_side: 8,
+    student_rate: 0.5,
     first: "conv1",
     head: Head::OfShortcut,
     averages: true,

@@ -11,6 +11,7 @@ use serde_json::json;
 
 /// The network of outlier exposure, for the registry.
 pub(super) const QUICK_GELU: Family = Family {
+    title: "small convolutional networks",
     model_type: "quickgelu_convnet",
     form: Form::Ours,
     names: &[("mnist-convnet", || json!({}))],
@@ -20,6 +21,7 @@ pub(super) const QUICK_GELU: Family = Family {
     summary: "mnist-convnet",
     usual_input: [1, 28, 28],
     min_side: 16,
+    student_rate: 0.05,
     first: "conv1",
     head: Head::Is("fc2"),
     averages: false,
@@ -44,6 +46,7 @@ pub(super) const BURN: Family = Family {
     names: &[("burn-mnist-cnn", || json!({}))],
     summary: "burn-mnist-cnn",
     min_side: 7,
+    student_rate: 0.5,
     build: burn,
     ..QUICK_GELU
 };

@@ -18,6 +18,7 @@ use serde_json::json;
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "VGG",
     model_type: "vgg",
     form: Form::Timm,
     names: &[
@@ -32,6 +33,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "vgg11_bn|13|16|19",
     usual_input: [3, 224, 224],
     min_side: 32,
+    student_rate: 0.5,
     first: "features.0",
     head: Head::Is("head.fc"),
     averages: true,

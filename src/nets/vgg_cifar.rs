@@ -16,6 +16,7 @@ use serde_json::json;
 
 /// kuangliu's form, for the registry.
 pub(super) const FIVE_POOLS: Family = Family {
+    title: "VGG",
     model_type: "cifar_vgg",
     form: Form::Ours,
     names: &[
@@ -30,6 +31,7 @@ pub(super) const FIVE_POOLS: Family = Family {
     summary: "cifar-vgg11_bn|13|16|19 (one linear layer; what vgg11_bn and so on are on images of up to 84 pixels)",
     usual_input: [3, 32, 32],
     min_side: 32,
+    student_rate: 0.5,
     first: "features.0",
     head: Head::Is("classifier"),
     averages: true,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 /// The family, for the registry.
 pub(super) const FAMILY: Family = Family {
+    title: "WRN",
     model_type: "wide_resnet",
     form: Form::Ours,
     names: &[
@@ -30,6 +31,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "wrn-DEPTH-WIDTH",
     usual_input: [3, 32, 32],
     min_side: 8,
+    student_rate: 0.5,
     first: "conv1",
     head: Head::Is("fc"),
     averages: true,

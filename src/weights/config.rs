@@ -115,9 +115,11 @@ fn limited(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a file should have been.
+const EXPECTED: &str = "expected a model configuration as timm or transformers writes it";
+
 fn json(bytes: &[u8], source: &Path) -> Result<Value> {
-    let hint = "expected a model configuration as timm or transformers writes it";
-    serde_json::from_slice(bytes).map_err(|error| Error::file(source, error.to_string(), hint))
+    serde_json::from_slice(bytes).map_err(|error| Error::file(source, error.to_string(), EXPECTED))
 }
 
 fn image_classification() -> String {
@@ -148,8 +150,7 @@ impl ModelConfig {
     }
 
     fn of_json(value: Value, preprocessor: Option<&Value>, source: &Path) -> Result<Self> {
-        let hint = "expected a model configuration as timm or transformers writes it";
-        let refuse = |found: String| Error::file(source, found, hint);
+        let refuse = |found: String| Error::file(source, found, EXPECTED);
         let undescribed = value.get("pretrained_cfg").is_none() && preprocessor.is_none();
         let value = foreign::translated(value, preprocessor).map_err(refuse)?;
         let config: Self = serde_json::from_value(value).map_err(|error| refuse(error.to_string()))?;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 /// The family, for the registry.
 pub(in crate::nets) const FAMILY: Family = Family {
+    title: "DINOv2",
     model_type: "dinov2",
     summary: "dinov2 of transformers (by its config.json)",
     first: "dinov2.embeddings.patch_embeddings.projection",

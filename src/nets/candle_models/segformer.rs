@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 /// The family, for the registry.
 pub(in crate::nets) const FAMILY: Family = Family {
+    title: "SegFormer",
     model_type: "segformer",
     summary: "segformer of transformers (by its config.json)",
     first: "segformer.encoder.patch_embeddings.0.proj",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 /// ViT and DeiT, for the registry.
 pub(in crate::nets) const FAMILY: Family = Family {
+    title: "ViT",
     model_type: "timm's vision transformer",
     form: Form::Timm,
     names: &[
@@ -25,6 +26,7 @@ pub(in crate::nets) const FAMILY: Family = Family {
     summary: "vit_tiny|small|base|large_patchP_SIDE, deit_tiny|small|base_patch16_224",
     usual_input: [3, 224, 224],
     min_side: 1,
+    student_rate: 0.0,
     first: "patch_embed.proj",
     head: Head::Is("head"),
     averages: false,

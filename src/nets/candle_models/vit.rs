@@ -7,6 +7,7 @@ use crate::nets::registry::{Args, Family, Form, Head, Shape};
 
 /// The family, for the registry. Its models are described by their configuration and have no names of their own.
 pub(in crate::nets) const FAMILY: Family = Family {
+    title: "ViT",
     model_type: "vit",
     form: Form::Ours,
     names: &[],
@@ -16,6 +17,7 @@ pub(in crate::nets) const FAMILY: Family = Family {
     summary: "vit of transformers (by its config.json)",
     usual_input: [3, 224, 224],
     min_side: 1,
+    student_rate: 0.0,
     first: "vit.embeddings.patch_embeddings.projection",
     head: Head::Is("classifier"),
     averages: false,

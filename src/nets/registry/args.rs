@@ -123,11 +123,7 @@ impl<'a> Args<'a> {
             return Err(self.refuse("num_classes", classes, &hint));
         }
         self.fixed("global_pool", json!(pooling))?;
-        self.in_chans(shape)
-    }
-
-    /// `in_chans`, with which timm builds a network for other than colour images.
-    pub fn in_chans(&mut self, shape: &Shape) -> Result<()> {
+        // With which timm builds a network for other than colour images.
         let stated = self.count("in_chans", 1..=4096, Some(shape.channels))?;
         if stated != shape.channels {
             let hint = format!("the images have {}", shape.channels);

@@ -23,7 +23,9 @@ impl Shape {
 
 /// A kind of network: how it is called, built, configured and named in files.
 pub(in crate::nets) struct Family {
-    /// What messages call it and, in [`Form::Ours`], the `model_type` in `config.json`.
+    /// What people call it.
+    pub title: &'static str,
+    /// What errors call it and, in [`Form::Ours`], the `model_type` in `config.json`.
     pub model_type: &'static str,
     pub form: Form,
     /// Names of its networks, with their arguments. In [`Form::Timm`] these are timm's names.
@@ -40,6 +42,9 @@ pub(in crate::nets) struct Family {
     pub usual_input: [usize; 3],
     /// The smallest image side that leaves a pixel to the last layer.
     pub min_side: usize,
+    /// The learning rate of its students where a recipe leaves that open (batches of 128, T = 20, recipe `ssd`): 0.5 where batch
+    /// norms bear it, less for networks with depthwise convolutions and without norms. Those that only answer have no use for it.
+    pub student_rate: f64,
     /// Name of the first convolution in files.
     pub first: &'static str,
     pub head: Head,

@@ -9,6 +9,17 @@ pub fn supported() -> String {
     FAMILIES.iter().map(|family| family.summary).collect::<Vec<_>>().join(", ")
 }
 
+/// One short line with the kinds of networks and where their names stand.
+pub fn families() -> String {
+    let mut titles: Vec<&str> = Vec::new();
+    for family in FAMILIES {
+        if !titles.contains(&family.title) {
+            titles.push(family.title);
+        }
+    }
+    format!("there are {}; `synth networks` lists their names", titles.join(", "))
+}
+
 /// Names to show, of the families with numbers in their names the usual ones. A name that two families have stands once, as
 /// the one that it is without an image size, and the other with `cifar-` in front.
 pub fn listed() -> Vec<String> {
@@ -44,9 +55,11 @@ pub(super) fn resolve(name: &str, sides: Option<[usize; 2]>) -> Result<Descripti
     if let Some(description) = found.min_by(|a, b| away(a.family).total_cmp(&away(b.family))) {
         return Ok(description);
     }
-    let nearest = nearest(&plain).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
-    let found = format!("there is no such network; {nearest}supported are {}", supported());
-    Err(Error::invalid(format!("architecture {name:?}"), found, "choose one of them"))
+    let hint = match nearest(&plain) {
+        Some(near) => format!("did you mean {near}? `synth networks` lists all"),
+        None => families(),
+    };
+    Err(Error::invalid(format!("architecture {name:?}"), "there is no such network", hint))
 }
 
 /// Family and arguments of the network that timm calls `architecture`.

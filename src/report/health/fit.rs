@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
-use crate::nets::{Forward, Kind, Mode, SlotId};
+use crate::nets::{Forward, Kind, Mode, Observed, SlotId};
 use crate::ops::mem::{tensor, view};
 use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 const BATCH: usize = 250;
 /// More images than this change the moments by less than a hundredth; of more, so many are taken, evenly spaced.
 const ENOUGH: usize = 4000;
-/// As in inversion.
-const EPS: f32 = 1e-5;
 
 /// The images in front of the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,13 +70,13 @@ fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
     if teacher.network.arch.norm_layers() == 0 {
         return Ok(Vec::new());
     }
-    let (ids, moments) = pooled_moments(teacher, images)?;
+    let (norms, moments) = pooled_moments(teacher, images)?;
     let weights = &teacher.network.weights;
-    let mut layers = Vec::with_capacity(ids.len());
-    for (id, m) in ids.into_iter().zip(moments) {
+    let mut layers = Vec::with_capacity(norms.len());
+    for ((id, eps), m) in norms.into_iter().zip(moments) {
         let (mean, var) = weights.running_statistics(id)?;
         let channels = mean.len();
-        let one = BnStatsLoss::new(vec![LayerStatistics { mean, var, eps: EPS }], BnForm::TeacherUnits, 0.0);
+        let one = BnStatsLoss::new(vec![LayerStatistics { mean, var, eps: eps as f32 }], BnForm::TeacherUnits, 0.0);
         let m = tensor(m.into_iter().map(|v| v as f32).collect(), (2, channels))?;
         let layer = weights.slot(id).name.trim_end_matches(".running_mean").to_string();
         layers.push(LayerDistance { layer, distance: one.distance(&[m])? });
@@ -86,11 +84,11 @@ fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
     Ok(layers)
 }
 
-/// Mean and biased variance (`2·C` values) of every 2-d batch norm's input over all images together.
-fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Vec<Vec<f64>>)> {
+/// Every 2-d batch norm with its ε, and mean and biased variance (`2·C` values) of its input over all images together.
+fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f64)>, Vec<Vec<f64>>)> {
     let count = images.len().min(ENOUGH);
     let chosen: Vec<usize> = (0..count).map(|i| i * images.len() / count.max(1)).collect();
-    let mut ids = Vec::new();
+    let mut norms = Vec::new();
     let mut sums: Vec<Vec<f64>> = Vec::new();
     for batch in chosen.chunks(batch_for(BATCH, teacher.size)) {
         let x = teacher.normalised(images, batch, &vec![Placement::default(); batch.len()])?;
@@ -99,11 +97,12 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Ve
         teacher.network.forward(&mut f, Var::constant(x))?;
         let share = batch.len() as f64 / count as f64;
         if sums.is_empty() {
-            ids = f.moments.iter().map(|(id, _)| *id).collect();
-            sums = f.moments.iter().map(|(_, m)| Ok(vec![0.0; m.tensor()?.elem_count()])).collect::<Result<_>>()?;
+            norms = f.moments.iter().map(|seen| (seen.norm, seen.eps)).collect();
+            let zeros = |seen: &Observed| Ok(vec![0.0; seen.moments.tensor()?.elem_count()]);
+            sums = f.moments.iter().map(zeros).collect::<Result<_>>()?;
         }
-        for (sum, (_, m)) in sums.iter_mut().zip(&f.moments) {
-            let m = m.tensor()?;
+        for (sum, seen) in sums.iter_mut().zip(&f.moments) {
+            let m = seen.moments.tensor()?;
             let m = view(&m)?;
             let channels = m.len() / 2;
             for c in 0..channels {
@@ -118,7 +117,7 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Ve
         let (means, squares) = sum.split_at_mut(channels);
         squares.iter_mut().zip(means).for_each(|(q, m)| *q = (*q - *m * *m).max(0.0));
     }
-    Ok((ids, sums))
+    Ok((norms, sums))
 }
 
 fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
@@ -142,13 +141,17 @@ mod tests {
     use std::sync::Arc;
 
     fn teacher() -> Teacher {
+        with_epsilon(1e-5)
+    }
+
+    fn with_epsilon(bn_eps: f64) -> Teacher {
         let net = ResNetCifar {
             blocks: vec![1, 1],
             widths: vec![16, 16],
             shortcut: Shortcut::A,
             in_channels: 3,
             num_classes: 2,
-            bn_eps: 1e-5,
+            bn_eps,
             head: "fc",
         };
         let arch = Arc::new(Architecture::new(|b| net.build(b)));
@@ -169,8 +172,8 @@ mod tests {
         let images = Images::new(pixels, 3, 8, 8).unwrap();
         // What a layer reads depends on the statistics of those before it.
         for _ in 0..5 {
-            let (ids, moments) = pooled_moments(&teacher, &images).unwrap();
-            for (id, m) in ids.iter().zip(&moments) {
+            let (norms, moments) = pooled_moments(&teacher, &images).unwrap();
+            for ((id, _), m) in norms.iter().zip(&moments) {
                 let layer = teacher.network.weights.slot(*id).name.trim_end_matches("running_mean").to_string();
                 let m: Vec<f32> = m.iter().map(|v| *v as f32).collect();
                 set(&teacher, &format!("{layer}running_mean"), &m[..16]);
@@ -189,6 +192,26 @@ mod tests {
         let worst = fit.worst().unwrap();
         assert!(worst.layer == "layer2.0.bn2" && (worst.distance - 3.0).abs() < 0.05, "{fit:?}");
         assert!((fit.mean().unwrap() - worst.distance / 5.0).abs() < 1e-2 && fit.median().unwrap() < 1e-2);
+    }
+
+    /// The first layer reads the same with any ε: what changes is the unit that its distance is told in.
+    #[test]
+    fn distances_are_told_with_the_epsilon_of_the_layer() {
+        let pixels: Vec<u8> = (0..20 * 192u64).map(|i| (i * i % 8191 % 256) as u8).collect();
+        let images = Images::new(pixels, 3, 8, 8).unwrap();
+        let root_mean_square = |values: &mut dyn Iterator<Item = f64>| {
+            let squares: Vec<f64> = values.map(|v| v * v).collect();
+            (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+        };
+        for eps in [1e-5, 3.0] {
+            let teacher = with_epsilon(eps);
+            let m = pooled_moments(&teacher, &images).unwrap().1.remove(0);
+            let (means, vars) = m.split_at(16);
+            let expected = root_mean_square(&mut means.iter().map(|m| m / (1.0 + eps).sqrt()))
+                + root_mean_square(&mut vars.iter().map(|v| (v - 1.0) / (1.0 + eps)));
+            let found = Fit::of(&teacher, &images).unwrap().first().unwrap();
+            assert!((found - expected).abs() < 1e-4 * expected, "{eps}: {found}, expected {expected}");
+        }
     }
 
     #[test]

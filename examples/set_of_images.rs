@@ -1,0 +1,50 @@
+//! A set of real images, answered by a teacher: for measuring what a student learns from such a set, and where a machine has no
+//! time for inversion. `cargo run --release --example set_of_images -- TEACHER DATASET SPLIT COUNT SET`.
+
+use std::path::Path;
+use synth::data::ReadOptions;
+use synth::files::Staging;
+use synth::jobs::{Access, identity, open_teacher};
+use synth::model::Overrides;
+use synth::set::SyntheticSet;
+use synth::teacher::Teacher;
+use synth::train::{batch_for, labels_for};
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [teacher, dataset, split, count, folder] = &arguments[..] else {
+        anyhow::bail!("usage: set_of_images TEACHER DATASET SPLIT COUNT SET");
+    };
+    let access = Access::default();
+    let model = open_teacher(Path::new(teacher), None, &Overrides::default(), &access)?;
+    let frozen = Teacher::of(&model);
+    let reading = ReadOptions {
+        split: Some(split.clone()),
+        size: Some((frozen.size[0], frozen.size[1])),
+        channels: Some(frozen.channels),
+        limit: Some(count.parse()?),
+        ..ReadOptions::default()
+    };
+    let mut data = access.labelled(Path::new(dataset), &reading)?;
+    labels_for(&model.class_names(), &mut data)?;
+    let logits = frozen.answers_u8(&data.images, batch_for(256, frozen.size))?;
+    let set = SyntheticSet {
+        priority: vec![1.0; data.len()],
+        images: data.images.into(),
+        labels: data.labels,
+        logits: logits.into(),
+        class_names: model.class_names(),
+        views: None,
+        provenance: serde_json::json!({
+            "kind": "set",
+            "teacher": identity(&model),
+            "source": { "name": data.name, "sha256": data.sha256 },
+            "license": model.config.pretrained_cfg.license,
+        }),
+    };
+    let staging = Staging::create(folder, false)?;
+    set.write(staging.path())?;
+    staging.finish()?;
+    println!("{folder}: {} images, the teacher gives {:.2} % their label", set.len(), 100.0 * set.agreement());
+    Ok(())
+}
