@@ -99,7 +99,9 @@ impl Model {
             return Err(Error::Failed { found, hint: "nothing was saved; lower the learning rate".into() });
         }
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        Checkpoint::write_safetensors(folder.join(WEIGHTS_NAME), &self.tensors()?, &metadata)?;
+        let mut tensors = self.tensors()?;
+        tensors.extend(self.counters());
+        Checkpoint::write_safetensors(folder.join(WEIGHTS_NAME), &tensors, &metadata)?;
         self.config.write(folder)?;
         write_atomic(folder.join("README.md"), card.as_bytes())?;
         let mut text = format!("{synth_json:#}");
@@ -115,6 +117,13 @@ impl Model {
             Ok((slot.name.clone(), RawTensor { shape: slot.file_shape(), data }))
         };
         weights.slots.iter().enumerate().map(one).collect()
+    }
+
+    /// PyTorch's counter of updates per batch norm, which its strict loaders miss otherwise: 0, since nothing here counts them, and
+    /// PyTorch itself only reads it where a norm has no momentum.
+    fn counters(&self) -> impl Iterator<Item = (String, RawTensor)> {
+        let norms = self.network.arch.slots.iter().filter_map(|slot| slot.name.strip_suffix("running_mean"));
+        norms.map(|norm| (format!("{norm}num_batches_tracked"), RawTensor { shape: vec![], data: RawData::I64(vec![0]) }))
     }
 
     /// Names of the classes in the order of the logits: those of the configuration, else `0`, `1`, ...

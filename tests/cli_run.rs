@@ -1,30 +1,14 @@
 //! The main command through the binary: its result, its refusals, and what a kill leaves.
 
+#[path = "common/tiny.rs"]
+mod tiny;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use synth::model::{Model, Overrides};
 use synth::set::SyntheticSet;
-
-/// A run that ends within seconds.
-const TINY: [&str; 16] = [
-    "--student",
-    "resnet8",
-    "--samples",
-    "40",
-    "--set",
-    "batch=20",
-    "--set",
-    "practice=1",
-    "--set",
-    "rounds=1",
-    "--set",
-    "adversary_steps=2",
-    "--set",
-    "finish_steps=2",
-    "--set",
-    "generator.width=8",
-];
+use tiny::TINY;
 
 fn synth(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));

@@ -30,7 +30,7 @@ fn fetch(hub: &Hub, text: &str) -> synth::Result<Fetched> {
 }
 
 fn dataset(hub: &Hub, text: &str, split: Option<&str>) -> synth::Result<Fetched> {
-    hub.dataset(&HubName::parse(text, Kind::Dataset).unwrap(), split, &mut Silent)
+    hub.dataset(&HubName::parse(text, Kind::Dataset).unwrap(), split, None, &mut Silent)
 }
 
 fn read(folder: &Path, name: &str) -> Vec<u8> {

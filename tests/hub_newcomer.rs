@@ -3,6 +3,8 @@
 
 #[path = "common/hub/mod.rs"]
 mod hub;
+#[path = "common/tiny.rs"]
+mod tiny;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,25 +19,7 @@ use synth::nets::Network;
 use synth::nets::registry::{self, Shape};
 use synth::rng::Streams;
 use synth::teacher::Teacher;
-
-const TINY: [&str; 16] = [
-    "--student",
-    "resnet8",
-    "--samples",
-    "40",
-    "--set",
-    "batch=20",
-    "--set",
-    "practice=1",
-    "--set",
-    "rounds=1",
-    "--set",
-    "adversary_steps=2",
-    "--set",
-    "finish_steps=2",
-    "--set",
-    "generator.width=8",
-];
+use tiny::TINY;
 
 /// The program, knowing this Hub and a cache of its own.
 struct Newcomer<'a> {

@@ -5,12 +5,13 @@ use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use synth::Result;
 use synth::data::{Labelled, ReadOptions};
+use synth::jobs::CardFile;
 use synth::model::Model;
-use synth::report::Reporter;
+use synth::report::{MeasuredOn, Reporter};
 use synth::teacher::Teacher;
 use synth::train::{Evaluation, Matched, batch_for, evaluate, labels_for};
+use synth::{Error, Result};
 
 /// Most classes whose confusion matrix is printed for people.
 const LISTED_CLASSES: usize = 20;
@@ -44,6 +45,10 @@ pub struct Eval {
     /// Column with the labels, if several could be meant
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
+    /// Write the accuracies into the head of the model's card (README.md) as the Hub's model-index; those on the same dataset and
+    /// split are replaced. MODEL must be a folder on this machine
+    #[arg(long)]
+    card: bool,
     /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images
     #[arg(long)]
     json: bool,
@@ -51,6 +56,7 @@ pub struct Eval {
 
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
+        let card = self.card.then(|| self.card_file()).transpose()?;
         let model = self.model.load(&global.access())?;
         let frozen = Teacher::of(&model);
         let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
@@ -60,10 +66,22 @@ impl Eval {
         }
         let batch = self.batch.map_or_else(|| batch_for(256, frozen.size), |batch| batch as usize);
         let found = evaluate(&frozen, &data, batch, &mut Reporter::new(global.quiet || self.json, None)?)?;
+        if let Some(card) = &card {
+            card.record(&MeasuredOn::of(&data, self.resize.then_some(frozen.size)), &found)?;
+        }
         match self.json {
             true => print_json(&self.as_json(&found, &model, &data, matched)),
             false => print(&self.as_text(&found, &model, &data)),
         }
+    }
+
+    /// The model's card, which speaks of the model as its folder describes it.
+    fn card_file(&self) -> Result<CardFile> {
+        if self.model.is_described() {
+            let found = "the accuracy would be that of another model than its folder describes";
+            return Err(Error::invalid("--card", found, "leave out --arch, --mean, --std and so on"));
+        }
+        CardFile::of(&self.model.path)
     }
 
     fn reading(&self, model: &Teacher) -> ReadOptions {

@@ -5,13 +5,14 @@ use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use synth::Result;
-use synth::jobs::open_teacher;
+use synth::hub::{HubName, Kind as Repository};
+use synth::jobs::{Access, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Slot};
 use synth::report::describe_set;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
+use synth::{Error, Result};
 
 /// What a model, or a synthetic set, is made of
 #[derive(Args)]
@@ -28,20 +29,43 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (json, text) = match is_set(&self.target.path) {
-            true => {
-                let overrides = Overrides::default();
-                let teacher = self
-                    .teacher
-                    .as_ref()
-                    .map(|path| open_teacher(path, None, &overrides, &global.access()))
-                    .transpose()?;
-                of_set(&self.target.path, teacher.as_ref())?
+        let access = global.access();
+        let (json, text) = match self.target(&access)? {
+            Target::Set(folder) => {
+                let open = |path| open_teacher(path, None, &Overrides::default(), &access);
+                let teacher = self.teacher.as_deref().map(open).transpose()?;
+                of_set(&folder, teacher.as_ref())?
             }
-            false => of_model(&self.target.load(&global.access())?),
+            Target::Model(model) => of_model(&model),
         };
         if self.json { print_json(&json) } else { print(&text) }
     }
+
+    /// A set is known by its files, or by `datasets/` in front of its name on the Hub; a plain name is that of a model if there
+    /// is one.
+    fn target(&self, access: &Access) -> Result<Target> {
+        let path = &self.target.path;
+        if is_set(path) {
+            return Ok(Target::Set(path.clone()));
+        }
+        let of_dataset = HubName::of_path(path, Repository::Dataset)?.is_some();
+        let says_so = ["datasets/", "hf://datasets/"].iter().any(|prefix| path.to_string_lossy().starts_with(prefix));
+        if of_dataset && says_so {
+            return Ok(Target::Set(access.set(path)?.0));
+        }
+        match self.target.load(access) {
+            Ok(model) => Ok(Target::Model(Box::new(model))),
+            Err(no_model @ Error::Hub { .. }) if of_dataset && !self.target.is_described() => {
+                access.set(path).map(|(folder, _)| Target::Set(folder)).map_err(|_| no_model)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+enum Target {
+    Set(PathBuf),
+    Model(Box<Model>),
 }
 
 /// A set keeps its images in `data/` and its provenance beside them.

@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Labelled> {
     if kind.is_file() {
         return read_tables(path, &[path.to_path_buf()], name, options);
     }
-    match locate::shards(path, options.split.as_deref())? {
+    match locate::shards_for(path, options.split.as_deref(), options.limit)? {
         Some((split, files)) => read_tables(path, &files, format!("{name}/{split}"), options),
         None => guard(path, || image_folder::read(path, &name, options)),
     }

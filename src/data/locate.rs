@@ -1,5 +1,6 @@
 //! Which parquet files of a dataset folder hold the split that is asked for.
 
+use super::table::Table;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,12 +22,31 @@ pub(crate) fn shards(root: &Path, asked: Option<&str>) -> Result<Option<(String,
     pick(root, files, asked)
 }
 
-/// As [`shards`], among files of which only the names below `root` are looked at.
-pub(crate) fn pick(
+/// As [`shards`], for the first `limit` rows: those shards that hold them, though others may be missing.
+pub(crate) fn shards_for(
     root: &Path,
-    mut files: Vec<PathBuf>,
     asked: Option<&str>,
+    limit: Option<usize>,
 ) -> Result<Option<(String, Vec<PathBuf>)>> {
+    let Some(limit) = limit else { return shards(root, asked) };
+    let mut files = Vec::new();
+    collect(root, 0, &mut files)?;
+    let Some((split, files)) = of_split(root, files, asked)? else { return Ok(None) };
+    match first_rows(&files, limit)? {
+        Some(first) => Ok(Some((split, first))),
+        None => whole(&files).map(|()| Some((split, files))),
+    }
+}
+
+/// As [`shards`], among files of which only the names below `root` are looked at.
+pub(crate) fn pick(root: &Path, files: Vec<PathBuf>, asked: Option<&str>) -> Result<Option<(String, Vec<PathBuf>)>> {
+    let found = of_split(root, files, asked)?;
+    found.iter().try_for_each(|(_, files)| whole(files))?;
+    Ok(found)
+}
+
+/// The files of a split, whether or not some are missing.
+fn of_split(root: &Path, mut files: Vec<PathBuf>, asked: Option<&str>) -> Result<Option<(String, Vec<PathBuf>)>> {
     if files.is_empty() {
         return Ok(None);
     }
@@ -42,10 +62,7 @@ pub(crate) fn pick(
     let folders: Vec<String> = configurations.keys().map(|p| p.display().to_string()).collect();
     let mut files = configurations.into_values();
     match (files.next(), files.next()) {
-        (Some(files), None) => {
-            whole(&files)?;
-            Ok(Some((split, files)))
-        }
+        (Some(files), None) => Ok(Some((split, files))),
         _ => {
             let found = format!("several folders hold the split `{split}`: {}", folders.join(", "));
             Err(Error::file(root, found, "name one of them as the dataset"))
@@ -110,7 +127,7 @@ fn split_of(root: &Path, file: &Path) -> (String, PathBuf) {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = file.parent().unwrap_or(root);
     let relative = |folder: &Path| folder.strip_prefix(root).unwrap_or(folder).to_path_buf();
-    if let Some((split, _)) = numbered(&stem) {
+    if let Some((split, ..)) = numbered(&stem) {
         return (split.to_string(), relative(folder));
     }
     let is_number = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
@@ -120,12 +137,32 @@ fn split_of(root: &Path, file: &Path) -> (String, PathBuf) {
     }
 }
 
-/// Split and shard count of `SPLIT-00000-of-00001`.
-fn numbered(stem: &str) -> Option<(&str, usize)> {
+/// Split, index and shard count of `SPLIT-00000-of-00001`.
+fn numbered(stem: &str) -> Option<(&str, usize, usize)> {
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (split, index) = rest.rsplit_once('-')?;
-    index.parse::<usize>().ok()?;
-    Some((split, count.parse().ok()?))
+    Some((split, index.parse().ok()?, count.parse().ok()?))
+}
+
+/// Whether a file says in its name which of how many shards it is, so that a missing one is noticed.
+pub(crate) fn says_its_place(file: &Path) -> bool {
+    numbered(&file.file_stem().unwrap_or_default().to_string_lossy()).is_some()
+}
+
+/// The shards from the first one on that have `limit` rows, if those are there.
+fn first_rows(files: &[PathBuf], limit: usize) -> Result<Option<Vec<PathBuf>>> {
+    let mut rows = 0;
+    for (i, file) in files.iter().enumerate() {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        if numbered(&stem).is_none_or(|(_, index, _)| index != i) {
+            return Ok(None);
+        }
+        rows += Table::open(file)?.rows();
+        if rows >= limit {
+            return Ok(Some(files[..=i].to_vec()));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a split of which a shard is missing: accuracy on a part would pass for accuracy on the whole.
@@ -133,7 +170,7 @@ fn whole(files: &[PathBuf]) -> Result<()> {
     let Some(first) = files.first() else { return Ok(()) };
     for file in files {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        if let Some((_, count)) = numbered(&stem)
+        if let Some((_, _, count)) = numbered(&stem)
             && count != files.len()
         {
             let folder = first.parent().unwrap_or(first);

@@ -17,8 +17,9 @@ pub(crate) mod tests;
 pub(crate) use decode::Collector;
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
-pub(crate) use locate::{pick as pick_shards, shards};
+pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};
 
+use self::table::Table;
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use std::path::Path;
@@ -103,6 +104,11 @@ impl Images {
     }
 }
 
+/// Rows of a parquet file, as its footer says.
+pub(crate) fn rows(file: &Path) -> Result<usize> {
+    Ok(Table::open(file)?.rows())
+}
+
 /// What to read and how to convert it; the default takes everything as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
@@ -120,7 +126,8 @@ pub struct ReadOptions {
     /// 1 turns colour into grey (ITU-R 601 luma, as Pillow does), 3 repeats grey three times; alpha is dropped.
     /// Without it all pictures must be grey or all in colour.
     pub channels: Option<usize>,
-    /// At most so many rows: the first of a table, evenly over the classes of an image folder.
+    /// At most so many rows: the first of a table, for which its first shards are enough, evenly over the classes of an image
+    /// folder.
     pub limit: Option<usize>,
 }
 

@@ -1,6 +1,6 @@
 //! A model or a dataset by name: from the Hub into the cache, or from the cache alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::cache::RepoCache;
 use super::fault::{Fault, nothing_for};
@@ -61,16 +61,23 @@ impl Hub {
         })
     }
 
-    /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it).
+    /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it); of shards that say
+    /// in their names how many there are, the first ones that hold `limit` rows.
     ///
     /// A dataset without parquet files is looked for in the form that the Hub has converted it to.
     ///
     /// # Errors
     /// As [`Hub::model`]; a split that is not there, or that several folders have.
-    pub fn dataset(&self, name: &HubName, split: Option<&str>, watch: &mut dyn Watch) -> Result<Fetched> {
-        let found = self.dataset_at(name, name.revision(), split, watch)?;
+    pub fn dataset(
+        &self,
+        name: &HubName,
+        split: Option<&str>,
+        limit: Option<usize>,
+        watch: &mut dyn Watch,
+    ) -> Result<Fetched> {
+        let found = self.dataset_at(name, name.revision(), split, limit, watch)?;
         let found = match found {
-            None if name.revision.is_none() => self.dataset_at(name, CONVERTED, split, watch).ok().flatten(),
+            None if name.revision.is_none() => self.dataset_at(name, CONVERTED, split, limit, watch).ok().flatten(),
             found => found,
         };
         found.ok_or_else(|| nothing_for(name, "it has no parquet file"))
@@ -96,16 +103,42 @@ impl Hub {
         name: &HubName,
         revision: &str,
         split: Option<&str>,
+        limit: Option<usize>,
         watch: &mut dyn Watch,
     ) -> Result<Option<Fetched>> {
         let mut empty = false;
-        let whole = |fetched: &Fetched| data::shards(&fetched.folder, split).is_ok_and(|found| found.is_some());
+        let whole =
+            |fetched: &Fetched| data::shards_for(&fetched.folder, split, limit).is_ok_and(|found| found.is_some());
         let fetched = self.fetch(name, revision, &whole, &mut |listing| {
             let files = select::dataset_files(name, listing, split)?;
             empty = files.is_none();
-            self.bring(name, listing, &files.unwrap_or_default(), watch)
+            self.bring_rows(name, listing, &files.unwrap_or_default(), limit, watch)
         })?;
         Ok((!empty).then_some(fetched))
+    }
+
+    /// Fetches shards, one after another until there are `limit` rows. A missing shard that nobody would notice afterwards is
+    /// not left out.
+    fn bring_rows(
+        &self,
+        name: &HubName,
+        listing: &Listing,
+        files: &[String],
+        limit: Option<usize>,
+        watch: &mut dyn Watch,
+    ) -> std::result::Result<(), Fault> {
+        let Some(limit) = limit.filter(|_| files.iter().all(|file| data::says_its_place(Path::new(file)))) else {
+            return self.bring(name, listing, files, watch);
+        };
+        let mut rows = 0;
+        for file in files {
+            self.bring(name, listing, std::slice::from_ref(file), watch)?;
+            rows += data::rows(&self.cache(name).snapshot(&listing.commit).join(file))?;
+            if rows >= limit {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for the commit of `revision` and lets `bring` fetch what is needed of it; or finds it in the cache if `whole`.

@@ -56,7 +56,7 @@ impl Access {
     pub fn labelled(&self, path: &Path, options: &ReadOptions) -> Result<Labelled> {
         let Some(name) = HubName::of_path(path, Kind::Dataset)? else { return Labelled::read(path, options) };
         let transfer = &mut Transfer::stderr("fetching", self.quiet);
-        let fetched = self.hub()?.dataset(&name, options.split.as_deref(), transfer)?;
+        let fetched = self.hub()?.dataset(&name, options.split.as_deref(), options.limit, transfer)?;
         let mut data = Labelled::read(&fetched.folder, options)?;
         let folder = name.folder.map_or(String::new(), |folder| format!("/{folder}"));
         let split = data.name.rsplit_once('/').map_or("", |(_, split)| split);

@@ -3,6 +3,7 @@
 //! A result folder is built aside and appears under its name only when it is complete.
 
 mod access;
+mod card;
 mod distill;
 mod invert;
 mod run;
@@ -10,6 +11,7 @@ mod shipped;
 mod train;
 
 pub use access::Access;
+pub use card::CardFile;
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use run::{Init, Ran, RunJob};

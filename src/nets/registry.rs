@@ -209,11 +209,7 @@ fn described(config: &ModelConfig) -> Result<Description> {
             return Ok(Description::in_full(family, architecture, described));
         }
     }
-    let ours = FAMILIES.iter().filter(|family| family.form == Form::Ours).map(|family| family.model_type);
-    let theirs = FAMILIES.iter().filter_map(|family| family.transformers).map(|there| there.model_type);
-    let known: Vec<&str> = ours.chain(theirs).collect();
-    let found = "there is no such kind of network here";
-    Err(Error::invalid(format!("model_type {model_type:?}"), found, format!("supported are {}", known.join(", "))))
+    Err(Error::invalid(format!("model_type {model_type:?}"), "there is no such kind of network here", families()))
 }
 
 impl Description {

@@ -9,13 +9,14 @@
 //! | `alarms.rs` | which of them mean that the run has failed, and why |
 //! | `describe.rs` | `synth inspect` of a set |
 //! | `transfer.rs` | a bar for files from and to the Hub |
-//! | `card.rs` | the README of a model |
+//! | `card.rs`, `model_index.rs` | the README of a model, and the accuracies in its head |
 
 mod alarms;
 mod card;
 mod describe;
 pub mod health;
 mod metrics;
+mod model_index;
 mod progress;
 mod summary;
 mod transfer;
@@ -25,6 +26,7 @@ pub use card::model_card;
 pub use describe::describe_set;
 pub use health::Health;
 pub use metrics::Metrics;
+pub use model_index::{Arguments, MeasuredOn, with_accuracy};
 pub use progress::Progress;
 pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
