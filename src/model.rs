@@ -123,7 +123,9 @@ impl Model {
     /// PyTorch itself only reads it where a norm has no momentum.
     fn counters(&self) -> impl Iterator<Item = (String, RawTensor)> {
         let norms = self.network.arch.slots.iter().filter_map(|slot| slot.name.strip_suffix("running_mean"));
-        norms.map(|norm| (format!("{norm}num_batches_tracked"), RawTensor { shape: vec![], data: RawData::I64(vec![0]) }))
+        norms.map(|norm| {
+            (format!("{norm}num_batches_tracked"), RawTensor { shape: vec![], data: RawData::I64(vec![0]) })
+        })
     }
 
     /// Names of the classes in the order of the logits: those of the configuration, else `0`, `1`, ...

@@ -132,6 +132,19 @@ fn architectures() {
     refused(2, &["inspect", &model, "--mean", "0.1,0.2"], &["2 values of mean for 1 channels"]);
 }
 
+/// The card is of the model as its folder describes it, and on this machine.
+#[test]
+fn cards_that_cannot_be_written() {
+    let place = Place::new();
+    let model = place.text("model");
+    let eval = |more: &[&str], words: &[&str]| {
+        refused(2, &[&["eval", &model, "--data", "nowhere", "--card"], more].concat(), words);
+    };
+    eval(&["--mean", "0.5"], &["--card", "another model than its folder describes"]);
+    std::fs::remove_file(place.at("model/README.md")).unwrap();
+    refused(1, &["eval", &model, "--data", "nowhere", "--card"], &["README.md", "the folder has no card"]);
+}
+
 #[test]
 fn configurations() {
     let place = Place::new();

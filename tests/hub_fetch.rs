@@ -2,6 +2,8 @@
 
 #[path = "common/hub/mod.rs"]
 mod hub;
+#[path = "common/table.rs"]
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use hub::repo::Files;
 use hub::{Answer, HubServer, Manner, Repo, TOKEN, git_blob, sha256};
 use serde_json::json;
+use synth::data::{Labelled, ReadOptions};
 use synth::events::Silent;
 use synth::hub::{Fetched, Hub, HubName, Kind, Patience, Settings, Watch};
 use synth::weights::{Checkpoint, RawData, RawTensor};
@@ -304,6 +307,52 @@ fn of_a_dataset_only_the_split_is_fetched() {
     let fetched = dataset(&hub, "a/b", Some("train")).unwrap();
     assert!(train.iter().all(|name| fetched.folder.join(name).is_file()));
     assert!(dataset(&hub, "a/b", Some("dev")).unwrap_err().to_string().contains("no split `dev`"));
+}
+
+/// Twelve rows in three shards: six of them are in the first two.
+#[test]
+fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let shards: Vec<(String, Vec<u8>)> =
+        (0..3).map(|i| (format!("data/train-{i:05}-of-00003.parquet"), table::table(4 * i..4 * i + 4))).collect();
+    let files: Vec<(&str, &[u8])> = shards.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let commit = server.add("datasets/a/b", Repo::with(&files));
+    let name = |text: &str| HubName::parse(text, Kind::Dataset).unwrap();
+    let hub = server.hub(folder.path());
+    let get = |hub: &Hub, text: &str, limit| hub.dataset(&name(text), Some("train"), limit, &mut Silent);
+    let there = |fetched: &Fetched| shards.iter().filter(|(name, _)| fetched.folder.join(name).is_file()).count();
+    let read = |fetched: &Fetched, limit| {
+        let options = ReadOptions { split: Some("train".into()), limit, ..ReadOptions::default() };
+        Labelled::read(&fetched.folder, &options).map(|data| data.labels)
+    };
+
+    let fetched = get(&hub, "a/b", Some(6)).unwrap();
+    assert_eq!((there(&fetched), store_requests(&server).len()), (2, 2));
+    assert_eq!(read(&fetched, Some(6)).unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert!(read(&fetched, Some(9)).unwrap_err().to_string().contains("2 of the 3 files"));
+    assert!(read(&fetched, None).unwrap_err().to_string().contains("2 of the 3 files"));
+
+    // The cache has six rows, by the branch and by the commit, and does not pass them off as more.
+    let offline = Hub::new(Settings { offline: true, ..server.settings(folder.path()) });
+    assert_eq!(get(&offline, "a/b", Some(8)).unwrap(), fetched);
+    assert_eq!(get(&offline, &format!("a/b@{commit}"), Some(1)).unwrap(), fetched);
+    for limit in [Some(9), None] {
+        assert!(get(&offline, "a/b", limit).unwrap_err().to_string().contains("not in the cache"));
+    }
+    assert_eq!(there(&get(&hub, &format!("a/b@{commit}"), None).unwrap()), 3);
+    assert_eq!((read(&fetched, None).unwrap().len(), store_requests(&server).len()), (12, 3));
+    assert_eq!(there(&get(&server.hub(&folder.path().join("other")), "a/b", Some(99)).unwrap()), 3);
+}
+
+/// Nobody could tell later that one of these is missing.
+#[test]
+fn shards_that_do_not_say_how_many_they_are_are_all_fetched() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let (first, second) = (table::table(0..4), table::table(4..8));
+    server.add("datasets/a/b", Repo::with(&[("x/train/0000.parquet", &first), ("x/train/0001.parquet", &second)]));
+    let name = HubName::parse("a/b", Kind::Dataset).unwrap();
+    let fetched = server.hub(folder.path()).dataset(&name, None, Some(2), &mut Silent).unwrap();
+    assert!(fetched.folder.join("x/train/0001.parquet").is_file());
 }
 
 #[test]

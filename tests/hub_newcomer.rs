@@ -132,6 +132,9 @@ fn from_a_name_to_a_student_and_back() {
     );
     synth.refused(1, &["push", &text("out"), "--to", "me/all"], "the folder of a whole run");
     synth.refused(2, &["push", &text("out/student"), "--to", "../student"], "Hub name");
+    let measure = ["eval", &text("out/student"), "--data", &text("out/set"), "--split", "train"];
+    let measured: Value =
+        serde_json::from_str(&synth.succeeds(&[&measure[..], &["--json", "--card"]].concat())).unwrap();
     std::fs::write(at("out/student/.env"), "PASSWORD=x").unwrap();
     let said = synth.run(&["push", &text("out/student"), "--to", "me/student", "--message", "first try"]);
     assert!(
@@ -141,6 +144,12 @@ fn from_a_name_to_a_student_and_back() {
     synth.succeeds(&["push", &text("out/set"), "--to", "me/set", "--json"]);
     let repo = server.repo("models/me/student");
     assert!(repo.private && repo.messages[1] == "first try" && !repo.main().contains_key(".env"));
+    let card = String::from_utf8(repo.main()["README.md"].clone()).unwrap();
+    let accuracy = format!("value: {}\n", measured["top1"]);
+    for part in ["model-index:\n- name: student\n", "type: set\n", "split: train\n", "num_examples: 40\n", &accuracy] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+    synth.refused(2, &["eval", "me/student", "--data", &text("out/set"), "--card"], "card is not on this machine");
 
     // Somebody else, with an empty cache, by name alone.
     let synth = Newcomer { server: &server, home: &other };
@@ -163,6 +172,13 @@ fn from_a_name_to_a_student_and_back() {
     stranger.refused(1, &["inspect", "no-such-folder/model.pth"], "no such file or folder");
     assert_eq!(server.log().len(), requests);
     stranger.refused(1, &["inspect", "me/no-such-model"], "no such path here");
+
+    // A set by name is told from a model, whether or not the name says so.
+    for name in ["me/set", "datasets/me/set", "hf://datasets/me/set"] {
+        let about: Value = serde_json::from_str(&stranger.succeeds(&["inspect", name, "--json"])).unwrap();
+        assert_eq!((&about["kind"], &about["count"]), (&"set".into(), &40.into()), "{name}");
+    }
+    stranger.refused(1, &["inspect", "datasets/me/no-such-set"], "me/no-such-set");
 
     // The set's teacher is found again by its commit.
     let distill = ["distill", "-q", "--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1"];

@@ -70,8 +70,8 @@ impl Eval {
             card.record(&MeasuredOn::of(&data, self.resize.then_some(frozen.size)), &found)?;
         }
         match self.json {
-            true => print_json(&self.as_json(&found, &model, &data, matched)),
-            false => print(&self.as_text(&found, &model, &data)),
+            true => print_json(&self.as_json(&found, &model, &data, matched, card.as_ref())),
+            false => print(&self.as_text(&found, &model, &data, card.as_ref())),
         }
     }
 
@@ -95,7 +95,14 @@ impl Eval {
         }
     }
 
-    fn as_json(&self, found: &Evaluation, model: &Model, data: &Labelled, matched: Matched) -> Value {
+    fn as_json(
+        &self,
+        found: &Evaluation,
+        model: &Model,
+        data: &Labelled,
+        matched: Matched,
+        card: Option<&CardFile>,
+    ) -> Value {
         let mut json = json!(found);
         json["model"] = json!({
             "source": model.source,
@@ -111,10 +118,11 @@ impl Eval {
             "labels_matched": matched,
             "resized": self.resize,
         });
+        json["card"] = json!(card.map(|card| card.path().display().to_string()));
         json
     }
 
-    fn as_text(&self, found: &Evaluation, model: &Model, data: &Labelled) -> String {
+    fn as_text(&self, found: &Evaluation, model: &Model, data: &Labelled, card: Option<&CardFile>) -> String {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         let mut rows = vec![
             ("model", format!("{} ({})", model.source, model.config.architecture)),
@@ -124,6 +132,7 @@ impl Eval {
         rows.extend(found.top5.map(|share| ("top-5", percent(share))));
         rows.push(("loss", format!("{:.4}", found.loss)));
         rows.push(("images/s", format!("{:.0}", found.images_per_s)));
+        rows.extend(card.map(|card| ("card", card.path().display().to_string())));
         let mut text = table(&rows);
         if found.confusion.len() <= LISTED_CLASSES {
             text += "\n";

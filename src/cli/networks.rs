@@ -14,19 +14,22 @@ impl Networks {
         let names = listed();
         let width = names.iter().map(String::len).max().unwrap_or(0);
         let mut text = format!(
-            "{:<width$} {:>11} {:>11}  {:<14}  {}\n",
-            "name", "parameters", "batch norms", "usual images", "role"
+            "{:<width$} {:>11} {:>11}  {:<14}  {:>4}  {}\n",
+            "name", "parameters", "batch norms", "usual images", "rate", "role"
         );
         for name in names {
             let [channels, height, side] = usual_input(&name)?;
             let (net, ..) = from_name(&name, &Shape { channels, height, width: side, num_classes: 10 })?;
             let (parameters, norms) = (net.parameters(), net.norm_layers());
             let images = format!("{channels}x{height}x{side}");
-            let role = if net.trains() { "teacher or student" } else { "teacher only" };
-            text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {role}\n");
+            let (rate, role) = match net.trains() {
+                true => (net.student_rate.to_string(), "teacher or student"),
+                false => (String::new(), "teacher only"),
+            };
+            text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {rate:>4}  {role}\n");
         }
         print(&format!(
-            "{text}\nAll names: {}.\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\n",
+            "{text}\nAll names: {}.\nThe rate is the learning rate of a student where its recipe leaves that open (student.lr = 0).\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\n",
             supported()
         ))
     }

@@ -157,6 +157,13 @@ fn a_missing_shard_is_noticed() {
     write(&folder.path().join("data/test-00001-of-00003.parquet"), &good(), 10);
     write(&folder.path().join("data/test-00002-of-00003.parquet"), &good(), 10);
     assert!(refusal(folder.path(), &ReadOptions::default()).contains("2 of the 3 files"));
+    // The first rows cannot be told without the first shard; with it, they can, as long as no shard is missing before them.
+    let limited = |limit| ReadOptions { limit: Some(limit), ..Default::default() };
+    assert!(refusal(folder.path(), &limited(5)).contains("2 of the 3 files"));
+    fs::remove_file(folder.path().join("data/test-00001-of-00003.parquet")).unwrap();
+    write(&folder.path().join("data/test-00000-of-00003.parquet"), &good(), 10);
+    assert_eq!(Labelled::read(folder.path(), &limited(10)).unwrap().len(), 10);
+    assert!(refusal(folder.path(), &limited(11)).contains("2 of the 3 files"));
 }
 
 #[test]

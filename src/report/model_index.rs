@@ -128,7 +128,8 @@ fn parts(card: &str) -> Result<Option<(&str, &str, &str)>, String> {
 }
 
 fn entry(on: &MeasuredOn, found: &Evaluation) -> Result<Value, String> {
-    let metric = |r#type, name, value: f64| Metric { r#type, name, value: (value * 1e6).round() / 1e6, verified: false };
+    let metric =
+        |r#type, name, value: f64| Metric { r#type, name, value: (value * 1e6).round() / 1e6, verified: false };
     let mut metrics = vec![metric("accuracy", "Top-1 accuracy", found.top1)];
     metrics.extend(found.top5.map(|share| metric("top_5_accuracy", "Top-5 accuracy", share)));
     let task = Task { r#type: "image-classification", name: "Image classification" };
@@ -176,7 +177,8 @@ fn replaced(head: &str, block: &str) -> String {
 fn check(head: &str, old: &Mapping, block: &str) -> Result<(), String> {
     let found: Result<(Mapping, Mapping), _> =
         yaml_serde::from_str(head).and_then(|head| Ok((head, yaml_serde::from_str(block)?)));
-    let without = |head: &Mapping| head.iter().filter(|(key, _)| *key != KEY).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let without =
+        |head: &Mapping| head.iter().filter(|(key, _)| *key != KEY).map(|(k, v)| (k.clone(), v.clone())).collect();
     match found {
         Ok((head, index)) => {
             let (new, kept): (Mapping, Mapping) = (without(&head), without(old));
@@ -214,7 +216,8 @@ mod tests {
         with_accuracy(card, "small", &on(name), &found(top1))
     }
 
-    const CARD: &str = "---\nlicense: \"mit\"  # as upstream\ntags:\n- a\n---\n\n# x\n\n---\nmodel-index: of the text\n";
+    const CARD: &str =
+        "---\nlicense: \"mit\"  # as upstream\ntags:\n- a\n---\n\n# x\n\n---\nmodel-index: of the text\n";
 
     #[test]
     fn data_are_called_as_the_hub_calls_them() {
@@ -225,7 +228,9 @@ mod tests {
         assert_eq!((whole.config, whole.split, whole.revision), (some("plain_text"), some("test"), some(commit)));
         let plain = on(&format!("a/b@{commit}/train"));
         assert_eq!((plain.id.as_str(), plain.config, plain.split), ("a/b", None, some("train")));
-        for (name, id, split) in [("cifar10/test", "cifar10", some("test")), ("file", "file", None), ("x@y/z", "x@y", some("z"))] {
+        for (name, id, split) in
+            [("cifar10/test", "cifar10", some("test")), ("file", "file", None), ("x@y/z", "x@y", some("z"))]
+        {
             let local = on(name);
             assert_eq!((local.id.as_str(), local.split, local.revision, local.config), (id, split, None, None));
         }

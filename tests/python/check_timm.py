@@ -40,14 +40,16 @@ def check(folder):
         # torchvision calls EfficientNet's tensors otherwise.
         if name in torchvision.models.list_models() and not name.startswith("efficientnet"):
             model = torchvision.models.get_model(name, num_classes=classes)
-            model.load_state_dict(torchvision_names(name, load_file(folder / "model.safetensors")))
+            state = torchvision_names(name, load_file(folder / "model.safetensors"))
+            assert set(state) == set(model.state_dict()), f"torchvision {folder.name}: other names"
+            model.load_state_dict(state, strict=True)
             compare(f"torchvision {folder.name}", model, expected)
     if has("transformers"):
         from transformers import AutoModelForImageClassification
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()  # our files lack PyTorch's counters of updates, which it reports one by one
-        model = AutoModelForImageClassification.from_pretrained(folder)
+        model, report = AutoModelForImageClassification.from_pretrained(folder, output_loading_info=True)
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            assert not report[kind], f"transformers {folder.name}: {kind} {sorted(report[kind])[:3]}"
         compare(f"transformers {folder.name}", model, expected)
         assert list(model.config.id2label.values()) == config["label_names"]
 
