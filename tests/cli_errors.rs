@@ -136,13 +136,10 @@ fn architectures() {
 #[test]
 fn cards_that_cannot_be_written() {
     let place = Place::new();
-    let model = place.text("model");
-    let eval = |more: &[&str], words: &[&str]| {
-        refused(2, &[&["eval", &model, "--data", "nowhere", "--card"], more].concat(), words);
-    };
-    eval(&["--mean", "0.5"], &["--card", "another model than its folder describes"]);
+    let eval = ["eval", &place.text("model"), "--data", "nowhere", "--card"];
+    refused(2, &[&eval[..], &["--mean", "0.5"]].concat(), &["--card", "another model than its folder describes"]);
     std::fs::remove_file(place.at("model/README.md")).unwrap();
-    refused(1, &["eval", &model, "--data", "nowhere", "--card"], &["README.md", "the folder has no card"]);
+    refused(1, &eval, &["README.md", "the folder has no card"]);
 }
 
 #[test]
