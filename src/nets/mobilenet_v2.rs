@@ -1,7 +1,7 @@
 //! MobileNetV2: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), table 2, at any width; the
 //! deeper `d` forms are timm's.
 //!
-//! The 1,280 features make the last layer sensitive: students train with a rate of 0.05 or less, where ResNets stand 0.2.
+//! The 1,280 features make the last layer sensitive: students learn at a rate of 0.05, where ResNets stand 0.5.
 
 use super::Architecture;
 use super::inverted_residual::{InvertedResidualNet, Pad, Stage};
