@@ -117,7 +117,7 @@ fn architectures() {
     let place = Place::new();
     let (model, weights) = (place.text("model"), place.weights());
     let weights = as_text(&weights);
-    refused(2, &["inspect", weights, "--arch", "resnet21"], &["resnet21", "did you mean", "wrn-DEPTH-WIDTH"]);
+    refused(2, &["inspect", weights, "--arch", "resnet21"], &["resnet21", "did you mean", "`synth networks` lists"]);
     refused(1, &["inspect", weights], &["a bare checkpoint", "--arch", "config.json"]);
     refused(1, &["inspect", weights, "--arch", "resnet20"], &["model.safetensors", "no last layer", "--num-classes"]);
     refused(
