@@ -68,7 +68,7 @@ pub(super) const FAMILY: Family = Family {
     summary: "regnetx_002 to _320, regnety_002 to _320",
     usual_input: [3, 224, 224],
     min_side: 8,
-    student_rate: 0.5,
+    student_rate: 0.15,
     first: "stem.conv",
     head: Head::Is("head.fc"),
     averages: true,
