@@ -16,7 +16,7 @@ pub struct StudentRecipe {
     pub steps: usize,
     /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
-    /// Learning rate; 0 takes the one of the student's family: 0.5, or less where there are depthwise convolutions or no batch
+    /// Learning rate; 0 takes the one of the student's family: 0.5, or less where there are depthwise or grouped convolutions or no batch
     /// norms (`synth networks` lists it).
     pub lr: f64,
     pub momentum: f64,

@@ -43,7 +43,8 @@ pub(in crate::nets) struct Family {
     /// The smallest image side that leaves a pixel to the last layer.
     pub min_side: usize,
     /// The learning rate of its students where a recipe leaves that open (batches of 128, T = 20, recipe `ssd`): 0.5 where batch
-    /// norms bear it, less for networks with depthwise or grouped convolutions and without norms. Those that only answer have no use for it.
+    /// norms bear it, less for networks with depthwise or grouped convolutions and without norms. Those that only answer have no
+    /// use for it.
     pub student_rate: f64,
     /// Name of the first convolution in files.
     pub first: &'static str,
