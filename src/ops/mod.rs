@@ -9,6 +9,7 @@ pub mod layer_norm;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;
+pub mod peak;
 pub mod place;
 pub mod pointwise;
 pub mod silu;

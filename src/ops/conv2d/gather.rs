@@ -12,6 +12,7 @@ use crate::ops::activation::Activation;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
 use crate::ops::simd::{Level, Simd, simd_fn};
+use std::ops::Range;
 
 /// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
 #[derive(Clone, Copy)]
@@ -25,6 +26,10 @@ pub(crate) struct Epilogue<'a> {
 impl Epilogue<'_> {
     pub(crate) const NONE: Epilogue<'static> =
         Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
+
+    fn is_nothing(&self) -> bool {
+        self.bias.is_none() && self.residual.is_none() && self.act.is_identity() && !self.sums
+    }
 }
 
 /// Columns of one weight block for `writes` output channels per group at `level`.
@@ -54,16 +59,22 @@ pub(crate) unsafe fn gather(
 ) -> Option<Vec<f64>> {
     let per_piece = plan.images_per_piece(n);
     let pieces = par::pieces(n, per_piece);
+    let blocks = plan.groups * weights.blocks;
+    // Few pieces are split by columns as well; each part then packs the images for itself.
+    let column_tasks = TASKS.div_ceil(pieces).min(blocks).min(weights.values.len() / COLUMN_TASK_FLOATS).max(1);
     let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
     let mut partial = vec![0f32; pieces * sums_len];
     let partial_ptr = Shared(partial.as_mut_ptr());
     let out = Shared(out);
-    par::each(pieces, |i| {
+    par::each(pieces * column_tasks, |t| {
+        let (i, part) = (t / column_tasks, t % column_tasks);
         let images = i * per_piece..((i + 1) * per_piece).min(n);
-        // SAFETY: pieces write disjoint images and disjoint rows of `partial`; bounds are those of the plan.
+        let blocks = par::range(blocks, column_tasks, part);
+        // SAFETY: tasks write disjoint images, or disjoint columns of them and of a row of `partial`; bounds are those of
+        // the plan.
         unsafe {
             let sums = partial_ptr.at(i * sums_len);
-            piece(plan, images, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
+            piece(plan, images, blocks, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
         }
     });
     epilogue.sums.then(|| {
@@ -75,6 +86,11 @@ pub(crate) unsafe fn gather(
     })
 }
 
+/// Pieces of work that a convolution should have at least, if its weights are large: several threads share a small batch.
+const TASKS: usize = 16;
+/// Weights below which columns are not split: packing the images once more would cost more than it gains.
+const COLUMN_TASK_FLOATS: usize = 65_536;
+
 /// Whether the kernel may read the images where they are: nothing to pad, nothing to apply, no group of four pixels
 /// that reaches beyond its row.
 fn reads_in_place(plan: &Plan, prologue: Option<&Prologue>) -> bool {
@@ -84,7 +100,8 @@ fn reads_in_place(plan: &Plan, prologue: Option<&Prologue>) -> bool {
 #[allow(clippy::too_many_arguments)]
 unsafe fn piece(
     plan: &Plan,
-    images: std::ops::Range<usize>,
+    images: Range<usize>,
+    blocks: Range<usize>,
     x: *const f32,
     weights: &PackedWeights,
     prologue: Option<&Prologue>,
@@ -101,7 +118,7 @@ unsafe fn piece(
         let out = out.add(images.start * out_len);
         if reads_in_place(plan, prologue) {
             let input = x.add(images.start * image_len);
-            phases(plan, images.len(), input, weights, epilogue, residual, out, sums);
+            phases(plan, images.len(), blocks, input, weights, epilogue, residual, out, sums);
             return;
         }
         // A group of four pixels at the end of a row may read (and throw away) up to three pixels more.
@@ -110,7 +127,7 @@ unsafe fn piece(
             for (k, i) in images.clone().enumerate() {
                 pad_image(plan, x.add(i * image_len), buffer.as_mut_ptr().add(k * frame), prologue);
             }
-            phases(plan, images.len(), buffer.as_ptr(), weights, epilogue, residual, out, sums);
+            phases(plan, images.len(), blocks, buffer.as_ptr(), weights, epilogue, residual, out, sums);
         });
     }
 }
@@ -119,6 +136,7 @@ unsafe fn piece(
 unsafe fn phases(
     plan: &Plan,
     n: usize,
+    blocks: Range<usize>,
     input: *const f32,
     weights: &PackedWeights,
     epilogue: &Epilogue,
@@ -137,29 +155,29 @@ unsafe fn phases(
             .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * reads))
             .collect();
         let block_len = phase.taps.len() * reads * weights.cb;
-        for g in 0..plan.groups {
-            for b in 0..weights.blocks {
-                let job = Job {
-                    plan,
-                    phase,
-                    runs: &runs,
-                    n,
-                    // SAFETY: a group starts inside the first pixel.
-                    input: unsafe { input.add(g * reads) },
-                    // SAFETY: block `b` of group `g` lies inside the packed weights of the phase.
-                    w: unsafe { weights.values.as_ptr().add(start + (g * weights.blocks + b) * block_len) },
-                    cb: weights.cb,
-                    level: weights.level,
-                    first: g * writes + b * weights.cb,
-                    columns: weights.cb.min(writes - b * weights.cb),
-                    epilogue,
-                    residual,
-                    out,
-                    sums,
-                };
-                // SAFETY: pointers as promised by the caller.
-                unsafe { run_job(&job) };
-            }
+        for block in blocks.clone() {
+            let (g, b) = (block / weights.blocks, block % weights.blocks);
+            let job = Job {
+                plan,
+                phase,
+                runs: &runs,
+                n,
+                // SAFETY: a group starts inside the first pixel.
+                input: unsafe { input.add(g * reads) },
+                // SAFETY: the block lies inside the packed weights of the phase.
+                w: unsafe { weights.values.as_ptr().add(start + block * block_len) },
+                cb: weights.cb,
+                level: weights.level,
+                first: g * writes + b * weights.cb,
+                columns: weights.cb.min(writes - b * weights.cb),
+                epilogue,
+                plain: epilogue.is_nothing(),
+                residual,
+                out,
+                sums,
+            };
+            // SAFETY: pointers as promised by the caller.
+            unsafe { run_job(&job) };
         }
     }
 }
@@ -178,6 +196,8 @@ struct Job<'a> {
     first: usize,
     columns: usize,
     epilogue: &'a Epilogue<'a>,
+    /// Whether the epilogue does nothing.
+    plain: bool,
     residual: Option<*const f32>,
     out: *mut f32,
     sums: *mut f32,
@@ -288,6 +308,7 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
     // row, where images are read in place); each step of a run has CV vectors of weights; the tile fits MAX_TILE.
     unsafe {
         let step = job.phase.step[1] * job.plan.c;
+        let out_step = job.phase.out_step[1] * job.plan.c_out;
         let mut acc = [[[S::splat(0.0); CV]; 4]; PG];
         let mut w = job.w;
         for &(offset, len) in job.runs {
@@ -312,6 +333,17 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 w = w.add(CV * S::LANES);
             }
         }
+        let whole = job.columns == CV * S::LANES;
+        if job.plain && whole && spots.iter().all(|s| s.valid == 4) {
+            for g in 0..PG {
+                for j in 0..4 {
+                    for v in 0..CV {
+                        S::store(job.out.add(spots[g].out + j * out_step + v * S::LANES), acc[g][j][v]);
+                    }
+                }
+            }
+            return;
+        }
         // Through memory, so that the accumulators are only ever indexed by constants and stay in registers above.
         let mut tile = [0f32; MAX_TILE];
         for g in 0..PG {
@@ -321,8 +353,6 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 }
             }
         }
-        let out_step = job.phase.out_step[1] * job.plan.c_out;
-        let whole = job.columns == CV * S::LANES;
         for g in 0..PG {
             for j in 0..spots[g].valid {
                 let values = tile.as_ptr().add((g * 4 + j) * CV * S::LANES);

@@ -5,12 +5,14 @@
 
 mod depthwise;
 mod gather;
+mod narrow;
 mod outer;
 mod pack;
 mod plan;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use spec::{Conv2dSpec, Padding, Sizes};
 
@@ -94,6 +96,8 @@ pub fn forward(
             build((z.n, z.out_h, z.out_w, z.c_out), |out| {
                 sums = if plan.is_depthwise() {
                     depthwise::gather(&plan, z.n, &xv, &wv, spec.kernel, prologue, epilogue, out)
+                } else if narrow::applies(&plan) {
+                    narrow::gather(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out)
                 } else {
                     let packed = PackedWeights::new(&plan, &wv, spec.kernel, false);
                     gather::gather(&plan, z.n, &xv, &packed, prologue, epilogue, out)
@@ -123,6 +127,8 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
         build((z.n, z.h, z.w, z.c_in), |out| {
             if plan.is_depthwise() {
                 depthwise::gather(&plan, z.n, &dyv, &wv, spec.kernel, None, Epilogue::NONE, out);
+            } else if narrow::applies(&plan) {
+                narrow::gather(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
             } else {
                 let packed = PackedWeights::new(&plan, &wv, spec.kernel, true);
                 gather::gather(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
@@ -148,6 +154,10 @@ pub fn backward_weights(
         let dw = unsafe {
             if plan.is_depthwise() {
                 depthwise::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if narrow::applies(&plan) {
+                narrow::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if wide::applies(&plan) {
+                wide::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else {
                 outer::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             }
