@@ -37,7 +37,8 @@ pub const ATTAINABLE: f64 = 0.85;
 impl Need {
     /// Of `parts` of a network's step for one image.
     ///
-    /// The forward pass reads the inputs of every operation and writes its result; the backward pass reads the gradient of
+    /// A forward pass alone can go through all layers block by block of images: only its input and its result are counted. Else
+    /// the statistics of batches stand in between: the forward pass reads the inputs of every operation and writes its result; the backward pass reads the gradient of
     /// the result and the inputs again and writes the gradients of the inputs. Weights are few beside a batch of values and are
     /// left out, so that the count stays below what is needed.
     pub fn of(trace: &Trace, parts: Parts) -> Need {
@@ -54,8 +55,12 @@ impl Need {
                 Parts::ToWeights => (1.0, if reads_image { 0.0 } else { 1.0 }),
                 Parts::Both => (1.0, 1.0),
             };
-            let backward = if parts == Parts::Forward { 0.0 } else { result + inputs + to_input * inputs };
-            need = need + Need { flop: flop * (1.0 + to_weights + to_input), bytes: 4.0 * (inputs + result + backward) };
+            let backward = result + inputs + to_input * inputs;
+            need =
+                need + Need { flop: flop * (1.0 + to_weights + to_input), bytes: 4.0 * (inputs + result + backward) };
+        }
+        if parts == Parts::Forward {
+            need.bytes = 4.0 * (floats(&trace.input) + floats(trace.dims(trace.output)));
         }
         need
     }
@@ -84,8 +89,8 @@ fn taps(spec: &Conv2dSpec) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::registry::{Shape, from_name};
     use crate::nets::Network;
+    use crate::nets::registry::{Shape, from_name};
     use crate::rng::Streams;
     use std::sync::Arc;
 

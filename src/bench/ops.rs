@@ -113,9 +113,8 @@ fn convolution(
     let shape = format!("{kind}{kernel}x{kernel}/{stride} {c_in}->{c_out} on {side}x{side}");
     let flop = 2.0 * (y.elem_count() * kernel * kernel * c_in / groups) as f64;
     let bytes = bytes(&[&x, &w, &y]);
-    let mut pass = |op, run: Box<dyn FnMut() -> Result<()> + '_>| {
-        measure(Case { op, shape: shape.clone(), flop, bytes, run })
-    };
+    let mut pass =
+        |op, run: Box<dyn FnMut() -> Result<()> + '_>| measure(Case { op, shape: shape.clone(), flop, bytes, run });
     pass("conv forward", Box::new(|| forward(&x, None, &w, &spec, &After::NOTHING).map(drop)))?;
     pass("conv input gradient", Box::new(|| backward_input(&y, &w, &spec, x.dims()).map(drop)))?;
     pass("conv weight gradient", Box::new(|| backward_weights(&x, None, &y, &spec, w.dims()).map(drop)))

@@ -138,7 +138,15 @@ impl Step {
         }
         let bound = bound.map(|b| {
             let work = format!("{:.1} GFLOP, {:.2} GB", b.gflop, b.gbytes);
-            ("bound", format!("{:.2} ms ({work}, here {:.0} GFLOP/s, {:.0} GB/s)", b.milliseconds, b.peak / 1e9, b.copy / 1e9))
+            (
+                "bound",
+                format!(
+                    "{:.2} ms ({work}, here {:.0} GFLOP/s, {:.0} GB/s)",
+                    b.milliseconds,
+                    b.peak / 1e9,
+                    b.copy / 1e9
+                ),
+            )
         });
         let rows = [
             ("median", format!("{:.2} ms", found.median_ms)),

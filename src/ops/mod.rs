@@ -6,6 +6,7 @@ pub mod channels;
 pub mod conv2d;
 pub mod gate;
 pub mod layer_norm;
+mod max_pool;
 pub mod mem;
 pub mod norm;
 pub(crate) mod par;

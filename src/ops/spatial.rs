@@ -2,6 +2,7 @@
 //!
 //! Each works image by image; one image never needs another, so the split over threads is free.
 
+use super::max_pool::give_to_winners;
 use super::mem::{build, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
@@ -155,42 +156,22 @@ pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
     }
     per_image(dy, [n, h, w, c], |i, dy, dx| {
         let image = &values[i * h * w * c..][..h * w * c];
-        let (mut best, mut winners) = (vec![0f32; c], vec![0u32; c]);
+        let mut pixels = Vec::with_capacity(p.kernel * p.kernel);
         for (o, dy) in dy.chunks_exact(c).enumerate() {
             let (rows, cols) = (p.window(o / ow, h), p.window(o % ow, w));
-            let pixels = || rows.clone().flat_map(|y| cols.clone().map(move |x| y * w + x));
+            pixels.clear();
+            pixels.extend(rows.clone().flat_map(|y| cols.clone().map(move |x| (y * w + x) * c)));
             if p.kind == PoolKind::Max {
-                find_winners(&mut best, &mut winners, image, pixels());
-                for at in pixels() {
-                    for ((dx, g), winner) in dx[at * c..][..c].iter_mut().zip(dy).zip(&winners) {
-                        *dx += if *winner == at as u32 { *g } else { 0.0 };
-                    }
-                }
+                // SAFETY: the window lies inside the image, whose size `dx` has too.
+                unsafe { give_to_winners(&pixels, c, image.as_ptr(), dy.as_ptr(), dx.as_mut_ptr()) };
                 continue;
             }
             let k = p.weight(rows.len(), cols.len());
-            for at in pixels() {
-                dx[at * c..][..c].iter_mut().zip(dy).for_each(|(dx, g)| *dx += g * k);
+            for &at in &pixels {
+                dx[at..][..c].iter_mut().zip(dy).for_each(|(dx, g)| *dx += g * k);
             }
         }
     })
-}
-
-/// Of every channel the largest value among some pixels of an image, and the first pixel that has it.
-fn find_winners(best: &mut [f32], winners: &mut [u32], image: &[f32], mut pixels: impl Iterator<Item = usize>) {
-    let c = best.len();
-    if let Some(first) = pixels.next() {
-        best.copy_from_slice(&image[first * c..][..c]);
-        winners.fill(first as u32);
-    }
-    for at in pixels {
-        for ((best, winner), v) in best.iter_mut().zip(winners.iter_mut()).zip(&image[at * c..][..c]) {
-            // As `beats`, without branches.
-            let wins = (*v > *best) | ((*v).is_nan() & !best.is_nan());
-            *best = if wins { *v } else { *best };
-            *winner = if wins { at as u32 } else { *winner };
-        }
-    }
 }
 
 /// For every output index: two source indices and the weight of the second (half-pixel centres, PyTorch's

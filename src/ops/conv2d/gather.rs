@@ -27,7 +27,8 @@ impl Epilogue<'_> {
     pub(crate) const NONE: Epilogue<'static> =
         Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
 
-    fn is_nothing(&self) -> bool {
+    /// Whether it leaves the values as they are.
+    pub(super) fn is_nothing(&self) -> bool {
         self.bias.is_none() && self.residual.is_none() && self.act.is_identity() && !self.sums
     }
 }
@@ -168,12 +169,14 @@ unsafe fn phases(
                 w: unsafe { weights.values.as_ptr().add(start + block * block_len) },
                 cb: weights.cb,
                 level: weights.level,
-                first: g * writes + b * weights.cb,
-                columns: weights.cb.min(writes - b * weights.cb),
-                epilogue,
-                plain: epilogue.is_nothing(),
-                residual,
-                out,
+                columns: Columns {
+                    epilogue,
+                    plain: epilogue.is_nothing(),
+                    first: g * writes + b * weights.cb,
+                    residual,
+                    out,
+                },
+                count: weights.cb.min(writes - b * weights.cb),
                 sums,
             };
             // SAFETY: pointers as promised by the caller.
@@ -193,13 +196,9 @@ struct Job<'a> {
     w: *const f32,
     cb: usize,
     level: Level,
-    first: usize,
-    columns: usize,
-    epilogue: &'a Epilogue<'a>,
-    /// Whether the epilogue does nothing.
-    plain: bool,
-    residual: Option<*const f32>,
-    out: *mut f32,
+    columns: Columns<'a>,
+    /// How many channels of the block there are.
+    count: usize,
     sums: *mut f32,
 }
 
@@ -250,7 +249,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
         Spot {
             // Inside the frame, unless the phase has no taps and reads nothing.
             input: job.input.wrapping_add(((image * plan.hp + iy) * plan.wp + ix) * plan.c),
-            out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.first,
+            out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.columns.first,
             valid: (phase.cols - col).min(4),
         }
     };
@@ -258,7 +257,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
     unsafe {
         let mut start = 0;
         while start < total {
-            let end = if job.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
+            let end = if job.columns.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
             let mut stats = [[S::splat(0.0); CV]; 2];
             let mut i = start;
             while i + PG <= end {
@@ -273,7 +272,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
                 one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
                 i += 1;
             }
-            if job.epilogue.sums {
+            if job.columns.epilogue.sums {
                 flush_stats::<S, CV>(job, &stats);
             }
             start = end;
@@ -291,8 +290,8 @@ unsafe fn flush_stats<S: Simd, const CV: usize>(job: &Job, stats: &[[S::V; CV]; 
             for (v, s) in s.iter().enumerate() {
                 S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
             }
-            for (c, v) in lane.iter().take(job.columns).enumerate() {
-                *job.sums.add(k * job.plan.c_out + job.first + c) += v;
+            for (c, v) in lane.iter().take(job.count).enumerate() {
+                *job.sums.add(k * job.plan.c_out + job.columns.first + c) += v;
             }
         }
     }
@@ -333,12 +332,12 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 w = w.add(CV * S::LANES);
             }
         }
-        let whole = job.columns == CV * S::LANES;
-        if job.plain && whole && spots.iter().all(|s| s.valid == 4) {
+        let whole = job.count == CV * S::LANES;
+        if job.columns.plain && whole && spots.iter().all(|s| s.valid == 4) {
             for g in 0..PG {
                 for j in 0..4 {
                     for v in 0..CV {
-                        S::store(job.out.add(spots[g].out + j * out_step + v * S::LANES), acc[g][j][v]);
+                        S::store(job.columns.out.add(spots[g].out + j * out_step + v * S::LANES), acc[g][j][v]);
                     }
                 }
             }
@@ -367,24 +366,52 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
     }
 }
 
+/// A block of output channels and where it goes.
+pub(super) struct Columns<'a> {
+    pub(super) epilogue: &'a Epilogue<'a>,
+    /// Whether the epilogue does nothing.
+    pub(super) plain: bool,
+    /// First of the channels.
+    pub(super) first: usize,
+    pub(super) residual: Option<*const f32>,
+    pub(super) out: *mut f32,
+}
+
+/// Epilogue and store of one vector: `offset` is its place in the block, `at` its place in the output; its sums are added to
+/// `stats`.
+///
+/// # Safety
+/// The vector lies inside the block, and `at` inside residual and output.
+#[inline(always)]
+pub(super) unsafe fn write_vector<S: Simd>(c: &Columns, y: S::V, offset: usize, at: usize, stats: [*mut S::V; 2]) {
+    let e = c.epilogue;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut y = y;
+        if !c.plain {
+            if let Some(bias) = e.bias {
+                y = S::add(y, S::load(bias.as_ptr().add(c.first + offset)));
+            }
+            if let Some(residual) = c.residual {
+                y = S::add(y, S::load(residual.add(at)));
+            }
+            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
+            *stats[0] = S::add(*stats[0], y);
+            *stats[1] = S::fma(y, y, *stats[1]);
+        }
+        S::store(c.out.add(at), y);
+    }
+}
+
 /// Epilogue and store of one pixel whose block is full.
 #[inline(always)]
 unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    let e = job.epilogue;
     // SAFETY: the block is full: CV·LANES columns from `first` exist in bias, residual and output.
     unsafe {
         for v in 0..CV {
-            let mut y = S::load(values.add(v * S::LANES));
-            if let Some(bias) = e.bias {
-                y = S::add(y, S::load(bias.as_ptr().add(job.first + v * S::LANES)));
-            }
-            if let Some(residual) = job.residual {
-                y = S::add(y, S::load(residual.add(at + v * S::LANES)));
-            }
-            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
-            stats[0][v] = S::add(stats[0][v], y);
-            stats[1][v] = S::fma(y, y, stats[1][v]);
-            S::store(job.out.add(at + v * S::LANES), y);
+            let offset = v * S::LANES;
+            let y = S::load(values.add(offset));
+            write_vector::<S>(&job.columns, y, offset, at + offset, [0, 1].map(|k| &raw mut stats[k][v]));
         }
     }
 }
@@ -392,20 +419,20 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, a
 /// Epilogue and store of one pixel whose block has fewer columns than the registers hold.
 #[inline(always)]
 unsafe fn write_part<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    let e = job.epilogue;
+    let e = job.columns.epilogue;
     let mut part = [0f32; 64];
-    // SAFETY: only `columns` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
+    // SAFETY: only `count` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
     unsafe {
-        for (c, v) in part.iter_mut().enumerate().take(job.columns) {
+        for (c, v) in part.iter_mut().enumerate().take(job.count) {
             *v = *values.add(c);
             if let Some(bias) = e.bias {
-                *v += bias[job.first + c];
+                *v += bias[job.columns.first + c];
             }
-            if let Some(residual) = job.residual {
+            if let Some(residual) = job.columns.residual {
                 *v += *residual.add(at + c);
             }
             *v = e.act.apply(*v);
-            *job.out.add(at + c) = *v;
+            *job.columns.out.add(at + c) = *v;
         }
         for v in 0..CV {
             let y = S::load(part.as_ptr().add(v * S::LANES));

@@ -13,6 +13,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod wide;
+mod winograd;
 
 pub use spec::{Conv2dSpec, Padding, Sizes};
 
@@ -100,7 +101,8 @@ pub fn forward(
                     narrow::gather(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out)
                 } else {
                     let packed = PackedWeights::new(&plan, &wv, spec.kernel, false);
-                    gather::gather(&plan, z.n, &xv, &packed, prologue, epilogue, out)
+                    let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
+                    run(&plan, z.n, &xv, &packed, prologue, epilogue, out)
                 };
             })
         }
@@ -131,7 +133,8 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
                 narrow::gather(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
             } else {
                 let packed = PackedWeights::new(&plan, &wv, spec.kernel, true);
-                gather::gather(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
+                let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
+                run(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
             }
         })
     }
@@ -156,6 +159,8 @@ pub fn backward_weights(
                 depthwise::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else if narrow::applies(&plan) {
                 narrow::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if winograd::applies_to_weights(&plan) {
+                winograd::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else if wide::applies(&plan) {
                 wide::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else {

@@ -17,6 +17,8 @@ use std::ops::Range;
 const LARGE: usize = 1 << 18;
 /// Channels of one packed block of inputs: a cache line.
 const CHANNELS: usize = 16;
+/// Columns of the widest block of any instruction set, so that blocks are full whichever is in use.
+const WIDEST: usize = 32;
 /// Output pixels that share a tile of sums.
 const PIXELS: usize = 128;
 /// Tasks that the work should be cut into at least.
@@ -30,7 +32,7 @@ pub(super) fn applies(plan: &Plan) -> bool {
         && taps.iter().all(|t| t.sources.len() == 1)
         && taps.len() * plan.c * plan.c_out >= LARGE
         && plan.c.is_multiple_of(CHANNELS)
-        && plan.c_out.is_multiple_of(block_columns(simd::level(), plan.c_out))
+        && plan.c_out.is_multiple_of(WIDEST)
 }
 
 /// The gradient of the HWIO weights of a plan that [`applies`].
