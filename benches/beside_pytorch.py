@@ -5,7 +5,9 @@
 
 The PyTorch script takes --net, --teacher, --batch, --pass, --threads and --seconds and prints one JSON line with
 `median_ms` (its faster memory layout). Each row alternates the two programs `--rounds` times; the table shows the median of
-each and of the ratios. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
+each and of the ratios, and what the machine itself would allow: the bound is the step's multiplications at 85 % of the
+multiply-add rate measured in the same run, and its unavoidable bytes at the speed of a copy. The target is the larger of 0.70
+of PyTorch's time and 1.25 of the bound. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
 """
 import argparse
 import json
@@ -27,9 +29,9 @@ ROWS = [
 ]
 
 
-def median_ms(command):
+def measured(command):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout[done.stdout.index("{"):])["median_ms"]
+    return json.loads(done.stdout[done.stdout.index("{"):])
 
 
 def main():
@@ -42,24 +44,32 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--only", help="one pass: train, infer, invert or distill")
     args = p.parse_args()
-    print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) |\n|---|---|---|---|---|---|", flush=True)
+    print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) | bound ms | target ms | |")
+    print("|---|---|---|---:|---:|---|---:|---:|---|", flush=True)
+    peaks = []
     for kind, net, batch, *teacher in ROWS:
         if args.only not in (None, kind):
             continue
         step = ["--net", net, "--batch", str(batch), "--pass", kind, "--threads", str(args.threads)]
         step += ["--seconds", str(args.seconds)] + (["--teacher", teacher[0]] if teacher else [])
-        pairs = [
-            (median_ms([args.synth, "bench", "step", *step, "--json"]), median_ms([args.python, args.torch_step, *step]))
-            for _ in range(args.rounds)
-        ]
-        ratios = sorted(ours / theirs for ours, theirs in pairs)
-        ours, theirs = (statistics.median(column) for column in zip(*pairs))
+        ours, theirs = [], []
+        for _ in range(args.rounds):
+            ours.append(measured([args.synth, "bench", "step", *step, "--bound", "--json"]))
+            theirs.append(measured([args.python, args.torch_step, *step])["median_ms"])
+        peaks += [(o["peak_gflops"], o["copy_gbytes_per_s"]) for o in ours]
+        ratios = sorted(o["median_ms"] / t for o, t in zip(ours, theirs))
+        bound = statistics.median(o["bound_ms"] for o in ours)
+        mine, torch = statistics.median(o["median_ms"] for o in ours), statistics.median(theirs)
+        target = max(0.70 * torch, 1.25 * bound)
         names = f"{teacher[0]} -> {net}" if teacher else net
         print(
-            f"| {kind} | {names} | {batch} | {ours:.0f} | {theirs:.0f} | "
-            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |",
+            f"| {kind} | {names} | {batch} | {mine:.0f} | {torch:.0f} | "
+            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {bound:.0f} | {target:.0f} | "
+            f"{'met' if mine <= target else 'missed'} |",
             flush=True,
         )
+    flops, copy = zip(*peaks)
+    print(f"\nmultiply-adds {min(flops):.0f} to {max(flops):.0f} GFLOP/s, copies {min(copy):.0f} to {max(copy):.0f} GB/s")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 //! Measurements behind `synth bench`.
 
+mod bound;
+mod ops;
 mod step;
+mod timing;
 
-pub use step::{Pass, StepBench, StepResult, step};
+pub use bound::{ATTAINABLE, Need, Parts};
+pub use ops::{OpResult, ops};
+pub use step::{Pass, StepBench, StepResult, need, step};

@@ -1,5 +1,7 @@
 //! One step of the real work, timed: the very functions that the commands call, on random images.
 
+use super::bound::{Need, Parts};
+use super::timing::{Timing, timed_after};
 use crate::distill::StudentRecipe;
 use crate::invert::{Recipe, Synthesiser};
 use crate::loss::{cross_entropy, matching_loss};
@@ -12,7 +14,6 @@ use crate::train::{Adam, Sgd, train_step, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
-use std::time::{Duration, Instant};
 
 /// Which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,10 +55,29 @@ pub struct StepResult {
     pub page_faults_per_step: f64,
 }
 
-/// Steps before the clock starts.
-const WARM_UP: usize = 3;
-/// Steps timed at least.
-const AT_LEAST: usize = 5;
+/// What the step needs for one image.
+///
+/// # Errors
+/// As [`step`].
+pub fn need(bench: &StepBench) -> Result<Need> {
+    let image = |network: &Network, parts| Ok(Need::of(&crate::nets::trace(network, bench.dims)?, parts));
+    match bench.pass {
+        Pass::Infer => image(&bench.net, Parts::Forward),
+        Pass::Train => image(&bench.net, Parts::ToWeights),
+        Pass::Distill => Ok(image(teacher_of(bench)?, Parts::Forward)? + image(&bench.net, Parts::ToWeights)?),
+        Pass::Invert => {
+            let (teacher, recipe) = inversion(bench);
+            let generator = Synthesiser::new(&teacher, &recipe, Streams::new(0))?.generator;
+            let generated = crate::nets::trace_from(&generator, &[1, recipe.generator.latent])?;
+            Ok(Need::of(&generated, Parts::Both) + image(&bench.net, Parts::ToInput)?)
+        }
+    }
+}
+
+fn teacher_of(bench: &StepBench) -> Result<&Network> {
+    let missing = || Error::invalid("--pass distill", "no teacher", "name one with --teacher");
+    bench.teacher.as_ref().ok_or_else(missing)
+}
 
 /// Times a pass.
 ///
@@ -77,9 +97,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
             })
         }
         Pass::Distill => {
-            let Some(teacher) = &bench.teacher else {
-                return Err(Error::invalid("--pass distill", "no teacher", "name one with --teacher"));
-            };
+            let teacher = teacher_of(bench)?;
             let (mut sgd, how) = (sgd(), StudentRecipe::default().matching);
             timed(bench.seconds, || {
                 let answers = crate::nets::infer(teacher, &x)?;
@@ -94,7 +112,8 @@ fn sgd() -> Sgd {
     Sgd::new(0.9, false, 1e-4, crate::train::Decay::All)
 }
 
-fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
+/// The teacher and the recipe of the inner step: the reference's generator, which is not told the label.
+fn inversion(bench: &StepBench) -> (Teacher, Recipe) {
     let [h, w, channels] = bench.dims;
     let teacher = Teacher {
         network: bench.net.clone(),
@@ -107,6 +126,11 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     let mut recipe = Recipe::default();
     recipe.generator.conditional = false;
     recipe.generator.width = bench.generator_width;
+    (teacher, recipe)
+}
+
+fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
+    let (teacher, recipe) = inversion(bench);
     let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0))?;
     let latent = recipe.generator.latent;
     let mut rng = Streams::new(0).stream("bench/latents", 0);
@@ -121,24 +145,10 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     })
 }
 
-fn timed(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
-    for _ in 0..WARM_UP {
-        f()?;
-    }
-    let faults = page_faults();
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
-    let mut times = Vec::new();
-    while times.len() < AT_LEAST || Instant::now() < end {
-        let start = Instant::now();
-        f()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    let faults = (page_faults() - faults) as f64 / times.len() as f64;
-    times.sort_by(f64::total_cmp);
-    Ok(StepResult {
-        median_ms: times[times.len() / 2],
-        min_ms: times[0],
-        steps: times.len(),
-        page_faults_per_step: faults,
-    })
+fn timed(seconds: f64, f: impl FnMut() -> Result<()>) -> Result<StepResult> {
+    let mut before = 0;
+    let timing = timed_after(seconds, f, || before = page_faults())?;
+    let faults = (page_faults() - before) as f64 / timing.calls as f64;
+    let Timing { median_ms, min_ms, calls } = timing;
+    Ok(StepResult { median_ms, min_ms, steps: calls, page_faults_per_step: faults })
 }

@@ -5,9 +5,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::sync::Arc;
 use synth::Result;
-use synth::bench::{Pass, StepBench, step};
+use synth::bench::{OpResult, Pass, StepBench, need, ops, step};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, from_name};
+use synth::ops::peak;
 use synth::rng::Streams;
 
 /// Time the real work
@@ -20,6 +21,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum What {
     Step(Step),
+    Ops(Ops),
 }
 
 /// One step as the commands do it, on random images
@@ -44,7 +46,28 @@ struct Step {
     /// Timed seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Measure the machine as well, and say how fast the step could be: its multiplications at 85 % of the peak, and the bytes
+    /// that it cannot avoid at the speed of a copy
+    #[arg(long)]
+    bound: bool,
     /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Every operation alone, beside what the machine can do
+#[derive(Args)]
+struct Ops {
+    /// Images per call
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+    /// Timed seconds per operation and shape
+    #[arg(long, default_value_t = 0.3)]
+    seconds: f64,
+    /// Only rows with all of these words in their operation and shape, as in `--only "forward 3x3/1 64->64"`
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Print one JSON object per row
     #[arg(long)]
     json: bool,
 }
@@ -61,6 +84,7 @@ impl Bench {
     pub fn run(&self, _: &Global) -> Result<()> {
         match &self.what {
             What::Step(s) => s.run(),
+            What::Ops(o) => o.run(),
         }
     }
 }
@@ -91,6 +115,7 @@ impl Step {
         };
         let found = step(&bench)?;
         let threads = rayon::current_num_threads();
+        let bound = self.bound.then(|| bound(&bench)).transpose()?;
         if self.json {
             return print_json(&json!({
                 "net": self.net,
@@ -104,14 +129,94 @@ impl Step {
                 "min_ms": found.min_ms,
                 "steps": found.steps,
                 "page_faults_per_step": found.page_faults_per_step,
+                "bound_ms": bound.as_ref().map(|b| b.milliseconds),
+                "gflop": bound.as_ref().map(|b| b.gflop),
+                "gbytes": bound.as_ref().map(|b| b.gbytes),
+                "peak_gflops": bound.as_ref().map(|b| b.peak / 1e9),
+                "copy_gbytes_per_s": bound.as_ref().map(|b| b.copy / 1e9),
             }));
         }
-        print(&table(&[
+        let bound = bound.map(|b| {
+            let work = format!("{:.1} GFLOP, {:.2} GB", b.gflop, b.gbytes);
+            (
+                "bound",
+                format!(
+                    "{:.2} ms ({work}, here {:.0} GFLOP/s, {:.0} GB/s)",
+                    b.milliseconds,
+                    b.peak / 1e9,
+                    b.copy / 1e9
+                ),
+            )
+        });
+        let rows = [
             ("median", format!("{:.2} ms", found.median_ms)),
             ("fastest", format!("{:.2} ms", found.min_ms)),
             ("steps", found.steps.to_string()),
             ("page faults", format!("{:.1} per step", found.page_faults_per_step)),
             ("threads", threads.to_string()),
-        ]))
+        ];
+        print(&table(&rows.into_iter().chain(bound).collect::<Vec<_>>()))
     }
+}
+
+/// How fast a step could be on this machine.
+struct Bound {
+    milliseconds: f64,
+    /// Of the whole batch.
+    gflop: f64,
+    gbytes: f64,
+    /// FLOP/s and bytes/s of the machine, now.
+    peak: f64,
+    copy: f64,
+}
+
+fn bound(bench: &StepBench) -> Result<Bound> {
+    let need = need(bench)?;
+    let (peak, copy) = (peak::multiply_add_rate(), peak::copy_rate());
+    let batch = bench.batch as f64;
+    Ok(Bound {
+        milliseconds: need.milliseconds(bench.batch, peak, copy),
+        gflop: need.flop * batch / 1e9,
+        gbytes: need.bytes * batch / 1e9,
+        peak,
+        copy,
+    })
+}
+
+impl Ops {
+    fn run(&self) -> Result<()> {
+        let (flops, copy) = (peak::multiply_add_rate(), peak::copy_rate());
+        let level = synth::ops::simd::level().name();
+        let threads = rayon::current_num_threads();
+        if !self.json {
+            print(&format!(
+                "{threads} threads, {level}: {:.0} GFLOP/s of multiply-adds, copies move {:.1} GB/s; batch {}\n\n\
+                 | operation | shape | ms | GFLOP/s | of peak | GB/s | of copy |\n|---|---|---:|---:|---:|---:|---:|\n",
+                flops / 1e9,
+                copy / 1e9,
+                self.batch
+            ))?;
+        }
+        ops(self.batch as usize, self.seconds, &self.only, |r| {
+            let seconds = r.median_ms / 1e3;
+            let (rate, moved) = (r.flop / seconds, r.bytes / seconds);
+            if self.json {
+                return print_json(&json!({
+                    "op": r.op, "shape": r.shape, "batch": self.batch, "threads": threads, "instructions": level,
+                    "median_ms": r.median_ms, "min_ms": r.min_ms, "gflops": rate / 1e9, "of_peak": rate / flops,
+                    "gbytes_per_s": moved / 1e9, "of_copy": moved / copy,
+                }));
+            }
+            print(&format!("{}\n", row(&r, [rate, flops, moved, copy])))
+        })
+    }
+}
+
+fn row(r: &OpResult, [rate, flops, moved, copy]: [f64; 4]) -> String {
+    let arithmetic = match r.flop > 0.0 {
+        true => format!("{:.0} | {:.0} %", rate / 1e9, 100.0 * rate / flops),
+        false => "| ".into(),
+    };
+    let OpResult { op, shape, median_ms, .. } = r;
+    format!("| {op} | {shape} | {median_ms:.2} | {arithmetic} | {:.1} | {:.0} % |", moved / 1e9, 100.0 * moved / copy)
 }

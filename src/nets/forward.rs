@@ -93,9 +93,14 @@ pub fn infer(network: &super::Network, x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the network cannot take such images, or an operation leaves no record.
 pub fn trace(network: &super::Network, [h, w, c]: [usize; 3]) -> Result<Trace> {
+    trace_from(network, &[1, h, w, c])
+}
+
+/// [`trace`] from an input of any dimensions (a generator's latents, say).
+pub fn trace_from(network: &super::Network, dims: &[usize]) -> Result<Trace> {
     let tape = Tape::tracing();
     let mut f = Forward::new(&tape, &network.weights, Mode::Frozen);
-    let x = tape.input(mem::tensor(vec![0.0; h * w * c], (1, h, w, c))?);
+    let x = tape.input(mem::tensor(vec![0.0; dims.iter().product()], dims)?);
     let y = network.forward(&mut f, x)?;
     tape.take_trace(&y)
 }

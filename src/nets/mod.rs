@@ -28,7 +28,7 @@ mod widths;
 
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
-pub use forward::{Forward, Mode, Observed, infer, trace};
+pub use forward::{Forward, Mode, Observed, infer, trace, trace_from};
 pub use generator::{GeneratorConfig, generator};
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
 pub use layers::{Builder, Nonlinearity};

@@ -11,6 +11,19 @@ pub(crate) fn each(pieces: usize, f: impl Fn(usize) + Sync + Send) {
     }
 }
 
+/// Runs `f` on the chunks of `len` values, each with its number, in any order; on this thread alone where there is little to do.
+pub(crate) fn each_chunk(values: &mut [f32], len: usize, f: impl Fn((usize, &mut [f32])) + Sync + Send) {
+    const LITTLE: usize = 1 << 14;
+    if len == 0 {
+        return;
+    }
+    if values.len() <= LITTLE {
+        values.chunks_mut(len).enumerate().for_each(f);
+    } else {
+        values.par_chunks_mut(len).enumerate().for_each(f);
+    }
+}
+
 /// Pieces of about `grain` items that cover `0..total`; the cut depends on the sizes alone.
 pub(crate) fn pieces(total: usize, grain: usize) -> usize {
     total.div_ceil(grain.max(1)).max(1)

@@ -5,6 +5,7 @@ use super::mem::{build, update, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::mem::MaybeUninit;
 
 const GRAIN: usize = 65_536;
 
@@ -108,8 +109,9 @@ pub fn add(a: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
             let out = Shared(out);
             par::each(pieces, |i| {
                 let r = par::range(n, pieces, i);
-                for k in r {
-                    out.at(k).write(act.apply(a_values[k] + b_values[k]));
+                let to = std::slice::from_raw_parts_mut(out.at(r.start).cast::<MaybeUninit<f32>>(), r.len());
+                for ((o, a), b) in to.iter_mut().zip(&a_values[r.clone()]).zip(&b_values[r]) {
+                    o.write(act.apply(a + b));
                 }
             });
         })

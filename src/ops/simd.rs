@@ -91,6 +91,7 @@ pub(crate) trait Simd: Copy {
     /// a * b + c
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sqrt(a: Self::V) -> Self::V;
@@ -102,6 +103,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// `yes` where x > y, else `no`.
     unsafe fn if_gt(x: Self::V, y: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// The sum of the lanes of each vector, in a fixed order.
+    unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4];
 }
 
 #[derive(Clone, Copy)]
@@ -158,6 +161,10 @@ impl Simd for Portable {
         lanes!(a, b, |x, y| x + y)
     }
     #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        lanes!(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
         lanes!(a, b, |x, y| x * y)
     }
@@ -191,6 +198,10 @@ impl Simd for Portable {
             i += 1;
         }
         out
+    }
+    #[inline(always)]
+    unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4] {
+        v.map(|v| ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])))
     }
 }
 
@@ -232,6 +243,10 @@ mod x86 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+        #[inline(always)]
         unsafe fn mul(a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_mul_ps(a, b) }
         }
@@ -261,6 +276,17 @@ mod x86 {
         #[inline(always)]
         unsafe fn if_gt(x: __m256, y: __m256, yes: __m256, no: __m256) -> __m256 {
             unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) }
+        }
+        #[inline(always)]
+        unsafe fn sum4([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+            unsafe {
+                // Each half of the result holds the sums of that half of the four vectors.
+                let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+                let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+                let mut out = [0f32; 4];
+                _mm_storeu_ps(out.as_mut_ptr(), sums);
+                out
+            }
         }
     }
 
@@ -294,6 +320,10 @@ mod x86 {
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+        #[inline(always)]
         unsafe fn mul(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_mul_ps(a, b) }
         }
@@ -320,6 +350,16 @@ mod x86 {
         #[inline(always)]
         unsafe fn if_gt(x: __m512, y: __m512, yes: __m512, no: __m512) -> __m512 {
             unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, y), no, yes) }
+        }
+        #[inline(always)]
+        unsafe fn sum4(v: [__m512; 4]) -> [f32; 4] {
+            unsafe {
+                let half = |v: __m512| {
+                    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+                    _mm256_add_ps(_mm512_castps512_ps256(v), high)
+                };
+                Avx2::sum4([half(v[0]), half(v[1]), half(v[2]), half(v[3])])
+            }
         }
     }
 }

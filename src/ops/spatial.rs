@@ -2,6 +2,7 @@
 //!
 //! Each works image by image; one image never needs another, so the split over threads is free.
 
+use super::max_pool::give_to_winners;
 use super::mem::{build, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
@@ -155,29 +156,19 @@ pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
     }
     per_image(dy, [n, h, w, c], |i, dy, dx| {
         let image = &values[i * h * w * c..][..h * w * c];
-        for o in 0..oh * ow {
+        let mut pixels = Vec::with_capacity(p.kernel * p.kernel);
+        for (o, dy) in dy.chunks_exact(c).enumerate() {
             let (rows, cols) = (p.window(o / ow, h), p.window(o % ow, w));
+            pixels.clear();
+            pixels.extend(rows.clone().flat_map(|y| cols.clone().map(move |x| (y * w + x) * c)));
+            if p.kind == PoolKind::Max {
+                // SAFETY: the window lies inside the image, whose size `dx` has too.
+                unsafe { give_to_winners(&pixels, c, image.as_ptr(), dy.as_ptr(), dx.as_mut_ptr()) };
+                continue;
+            }
             let k = p.weight(rows.len(), cols.len());
-            for ch in 0..c {
-                let g = dy[o * c + ch];
-                if p.kind != PoolKind::Max {
-                    for y in rows.clone() {
-                        for x in cols.clone() {
-                            dx[(y * w + x) * c + ch] += g * k;
-                        }
-                    }
-                    continue;
-                }
-                let mut best = (rows.start * w + cols.start) * c + ch;
-                for y in rows.clone() {
-                    for x in cols.clone() {
-                        let at = (y * w + x) * c + ch;
-                        if beats(image[at], image[best]) {
-                            best = at;
-                        }
-                    }
-                }
-                dx[best] += g;
+            for &at in &pixels {
+                dx[at..][..c].iter_mut().zip(dy).for_each(|(dx, g)| *dx += g * k);
             }
         }
     })

@@ -177,7 +177,7 @@ const BLOCK: usize = 32;
 
 simd_fn!(
     /// Applies the epilogue to pixels that are still in cache.
-    fn finish(
+    pub(super) fn finish(
         out: *mut f32, pixels: usize, c: usize, residual: Option<*const f32>, e: &Epilogue, sums: *mut f32
     ) = finish_kernel
 );

@@ -12,6 +12,7 @@ use crate::ops::activation::Activation;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
 use crate::ops::simd::{Level, Simd, simd_fn};
+use std::ops::Range;
 
 /// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
 #[derive(Clone, Copy)]
@@ -25,6 +26,11 @@ pub(crate) struct Epilogue<'a> {
 impl Epilogue<'_> {
     pub(crate) const NONE: Epilogue<'static> =
         Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
+
+    /// Whether it leaves the values as they are.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.bias.is_none() && self.residual.is_none() && self.act.is_identity() && !self.sums
+    }
 }
 
 /// Columns of one weight block for `writes` output channels per group at `level`.
@@ -54,16 +60,22 @@ pub(crate) unsafe fn gather(
 ) -> Option<Vec<f64>> {
     let per_piece = plan.images_per_piece(n);
     let pieces = par::pieces(n, per_piece);
+    let blocks = plan.groups * weights.blocks;
+    // Few pieces are split by columns as well; each part then packs the images for itself.
+    let column_tasks = TASKS.div_ceil(pieces).min(blocks).min(weights.values.len() / COLUMN_TASK_FLOATS).max(1);
     let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
     let mut partial = vec![0f32; pieces * sums_len];
     let partial_ptr = Shared(partial.as_mut_ptr());
     let out = Shared(out);
-    par::each(pieces, |i| {
+    par::each(pieces * column_tasks, |t| {
+        let (i, part) = (t / column_tasks, t % column_tasks);
         let images = i * per_piece..((i + 1) * per_piece).min(n);
-        // SAFETY: pieces write disjoint images and disjoint rows of `partial`; bounds are those of the plan.
+        let blocks = par::range(blocks, column_tasks, part);
+        // SAFETY: tasks write disjoint images, or disjoint columns of them and of a row of `partial`; bounds are those of
+        // the plan.
         unsafe {
             let sums = partial_ptr.at(i * sums_len);
-            piece(plan, images, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
+            piece(plan, images, blocks, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
         }
     });
     epilogue.sums.then(|| {
@@ -75,6 +87,11 @@ pub(crate) unsafe fn gather(
     })
 }
 
+/// Pieces of work that a convolution should have at least, if its weights are large: several threads share a small batch.
+const TASKS: usize = 16;
+/// Weights below which columns are not split: packing the images once more would cost more than it gains.
+const COLUMN_TASK_FLOATS: usize = 65_536;
+
 /// Whether the kernel may read the images where they are: nothing to pad, nothing to apply, no group of four pixels
 /// that reaches beyond its row.
 fn reads_in_place(plan: &Plan, prologue: Option<&Prologue>) -> bool {
@@ -84,7 +101,8 @@ fn reads_in_place(plan: &Plan, prologue: Option<&Prologue>) -> bool {
 #[allow(clippy::too_many_arguments)]
 unsafe fn piece(
     plan: &Plan,
-    images: std::ops::Range<usize>,
+    images: Range<usize>,
+    blocks: Range<usize>,
     x: *const f32,
     weights: &PackedWeights,
     prologue: Option<&Prologue>,
@@ -101,7 +119,7 @@ unsafe fn piece(
         let out = out.add(images.start * out_len);
         if reads_in_place(plan, prologue) {
             let input = x.add(images.start * image_len);
-            phases(plan, images.len(), input, weights, epilogue, residual, out, sums);
+            phases(plan, images.len(), blocks, input, weights, epilogue, residual, out, sums);
             return;
         }
         // A group of four pixels at the end of a row may read (and throw away) up to three pixels more.
@@ -110,7 +128,7 @@ unsafe fn piece(
             for (k, i) in images.clone().enumerate() {
                 pad_image(plan, x.add(i * image_len), buffer.as_mut_ptr().add(k * frame), prologue);
             }
-            phases(plan, images.len(), buffer.as_ptr(), weights, epilogue, residual, out, sums);
+            phases(plan, images.len(), blocks, buffer.as_ptr(), weights, epilogue, residual, out, sums);
         });
     }
 }
@@ -119,6 +137,7 @@ unsafe fn piece(
 unsafe fn phases(
     plan: &Plan,
     n: usize,
+    blocks: Range<usize>,
     input: *const f32,
     weights: &PackedWeights,
     epilogue: &Epilogue,
@@ -137,29 +156,31 @@ unsafe fn phases(
             .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * reads))
             .collect();
         let block_len = phase.taps.len() * reads * weights.cb;
-        for g in 0..plan.groups {
-            for b in 0..weights.blocks {
-                let job = Job {
-                    plan,
-                    phase,
-                    runs: &runs,
-                    n,
-                    // SAFETY: a group starts inside the first pixel.
-                    input: unsafe { input.add(g * reads) },
-                    // SAFETY: block `b` of group `g` lies inside the packed weights of the phase.
-                    w: unsafe { weights.values.as_ptr().add(start + (g * weights.blocks + b) * block_len) },
-                    cb: weights.cb,
-                    level: weights.level,
-                    first: g * writes + b * weights.cb,
-                    columns: weights.cb.min(writes - b * weights.cb),
+        for block in blocks.clone() {
+            let (g, b) = (block / weights.blocks, block % weights.blocks);
+            let job = Job {
+                plan,
+                phase,
+                runs: &runs,
+                n,
+                // SAFETY: a group starts inside the first pixel.
+                input: unsafe { input.add(g * reads) },
+                // SAFETY: the block lies inside the packed weights of the phase.
+                w: unsafe { weights.values.as_ptr().add(start + block * block_len) },
+                cb: weights.cb,
+                level: weights.level,
+                columns: Columns {
                     epilogue,
+                    plain: epilogue.is_nothing(),
+                    first: g * writes + b * weights.cb,
                     residual,
                     out,
-                    sums,
-                };
-                // SAFETY: pointers as promised by the caller.
-                unsafe { run_job(&job) };
-            }
+                },
+                count: weights.cb.min(writes - b * weights.cb),
+                sums,
+            };
+            // SAFETY: pointers as promised by the caller.
+            unsafe { run_job(&job) };
         }
     }
 }
@@ -175,11 +196,9 @@ struct Job<'a> {
     w: *const f32,
     cb: usize,
     level: Level,
-    first: usize,
-    columns: usize,
-    epilogue: &'a Epilogue<'a>,
-    residual: Option<*const f32>,
-    out: *mut f32,
+    columns: Columns<'a>,
+    /// How many channels of the block there are.
+    count: usize,
     sums: *mut f32,
 }
 
@@ -230,7 +249,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
         Spot {
             // Inside the frame, unless the phase has no taps and reads nothing.
             input: job.input.wrapping_add(((image * plan.hp + iy) * plan.wp + ix) * plan.c),
-            out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.first,
+            out: ((image * plan.out_h + oy) * plan.out_w + ox) * plan.c_out + job.columns.first,
             valid: (phase.cols - col).min(4),
         }
     };
@@ -238,7 +257,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
     unsafe {
         let mut start = 0;
         while start < total {
-            let end = if job.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
+            let end = if job.columns.epilogue.sums { total.min(start + STATS_SPOTS) } else { total };
             let mut stats = [[S::splat(0.0); CV]; 2];
             let mut i = start;
             while i + PG <= end {
@@ -253,7 +272,7 @@ unsafe fn tiles<S: Simd, const CV: usize, const PG: usize>(job: &Job) {
                 one_tile::<S, CV, 1>(job, &[spot(i)], &mut stats);
                 i += 1;
             }
-            if job.epilogue.sums {
+            if job.columns.epilogue.sums {
                 flush_stats::<S, CV>(job, &stats);
             }
             start = end;
@@ -271,8 +290,8 @@ unsafe fn flush_stats<S: Simd, const CV: usize>(job: &Job, stats: &[[S::V; CV]; 
             for (v, s) in s.iter().enumerate() {
                 S::store(lane.as_mut_ptr().add(v * S::LANES), *s);
             }
-            for (c, v) in lane.iter().take(job.columns).enumerate() {
-                *job.sums.add(k * job.plan.c_out + job.first + c) += v;
+            for (c, v) in lane.iter().take(job.count).enumerate() {
+                *job.sums.add(k * job.plan.c_out + job.columns.first + c) += v;
             }
         }
     }
@@ -288,6 +307,7 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
     // row, where images are read in place); each step of a run has CV vectors of weights; the tile fits MAX_TILE.
     unsafe {
         let step = job.phase.step[1] * job.plan.c;
+        let out_step = job.phase.out_step[1] * job.plan.c_out;
         let mut acc = [[[S::splat(0.0); CV]; 4]; PG];
         let mut w = job.w;
         for &(offset, len) in job.runs {
@@ -312,6 +332,17 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 w = w.add(CV * S::LANES);
             }
         }
+        let whole = job.count == CV * S::LANES;
+        if job.columns.plain && whole && spots.iter().all(|s| s.valid == 4) {
+            for g in 0..PG {
+                for j in 0..4 {
+                    for v in 0..CV {
+                        S::store(job.columns.out.add(spots[g].out + j * out_step + v * S::LANES), acc[g][j][v]);
+                    }
+                }
+            }
+            return;
+        }
         // Through memory, so that the accumulators are only ever indexed by constants and stay in registers above.
         let mut tile = [0f32; MAX_TILE];
         for g in 0..PG {
@@ -321,8 +352,6 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 }
             }
         }
-        let out_step = job.phase.out_step[1] * job.plan.c_out;
-        let whole = job.columns == CV * S::LANES;
         for g in 0..PG {
             for j in 0..spots[g].valid {
                 let values = tile.as_ptr().add((g * 4 + j) * CV * S::LANES);
@@ -337,24 +366,52 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
     }
 }
 
+/// A block of output channels and where it goes.
+pub(super) struct Columns<'a> {
+    pub(super) epilogue: &'a Epilogue<'a>,
+    /// Whether the epilogue does nothing.
+    pub(super) plain: bool,
+    /// First of the channels.
+    pub(super) first: usize,
+    pub(super) residual: Option<*const f32>,
+    pub(super) out: *mut f32,
+}
+
+/// Epilogue and store of one vector: `offset` is its place in the block, `at` its place in the output; its sums are added to
+/// `stats`.
+///
+/// # Safety
+/// The vector lies inside the block, and `at` inside residual and output.
+#[inline(always)]
+pub(super) unsafe fn write_vector<S: Simd>(c: &Columns, y: S::V, offset: usize, at: usize, stats: [*mut S::V; 2]) {
+    let e = c.epilogue;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut y = y;
+        if !c.plain {
+            if let Some(bias) = e.bias {
+                y = S::add(y, S::load(bias.as_ptr().add(c.first + offset)));
+            }
+            if let Some(residual) = c.residual {
+                y = S::add(y, S::load(residual.add(at)));
+            }
+            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
+            *stats[0] = S::add(*stats[0], y);
+            *stats[1] = S::fma(y, y, *stats[1]);
+        }
+        S::store(c.out.add(at), y);
+    }
+}
+
 /// Epilogue and store of one pixel whose block is full.
 #[inline(always)]
 unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    let e = job.epilogue;
     // SAFETY: the block is full: CV·LANES columns from `first` exist in bias, residual and output.
     unsafe {
         for v in 0..CV {
-            let mut y = S::load(values.add(v * S::LANES));
-            if let Some(bias) = e.bias {
-                y = S::add(y, S::load(bias.as_ptr().add(job.first + v * S::LANES)));
-            }
-            if let Some(residual) = job.residual {
-                y = S::add(y, S::load(residual.add(at + v * S::LANES)));
-            }
-            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
-            stats[0][v] = S::add(stats[0][v], y);
-            stats[1][v] = S::fma(y, y, stats[1][v]);
-            S::store(job.out.add(at + v * S::LANES), y);
+            let offset = v * S::LANES;
+            let y = S::load(values.add(offset));
+            write_vector::<S>(&job.columns, y, offset, at + offset, [0, 1].map(|k| &raw mut stats[k][v]));
         }
     }
 }
@@ -362,20 +419,20 @@ unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, a
 /// Epilogue and store of one pixel whose block has fewer columns than the registers hold.
 #[inline(always)]
 unsafe fn write_part<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    let e = job.epilogue;
+    let e = job.columns.epilogue;
     let mut part = [0f32; 64];
-    // SAFETY: only `columns` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
+    // SAFETY: only `count` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
     unsafe {
-        for (c, v) in part.iter_mut().enumerate().take(job.columns) {
+        for (c, v) in part.iter_mut().enumerate().take(job.count) {
             *v = *values.add(c);
             if let Some(bias) = e.bias {
-                *v += bias[job.first + c];
+                *v += bias[job.columns.first + c];
             }
-            if let Some(residual) = job.residual {
+            if let Some(residual) = job.columns.residual {
                 *v += *residual.add(at + c);
             }
             *v = e.act.apply(*v);
-            *job.out.add(at + c) = *v;
+            *job.columns.out.add(at + c) = *v;
         }
         for v in 0..CV {
             let y = S::load(part.as_ptr().add(v * S::LANES));

@@ -5,12 +5,15 @@
 
 mod depthwise;
 mod gather;
+mod narrow;
 mod outer;
 mod pack;
 mod plan;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod wide;
+mod winograd;
 
 pub use spec::{Conv2dSpec, Padding, Sizes};
 
@@ -94,9 +97,12 @@ pub fn forward(
             build((z.n, z.out_h, z.out_w, z.c_out), |out| {
                 sums = if plan.is_depthwise() {
                     depthwise::gather(&plan, z.n, &xv, &wv, spec.kernel, prologue, epilogue, out)
+                } else if narrow::applies(&plan) {
+                    narrow::gather(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out)
                 } else {
                     let packed = PackedWeights::new(&plan, &wv, spec.kernel, false);
-                    gather::gather(&plan, z.n, &xv, &packed, prologue, epilogue, out)
+                    let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
+                    run(&plan, z.n, &xv, &packed, prologue, epilogue, out)
                 };
             })
         }
@@ -123,9 +129,12 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
         build((z.n, z.h, z.w, z.c_in), |out| {
             if plan.is_depthwise() {
                 depthwise::gather(&plan, z.n, &dyv, &wv, spec.kernel, None, Epilogue::NONE, out);
+            } else if narrow::applies(&plan) {
+                narrow::gather(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
             } else {
                 let packed = PackedWeights::new(&plan, &wv, spec.kernel, true);
-                gather::gather(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
+                let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
+                run(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
             }
         })
     }
@@ -148,6 +157,12 @@ pub fn backward_weights(
         let dw = unsafe {
             if plan.is_depthwise() {
                 depthwise::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if narrow::applies(&plan) {
+                narrow::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if winograd::applies_to_weights(&plan) {
+                winograd::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if wide::applies(&plan) {
+                wide::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else {
                 outer::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             }

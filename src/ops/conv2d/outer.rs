@@ -19,7 +19,7 @@ const LANES_BYTES: usize = 4 << 20;
 /// Floats of input and gradient rows that one pass over the tiles should touch (L1).
 const STRETCH_FLOATS: usize = 6_144;
 /// Pixels below which a stretch takes in more rows or images, so that flushing the tile stays cheap.
-const STRETCH_PIXELS: usize = 64;
+const STRETCH_PIXELS: usize = 128;
 
 /// The gradient of the HWIO weights of a forward `plan` over `n` images.
 ///
@@ -261,21 +261,21 @@ fn stretches(plan: &Plan, phase: &Phase, n: usize, width: usize) -> Vec<Stretch>
 }
 
 /// One block of columns over one stretch.
-struct Tile<'a> {
-    x: *const f32,
-    dy: *const f32,
+pub(super) struct Tile<'a> {
+    pub(super) x: *const f32,
+    pub(super) dy: *const f32,
     /// Strides of image, row, column.
-    x_strides: [usize; 3],
-    dy_strides: [usize; 3],
-    counts: [usize; 3],
-    sums: *mut f32,
-    sums_stride: usize,
-    runs: &'a [(usize, usize)],
-    cb: usize,
-    level: Level,
+    pub(super) x_strides: [usize; 3],
+    pub(super) dy_strides: [usize; 3],
+    pub(super) counts: [usize; 3],
+    pub(super) sums: *mut f32,
+    pub(super) sums_stride: usize,
+    pub(super) runs: &'a [(usize, usize)],
+    pub(super) cb: usize,
+    pub(super) level: Level,
 }
 
-simd_fn!(fn run_tile(tile: &Tile) = tile_kernel, at tile.level);
+simd_fn!(pub(super) fn run_tile(tile: &Tile) = tile_kernel, at tile.level);
 
 #[inline(always)]
 unsafe fn tile_kernel<S: Simd>(t: &Tile) {

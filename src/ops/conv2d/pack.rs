@@ -3,6 +3,7 @@
 use super::gather::block_columns;
 use super::plan::Plan;
 use crate::ops::activation::Activation;
+use crate::ops::par;
 use crate::ops::simd::{self, Level, Simd, simd_fn};
 
 /// What a convolution applies to the values it reads: `act(scale·x + shift)` per channel. Padding stays 0.
@@ -74,6 +75,9 @@ pub(crate) unsafe fn pad_image(plan: &Plan, image: *const f32, out: *mut f32, pr
     }
 }
 
+/// Rows of packed weights that are transposed together: one cache line of what is read.
+const TRANSPOSED_ROWS: usize = 16;
+
 /// Weights in the order in which a kernel reads them: `[phase][group][block of columns][tap][reading channel][column]`,
 /// columns (writing channels) padded with zeros to whole blocks of `cb`.
 pub(crate) struct PackedWeights {
@@ -100,20 +104,21 @@ impl PackedWeights {
         let mut at = 0;
         for phase in &plan.phases {
             phase_start.push(at);
-            for g in 0..plan.groups {
+            let block_len = phase.taps.len() * reads * cb;
+            let pack = |(i, to): (usize, &mut [f32])| {
+                let (g, b) = (i / blocks, i % blocks);
                 let offset = g * if transposed { reads } else { writes };
-                for b in 0..blocks {
-                    let columns = cb.min(writes - b * cb);
-                    for tap in &phase.taps {
-                        let block = &mut values[at..at + reads * cb];
-                        for &[ky, kx] in &tap.sources {
-                            let plane = &w[(ky * kernel[1] + kx) * group_in * c_out..][..group_in * c_out];
-                            add_plane(block, plane, transposed, [reads, cb, columns], offset, b * cb, c_out);
-                        }
-                        at += reads * cb;
+                let columns = cb.min(writes - b * cb);
+                for (tap, block) in phase.taps.iter().zip(to.chunks_exact_mut((reads * cb).max(1))) {
+                    for &[ky, kx] in &tap.sources {
+                        let plane = &w[(ky * kernel[1] + kx) * group_in * c_out..][..group_in * c_out];
+                        add_plane(block, plane, transposed, [reads, cb, columns], offset, b * cb, c_out);
                     }
                 }
-            }
+            };
+            let all = plan.groups * blocks * block_len;
+            par::each_chunk(&mut values[at..at + all], block_len, pack);
+            at += all;
         }
         Self { values, phase_start, cb, blocks, level }
     }
@@ -132,10 +137,14 @@ fn add_plane(
     c_out: usize,
 ) {
     if transposed {
-        for q in 0..columns {
-            let row = &plane[(first + q) * c_out + offset..][..reads];
-            for (r, v) in row.iter().enumerate() {
-                block[r * cb + q] += v;
+        // Square parts, so that the lines that are written stay in cache while their columns fill.
+        for start in (0..reads).step_by(TRANSPOSED_ROWS) {
+            let rows = TRANSPOSED_ROWS.min(reads - start);
+            for q in 0..columns {
+                let row = &plane[(first + q) * c_out + offset + start..][..rows];
+                for (to, v) in block[start * cb + q..].iter_mut().step_by(cb).zip(row) {
+                    *to += v;
+                }
             }
         }
     } else {

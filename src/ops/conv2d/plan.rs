@@ -7,6 +7,11 @@
 
 use super::spec::{Conv2dSpec, Sizes};
 
+/// Floats of padded input that one piece of work should have.
+const PIECE_FLOATS: usize = 49_152;
+/// Output pixels that one piece should have, if they are to be had.
+const PIXELS_PER_PIECE: usize = 128;
+
 /// One weight position that a phase reads.
 pub(crate) struct Tap {
     /// Place relative to the phase's first input pixel of an output pixel, in padded rows and columns.
@@ -178,9 +183,13 @@ impl Plan {
         self.groups > 1 && self.c == self.groups && self.c_out == self.groups
     }
 
-    /// Images that one piece of work handles: as many as keep its padded input near 192 KiB (L2), at least one.
+    /// Images that one piece of work handles: as many as keep its padded input near 192 KiB; on small maps up to 512 KiB (L2
+    /// still), so that weights that are read anew by every piece serve some hundred pixels. At least one.
     pub(crate) fn images_per_piece(&self, n: usize) -> usize {
-        (49_152 / (self.hp * self.wp * self.c).max(1)).clamp(1, 64).min(n.max(1))
+        let frame = (self.hp * self.wp * self.c).max(1);
+        let pixels = (self.out_h * self.out_w).max(1);
+        let for_weights = PIXELS_PER_PIECE.div_ceil(pixels).min(4 * PIECE_FLOATS / frame);
+        (PIECE_FLOATS / frame).clamp(1, 64).max(for_weights).min(n.max(1))
     }
 }
 

@@ -107,6 +107,69 @@ fn every_shape_agrees_with_the_definition() {
     check(9, 1, 3, 8, 10, Conv2dSpec::new(1));
 }
 
+/// Every way through the kernels that only some channel counts and sizes take.
+fn special_shapes() -> Vec<([usize; 5], Conv2dSpec)> {
+    let k3 = Conv2dSpec::new(3).padding(1);
+    vec![
+        // Winograd: one tile, groups of tiles that are not full, several blocks of columns, no padding, weights as well.
+        ([1, 2, 2, 32, 32], k3),
+        ([3, 8, 6, 16, 32], k3),
+        ([5, 10, 8, 32, 64], k3),
+        ([2, 6, 8, 64, 96], Conv2dSpec::new(3)),
+        ([3, 6, 6, 64, 64], k3),
+        ([2, 4, 4, 128, 64], Conv2dSpec::new(3).padding(2)),
+        ([1, 4, 4, 256, 64], k3),
+        // One channel fewer, one row fewer, a dilation: not Winograd.
+        ([2, 6, 6, 31, 64], k3),
+        ([2, 7, 6, 32, 64], k3),
+        ([2, 8, 8, 32, 64], k3.dilation(2)),
+        // Large weights: small maps, several rows of a large one, 1x1, stride.
+        ([9, 4, 4, 256, 256], Conv2dSpec::new(3).padding(1).stride(2)),
+        ([1, 20, 16, 176, 192], k3),
+        ([3, 3, 3, 512, 512], Conv2dSpec::new(1)),
+        // Few output channels: forward, and backward to a stem's image.
+        ([3, 9, 7, 32, 3], k3),
+        ([3, 8, 8, 16, 1], Conv2dSpec::new(5).stride(2)),
+        ([2, 6, 6, 96, 4], k3.upsampled()),
+        ([3, 9, 7, 3, 48], k3),
+        ([2, 12, 12, 2, 64], Conv2dSpec::new(7).padding(3).stride(2)),
+    ]
+}
+
+#[test]
+fn special_ways_agree_with_the_definition() {
+    for ([n, h, w, c_in, c_out], spec) in special_shapes() {
+        check(n, h, w, c_in, c_out, spec);
+        check_fused([n, h, w, c_in, c_out], spec, Activation::leaky(0.1));
+    }
+}
+
+/// The error of F(2x2, 3x3), which README and docs/PERFORMANCE.md state: below 2e-6 of the largest result.
+#[test]
+fn winograd_stays_near_the_plain_sum() {
+    let spec = Conv2dSpec::new(3).padding(1);
+    for c in [32, 64, 128] {
+        let z = spec.sizes(&[1, 8, 8, c], &[3, 3, c, c]).unwrap();
+        assert!(winograd::applies(&Plan::forward(&spec, &z)) && winograd::applies(&Plan::backward(&spec, &z)));
+        let (x, w, dy) = (noise(64 * c, 1), noise(9 * c * c, 2), noise(64 * c, 3));
+        let (y, dx, dw) = direct(&x, &w, &dy, &spec, &z);
+        let t = |v: Vec<f32>, dims: &[usize]| tensor(v, dims).unwrap();
+        let (x, w, dy) = (t(x, &[1, 8, 8, c]), t(w, &[3, 3, c, c]), t(dy, &[1, 8, 8, c]));
+        let (out, _) = forward(&x, None, &w, &spec, &After::NOTHING).unwrap();
+        let all = [
+            (out, y),
+            (backward_input(&dy, &w, &spec, x.dims()).unwrap(), dx),
+            (backward_weights(&x, None, &dy, &spec, w.dims()).unwrap(), dw),
+        ];
+        for (got, expected) in all {
+            let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+            let error =
+                view(&got).unwrap().iter().zip(&expected).fold(0f64, |m, (g, e)| m.max((f64::from(*g) - e).abs()));
+            assert!(error <= 2e-6 * largest, "{c} channels: {error:e} of {largest}");
+        }
+    }
+}
+
 /// Any convolution that fits: sides from 1, odd and uneven everything, strides beyond the kernel, padding beyond the
 /// kernel, kernels beyond the image, groups, blocks of output channels that are not full.
 fn shapes() -> impl Strategy<Value = ([usize; 5], Conv2dSpec)> {
