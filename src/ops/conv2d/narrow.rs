@@ -23,7 +23,7 @@ const PIXELS: usize = 4;
 
 /// Whether `plan` is one of these convolutions.
 pub(super) fn applies(plan: &Plan) -> bool {
-    plan.groups == 1 && plan.c_out <= MOST && plan.c % LANES == 0
+    plan.groups == 1 && plan.c_out <= MOST && plan.c.is_multiple_of(LANES)
 }
 
 /// `[phase][output channel][tap][channel read]`, summed from HWIO weights; `transposed` for the backward pass.
