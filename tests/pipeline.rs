@@ -275,7 +275,9 @@ fn a_student_without_batch_norms_learns_at_a_lower_rate() {
         job.run(&mut Silent).unwrap().1["recipe"]["lr"].as_f64().unwrap()
     };
     assert!(rate("lenet-cifar", &recipe) < rate("resnet8", &recipe));
-    assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe }), 0.3);
+    assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe.clone() }), 0.3);
+    let batches_of = |batch| rate("resnet8", &StudentRecipe { batch, ..recipe.clone() });
+    assert_eq!([32, 128, 512].map(batches_of), [0.125, 0.5, 0.5], "noisier gradients take smaller steps");
 }
 
 #[test]

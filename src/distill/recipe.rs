@@ -8,6 +8,9 @@ use crate::train::{Decay, Schedule, batch_for};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// Images per update where nothing else is said and images are small.
+const USUAL_BATCH: usize = 128;
+
 /// All choices of a student's training. Every field is a recipe key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,8 +19,8 @@ pub struct StudentRecipe {
     pub steps: usize,
     /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
-    /// Learning rate; 0 takes the one of the student's family: 0.5, or less where there are depthwise or grouped convolutions or no batch
-    /// norms (`synth networks` lists it).
+    /// Learning rate; 0 takes the one of the student's family (0.5, or less where there are depthwise or grouped convolutions or no batch
+    /// norms: `synth networks` lists it) for a batch of 128, and less in proportion for a smaller one.
     pub lr: f64,
     pub momentum: f64,
     pub nesterov: bool,
@@ -66,13 +69,17 @@ impl Default for StudentRecipe {
 impl StudentRecipe {
     /// The recipe with its batch for images of `size` (height, width), where it leaves that open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
-        let batch = if self.batch > 0 { self.batch } else { batch_for(128, size) };
+        let batch = if self.batch > 0 { self.batch } else { batch_for(USUAL_BATCH, size) };
         Self { batch, ..self }
     }
 
-    /// The learning rate of `student`.
+    /// The learning rate of `student`, once the batch is known.
+    ///
+    /// A smaller batch has a noisier gradient: the rate of a family is scaled with it (Goyal et al. 2017), never up.
     pub fn rate(&self, student: &Network) -> f64 {
-        if self.lr > 0.0 { self.lr } else { student.arch.student_rate }
+        let batch = if self.batch > 0 { self.batch } else { USUAL_BATCH };
+        let share = (batch as f64 / USUAL_BATCH as f64).min(1.0);
+        if self.lr > 0.0 { self.lr } else { share * student.arch.student_rate }
     }
 
     /// # Errors
