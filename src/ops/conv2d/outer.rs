@@ -295,8 +295,14 @@ unsafe fn rows<S: Simd, const CV: usize, const R: usize>(t: &Tile) {
     let mut sums = t.sums;
     for &(offset, len) in t.runs {
         let mut k = 0;
-        // SAFETY: the tile counts off `len` reading channels in groups of R, 8, 4 and 1, each with its row of sums.
+        // SAFETY: the tile counts off `len` reading channels in groups of 9, R, 8, 4 and 1, each with its row of sums.
         unsafe {
+            // Three pixels of three channels: a stem. Eight and one would leave the last alone with its latency.
+            if len == 9 && R >= 8 {
+                products::<S, CV, 9>(t, offset, sums);
+                sums = sums.add(9 * t.sums_stride);
+                k = 9;
+            }
             while k + R <= len {
                 products::<S, CV, R>(t, offset + k, sums);
                 sums = sums.add(R * t.sums_stride);
