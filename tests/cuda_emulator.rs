@@ -241,10 +241,8 @@ fn convolutions_are_those_of_the_cpu() {
     let pseudo = |len: i32, seed: f32| (0..len).map(|i| ((i as f32 + seed) * 12.9898).sin()).collect::<Vec<f32>>();
     let (x, w, dy) = (pseudo(n * c * h * h, 0.1), pseudo(k * c * 9, 0.7), pseudo(n * k * out * out, 0.3));
     let tensor = |v: &[f32], d: [i32; 4]| {
-        candle_core::Var::from_tensor(
-            &Tensor::from_slice(v, d.map(|d| d as usize).to_vec(), &Device::Cpu).unwrap(),
-        )
-        .unwrap()
+        candle_core::Var::from_tensor(&Tensor::from_slice(v, d.map(|d| d as usize).to_vec(), &Device::Cpu).unwrap())
+            .unwrap()
     };
     let (xt, wt) = (tensor(&x, [n, c, h, h]), tensor(&w, [k, c, 3, 3]));
     let yt = xt.conv2d(&wt, 1, 2, 1, 1).unwrap();
