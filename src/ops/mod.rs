@@ -4,6 +4,8 @@ pub mod activation;
 pub mod adaptive;
 pub mod channels;
 pub mod conv2d;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod gate;
 pub mod layer_norm;
 mod max_pool;

@@ -1,0 +1,11 @@
+//! What the `cuda` feature needs at build time; without it, nothing.
+
+#[path = "build/lazy_cuda.rs"]
+mod lazy_cuda;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        lazy_cuda::write();
+    }
+}
