@@ -5,7 +5,7 @@ use crate::invert::{Recipe, Synthesiser};
 use crate::loss::{cross_entropy, matching_loss};
 use crate::nets::Network;
 use crate::ops::mem::tensor;
-use crate::ops::{mem::page_faults, place::Placement};
+use crate::ops::{Compute, mem::page_faults, place::Placement};
 use crate::rng::{self, Streams};
 use crate::teacher::Teacher;
 use crate::train::{Adam, Sgd, train_step, trainable};
@@ -66,13 +66,14 @@ const AT_LEAST: usize = 5;
 pub fn step(bench: &StepBench) -> Result<StepResult> {
     let [h, w, c] = bench.dims;
     let mut rng = Streams::new(0).stream("bench", 0);
-    let x = tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?;
+    let compute = bench.net.compute();
+    let x = compute.bring(&tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?)?;
     let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
     match bench.pass {
-        Pass::Infer => timed(bench.seconds, || crate::nets::infer(&bench.net, &x).map(|_| ())),
+        Pass::Infer => timed(bench.seconds, compute, || crate::nets::infer(&bench.net, &x).map(|_| ())),
         Pass::Train => {
             let mut sgd = sgd();
-            timed(bench.seconds, || {
+            timed(bench.seconds, compute, || {
                 train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| cross_entropy(y, &labels, None)).map(|_| ())
             })
         }
@@ -81,7 +82,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
                 return Err(Error::invalid("--pass distill", "no teacher", "name one with --teacher"));
             };
             let (mut sgd, how) = (sgd(), StudentRecipe::default().matching);
-            timed(bench.seconds, || {
+            timed(bench.seconds, compute, || {
                 let answers = crate::nets::infer(teacher, &x)?;
                 train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| matching_loss(y, &answers, how, None)).map(|_| ())
             })
@@ -111,26 +112,30 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     let latent = recipe.generator.latent;
     let mut rng = Streams::new(0).stream("bench/latents", 0);
     let latents: Tensor = tensor(rng::normal(&mut rng, bench.batch * latent), (bench.batch, latent))?;
+    let latents = bench.net.compute().bring(&latents)?;
     let places = vec![Placement::default(); bench.batch];
     let (mut adam, mut adam_z) = (Adam::new((0.5, 0.999)), Adam::new((0.5, 0.999)));
     let generator = synthesiser.generator.duplicate()?;
-    timed(bench.seconds, || {
+    timed(bench.seconds, bench.net.compute(), || {
         let pass = synthesiser.inner_step(&generator, &latents, labels, &places, &[], None)?;
         adam.step(trainable(&generator.weights, &pass.grads), 3e-3)?;
         adam_z.step([(&latents, Some(&pass.latent_grad))], 1e-2)
     })
 }
 
-fn timed(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
+/// Times steps; a step ends when the device has done all of it.
+fn timed(seconds: f64, compute: &Compute, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
     for _ in 0..WARM_UP {
         f()?;
     }
+    compute.synchronize()?;
     let faults = page_faults();
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut times = Vec::new();
     while times.len() < AT_LEAST || Instant::now() < end {
         let start = Instant::now();
         f()?;
+        compute.synchronize()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     let faults = (page_faults() - faults) as f64 / times.len() as f64;

@@ -1,5 +1,6 @@
 //! `synth bench`: how long the real work takes here.
 
+use super::options::Computing;
 use super::{Global, print, print_json, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -44,6 +45,8 @@ struct Step {
     /// Timed seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    #[command(flatten)]
+    computing: Computing,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -58,20 +61,21 @@ enum PassName {
 }
 
 impl Bench {
-    pub fn run(&self, _: &Global) -> Result<()> {
+    pub fn run(&self, global: &Global) -> Result<()> {
         match &self.what {
-            What::Step(s) => s.run(),
+            What::Step(s) => s.run(global.quiet || s.json),
         }
     }
 }
 
 impl Step {
-    fn run(&self) -> Result<()> {
+    fn run(&self, quiet: bool) -> Result<()> {
+        let compute = self.computing.open(quiet)?;
         let side = usize::from(self.size);
         let shape = Shape { channels: 3, height: side, width: side, num_classes: 10 };
         let net = |name: &str| -> Result<Network> {
             let (architecture, ..) = from_name(name, &shape)?;
-            Network::init(Arc::new(architecture), &mut Streams::new(0).stream("bench/network", 0))
+            Network::init(Arc::new(architecture), &mut Streams::new(0).stream("bench/network", 0))?.to(&compute)
         };
         let pass = match self.pass {
             PassName::Train => Pass::Train,
@@ -98,7 +102,8 @@ impl Step {
                 "batch": self.batch,
                 "pass": pass,
                 "threads": threads,
-                "device": "cpu",
+                "device": compute.name(),
+                "precision": compute.precision.name(),
                 "instructions": synth::ops::simd::level().name(),
                 "median_ms": found.median_ms,
                 "min_ms": found.min_ms,
@@ -112,6 +117,7 @@ impl Step {
             ("steps", found.steps.to_string()),
             ("page faults", format!("{:.1} per step", found.page_faults_per_step)),
             ("threads", threads.to_string()),
+            ("device", format!("{}, {}", compute.name(), compute.precision.name())),
         ]))
     }
 }

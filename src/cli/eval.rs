@@ -1,6 +1,6 @@
 //! `synth eval`: accuracy of a model on labelled images.
 
-use super::options::ModelOptions;
+use super::options::{Computing, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use synth::Result;
 use synth::data::{Labelled, ReadOptions};
 use synth::model::Model;
+use synth::ops::Compute;
 use synth::report::Reporter;
 use synth::teacher::Teacher;
 use synth::train::{Evaluation, Matched, batch_for, evaluate, labels_for};
@@ -44,6 +45,8 @@ pub struct Eval {
     /// Column with the labels, if several could be meant
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
+    #[command(flatten)]
+    computing: Computing,
     /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images
     #[arg(long)]
     json: bool,
@@ -52,7 +55,8 @@ pub struct Eval {
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         let model = self.model.load(&global.access())?;
-        let frozen = Teacher::of(&model);
+        let compute = self.computing.open(global.quiet)?;
+        let frozen = Teacher::of(&model).to(&compute)?;
         let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
         let matched = labels_for(&model.class_names(), &mut data)?;
         if matched == Matched::ByOrder {
@@ -61,7 +65,7 @@ impl Eval {
         let batch = self.batch.map_or_else(|| batch_for(256, frozen.size), |batch| batch as usize);
         let found = evaluate(&frozen, &data, batch, &mut Reporter::new(global.quiet || self.json, None)?)?;
         match self.json {
-            true => print_json(&self.as_json(&found, &model, &data, matched)),
+            true => print_json(&self.as_json(&found, &model, &data, matched, &compute)),
             false => print(&self.as_text(&found, &model, &data)),
         }
     }
@@ -77,7 +81,14 @@ impl Eval {
         }
     }
 
-    fn as_json(&self, found: &Evaluation, model: &Model, data: &Labelled, matched: Matched) -> Value {
+    fn as_json(
+        &self,
+        found: &Evaluation,
+        model: &Model,
+        data: &Labelled,
+        matched: Matched,
+        compute: &Compute,
+    ) -> Value {
         let mut json = json!(found);
         json["model"] = json!({
             "source": model.source,
@@ -85,6 +96,8 @@ impl Eval {
             "architecture": model.config.architecture,
             "parameters": model.network.arch.parameters(),
         });
+        json["device"] = json!(compute.name());
+        json["precision"] = json!(compute.precision.name());
         json["data"] = json!({
             "source": self.data.display().to_string(),
             "name": data.name,

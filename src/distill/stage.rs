@@ -6,7 +6,7 @@ use crate::data::Images;
 use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::kl_per_sample;
 use crate::nets::{Network, infer};
-use crate::ops::mem::tensor;
+use crate::ops::mem::{host, tensor};
 use crate::ops::place::{Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
@@ -14,7 +14,7 @@ use crate::set::priority::{Priorities, PriorityRule};
 use crate::teacher::Teacher;
 use crate::train::{batch_for, fitting};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::time::{Duration, Instant};
 
 /// Where the teacher's answers come from.
@@ -170,7 +170,7 @@ fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
 fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input) -> Result<(f64, f64)> {
     let (mut same, mut kl) = (0.0, 0.0);
     for chunk in rows.chunks(batch_for(views::BATCH, [input.dims[0], input.dims[1]])) {
-        let logits = infer(network, &plain(&set.images, chunk, input)?)?;
+        let logits = host(&infer(network, &plain(&set.images, chunk, input, &network.compute().device)?)?)?;
         let recorded: Vec<f32> = chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
         let answers: Tensor = tensor(recorded, (chunk.len(), input.classes))?;
         same += agreement(&logits, &answers)? * chunk.len() as f64;
@@ -180,8 +180,8 @@ fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input)
     Ok((same / n, kl / n))
 }
 
-fn plain(images: &Images, indices: &[usize], input: &Input) -> Result<Tensor> {
+fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> Result<Tensor> {
     let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
     let places = vec![Placement::default(); indices.len()];
-    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std)?)
+    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std, device)?)
 }

@@ -6,7 +6,7 @@ use crate::augment::Mixing;
 use crate::data::Images;
 use crate::loss::{kl_per_sample, matching_loss};
 use crate::nets::{Forward, Mode, Network};
-use crate::ops::mem::{tensor, view};
+use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::{Placement, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
@@ -124,8 +124,7 @@ impl Trainer {
         let mixes = recorded.is_none() && (self.done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
-            let mixed = mixing.apply(&view(&x)?);
-            x = tensor(mixed, x.shape().clone())?;
+            x = mixing.images(&x)?;
         }
         let answers = match (recorded, &pool.answers) {
             (Some(recorded), _) => recorded,
@@ -168,7 +167,7 @@ impl Trainer {
                     let at = (i * views.list.len() + v) * k;
                     logits.extend_from_slice(&views.logits[at..at + k]);
                 }
-                (places, Some(tensor(logits, (indices.len(), k))?))
+                (places, Some(self.student.compute().bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };
         Ok((self.placed(pool.images, indices, &places)?, answers))
@@ -176,7 +175,8 @@ impl Trainer {
 
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
+        let device = &self.student.compute().device;
+        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std, device)
     }
 
     /// The network as it would be kept now, without estimating batch norms anew.
@@ -213,7 +213,8 @@ impl Trainer {
 /// Share of rows whose largest entries are at the same place.
 pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
     let k = a.dims().last().copied().unwrap_or(1);
-    let (a, b) = (view(a)?, view(b)?);
+    let (a, b) = (host(a)?, host(b)?);
+    let (a, b) = (view(&a)?, view(&b)?);
     let same = a.chunks(k).zip(b.chunks(k)).filter(|(a, b)| crate::loss::argmax(a) == crate::loss::argmax(b)).count();
     Ok(same as f64 / (a.len() / k).max(1) as f64)
 }

@@ -174,7 +174,7 @@ impl Conv {
         residual: Option<&Var>,
         act: Activation,
     ) -> Result<Var> {
-        if f.mode != Mode::Frozen {
+        if !f.folds() {
             let (u, sums) = self.forward_summed(f, x, None)?;
             return norm.forward(f, &u, sums, residual, act);
         }

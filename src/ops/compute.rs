@@ -29,6 +29,9 @@ pub struct Compute {
     pub precision: Precision,
 }
 
+/// The CPU in f32, to be lent.
+pub static CPU: Compute = Compute { device: Device::Cpu, precision: Precision::F32 };
+
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -63,7 +66,7 @@ impl Default for Compute {
 impl Compute {
     /// The CPU in f32.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, precision: Precision::F32 }
+        CPU.clone()
     }
 
     /// What was asked for; without a precision, bf16 on a card and f32 on the CPU. The second value says in words what was

@@ -10,6 +10,8 @@ macro_rules! on_cuda {
         if $tensor.device().is_cuda() {
             return $call;
         }
+        #[cfg(not(feature = "cuda"))]
+        let _ = &$tensor;
     };
 }
 pub(crate) use on_cuda;
@@ -36,4 +38,4 @@ pub mod store;
 pub mod threads;
 
 pub use activation::Activation;
-pub use compute::{Compute, Precision};
+pub use compute::{CPU, Compute, DeviceChoice, Precision};

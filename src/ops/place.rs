@@ -1,10 +1,10 @@
 //! Crop, flip and normalise: images as a network in training sees them, differentiable in the image.
 
-use super::mem::build;
+use super::mem::{build, tensor, view};
 use super::par::{self, Shared};
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// Where a crop of the original size lies, and whether it is mirrored.
 ///
@@ -30,6 +30,7 @@ impl Placement {
 pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("augment", x)?;
     check_places(n, c, places, mean, std)?;
+    on_cuda!(x, super::cuda::place::place(x, places, mean, std));
     per_image(x, [n, h, w, c], |i, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
             let from = places[i].source(o / w, o % w, h, w);
@@ -40,13 +41,14 @@ pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Res
     })
 }
 
-/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each.
+/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each; the result lies on `device`.
 pub fn place_bytes(
     images: &[&[u8]],
     [h, w, c]: [usize; 3],
     places: &[Placement],
     mean: &[f32],
     std: &[f32],
+    device: &Device,
 ) -> Result<Tensor> {
     let n = images.len();
     check_places(n, c, places, mean, std)?;
@@ -55,6 +57,11 @@ pub fn place_bytes(
     }
     let scale: Vec<f32> = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
     let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return super::cuda::place::place_bytes(images, [h, w, c], places, &scale, &shift, device);
+    }
+    let _ = device;
     // SAFETY: every image is written in full by its own task.
     unsafe {
         build((n, h, w, c), |out| {
@@ -80,6 +87,7 @@ pub fn place_bytes(
 pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("augment", dy)?;
     check_places(n, c, places, mean, std)?;
+    on_cuda!(dy, super::cuda::place::place_backward(dy, places, std));
     per_image(dy, [n, h, w, c], |i, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
             if let Some(f) = places[i].source(o / w, o % w, h, w) {
@@ -89,6 +97,29 @@ pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f3
             }
         }
     })
+}
+
+/// Rows of equal length, mixed: `λ·x[i] + (1 − λ)·x[partner[i]]`.
+///
+/// # Errors
+/// If there is not one partner for each of the first dimension, or one that is none.
+pub fn mix(x: &Tensor, partner: &[usize], lambda: f32) -> Result<Tensor> {
+    if x.dims().first() != Some(&partner.len()) || partner.iter().any(|p| *p >= partner.len()) {
+        return Err(Error::shape("mix", format!("{} partners of {:?}", partner.len(), x.dims())));
+    }
+    on_cuda!(x, super::cuda::place::mix(x, partner, lambda));
+    tensor(mixed(&view(x)?, partner, lambda), x.shape().clone())
+}
+
+/// [`mix`] of plain values.
+pub fn mixed(values: &[f32], partner: &[usize], lambda: f32) -> Vec<f32> {
+    let len = values.len() / partner.len().max(1);
+    let mut out = Vec::with_capacity(values.len());
+    for (i, &p) in partner.iter().enumerate() {
+        let (a, b) = (&values[i * len..(i + 1) * len], &values[p * len..(p + 1) * len]);
+        out.extend(a.iter().zip(b).map(|(a, b)| lambda * a + (1.0 - lambda) * b));
+    }
+    out
 }
 
 fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<()> {

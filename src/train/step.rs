@@ -33,5 +33,6 @@ pub fn train_step(
     let Loss { value, grad } = loss(&logits)?;
     let mut grads = tape.backward([(y, grad)])?;
     sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
-    Ok(StepReport { loss: value, logits })
+    // Read last: a card then works on while this waits.
+    Ok(StepReport { loss: value.get()?, logits })
 }

@@ -7,7 +7,7 @@ use crate::distill::Input;
 use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::{argmax, soft_cross_entropy};
 use crate::nets::Network;
-use crate::ops::mem::{tensor, view};
+use crate::ops::mem::{host, view};
 use crate::ops::place::place_bytes;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
@@ -106,7 +106,7 @@ pub fn supervised(
             let step = epoch * per_epoch + i;
             let mut rng = streams.stream("train/batch", step as u64);
             let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
-            let (x, targets) = batch_of(data, batch, input, recipe, &mut rng)?;
+            let (x, targets) = batch_of(data, batch, input, recipe, &network, &mut rng)?;
             let report = train_step(&network, &mut sgd, x, lr as f32, |y| soft_cross_entropy(y, &targets, None))?;
             if !report.loss.is_finite() {
                 let found = format!("the loss is {} in epoch {}", report.loss, epoch + 1);
@@ -115,7 +115,8 @@ pub fn supervised(
             if let Some(average) = &mut average {
                 average.update(&network)?;
             }
-            let logits = view(&report.logits)?;
+            let logits = host(&report.logits)?;
+            let logits = view(&logits)?;
             let rows = logits.chunks_exact(input.classes).zip(batch);
             hits += rows.filter(|(r, i)| argmax(r) == data.labels[**i] as usize).count();
             loss += report.loss;
@@ -150,11 +151,12 @@ fn batch_of(
     batch: &[usize],
     input: &Input,
     recipe: &SupervisedRecipe,
+    network: &Network,
     rng: &mut Stream,
 ) -> Result<(candle_core::Tensor, Vec<f64>)> {
     let slices: Vec<&[u8]> = batch.iter().map(|&i| data.images.image(i)).collect();
     let places = recipe.augment.draw(batch.len(), rng);
-    let mut x = place_bytes(&slices, input.dims, &places, &input.mean, &input.std)?;
+    let mut x = place_bytes(&slices, input.dims, &places, &input.mean, &input.std, &network.compute().device)?;
     let k = input.classes;
     let even = recipe.label_smoothing / k as f64;
     let mut targets = vec![even as f32; batch.len() * k];
@@ -163,8 +165,7 @@ fn batch_of(
     }
     if recipe.mixup > 0.0 {
         let mixing = Mixing::draw(recipe.mixup, batch.len(), rng);
-        let mixed = mixing.apply(&view(&x)?);
-        x = tensor(mixed, x.shape().clone())?;
+        x = mixing.images(&x)?;
         targets = mixing.apply(&targets);
     }
     Ok((x, targets.into_iter().map(f64::from).collect()))

@@ -143,9 +143,8 @@ impl Call {
         let [h, w] = if sided { [large[0] + p.top + p.bottom, large[1] + p.left + p.right] } else { large };
         let padding = if sided { [0, 0] } else { [p.top, p.left] };
         let narrow = |v: usize| i32::try_from(v).map_err(|_| Error::shape("conv2d", format!("a size of {v}")));
-        let four = |v: [usize; 4]| -> Result<[i32; 4]> {
-            Ok([narrow(v[0])?, narrow(v[1])?, narrow(v[2])?, narrow(v[3])?])
-        };
+        let four =
+            |v: [usize; 4]| -> Result<[i32; 4]> { Ok([narrow(v[0])?, narrow(v[1])?, narrow(v[2])?, narrow(v[3])?]) };
         let two = |v: [usize; 2]| -> Result<[i32; 2]> { Ok([narrow(v[0])?, narrow(v[1])?]) };
         let geometry = Geometry {
             x: four([z.n, z.c_in, h, w])?,

@@ -158,7 +158,14 @@ impl Plan {
                     let mut list: [sys::cudnnConvolutionFwdAlgoPerf_t; MOST] = std::mem::zeroed();
                     let out = list.as_mut_ptr();
                     sys::cudnnGetConvolutionForwardAlgorithm_v7(
-                        handle, self.x, self.w, self.conv, self.y, MOST as i32, &mut found, out,
+                        handle,
+                        self.x,
+                        self.w,
+                        self.conv,
+                        self.y,
+                        MOST as i32,
+                        &mut found,
+                        out,
                     )
                     .result()?;
                     let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);
@@ -174,7 +181,14 @@ impl Plan {
                     let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] = std::mem::zeroed();
                     let out = list.as_mut_ptr();
                     sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(
-                        handle, self.w, self.y, self.conv, self.x, MOST as i32, &mut found, out,
+                        handle,
+                        self.w,
+                        self.y,
+                        self.conv,
+                        self.x,
+                        MOST as i32,
+                        &mut found,
+                        out,
                     )
                     .result()?;
                     let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);
@@ -190,7 +204,14 @@ impl Plan {
                     let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] = std::mem::zeroed();
                     let out = list.as_mut_ptr();
                     sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-                        handle, self.x, self.y, self.conv, self.w, MOST as i32, &mut found, out,
+                        handle,
+                        self.x,
+                        self.y,
+                        self.conv,
+                        self.w,
+                        MOST as i32,
+                        &mut found,
+                        out,
                     )
                     .result()?;
                     let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);

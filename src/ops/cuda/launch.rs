@@ -151,11 +151,8 @@ impl<'a> Launch<'a> {
                 Argument::Float(value) => launch.arg(value),
             };
         }
-        let shape = LaunchConfig {
-            grid_dim: (across, down, 1),
-            block_dim: (threads[0], threads[1], 1),
-            shared_mem_bytes: 0,
-        };
+        let shape =
+            LaunchConfig { grid_dim: (across, down, 1), block_dim: (threads[0], threads[1], 1), shared_mem_bytes: 0 };
         // SAFETY: the callers, all in this folder, pass what their kernel declares and check sizes before.
         unsafe { launch.launch(shape) }.map_err(candle_core::Error::wrap)?;
         Ok(())

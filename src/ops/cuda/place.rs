@@ -27,11 +27,8 @@ pub(crate) fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32])
 pub(crate) fn place_backward(dy: &Tensor, places: &[Placement], std: &[f32]) -> Result<Tensor> {
     let (gpu, (n, h, w, c)) = (gpu_of(dy)?, dy.dims4()?);
     let dy = super::memory::cast(dy, DType::F32)?;
-    let (out, places, std) = (
-        gpu.tensor((n, h, w, c), DType::F32)?,
-        gpu.upload_raw(&flat(places))?,
-        gpu.upload(std, c)?,
-    );
+    let (out, places, std) =
+        (gpu.tensor((n, h, w, c), DType::F32)?, gpu.upload_raw(&flat(places))?, gpu.upload(std, c)?);
     let launch = Launch::new(&gpu, &PLACE, "place_backward").tensor(&dy).pointer(gpu.address_of(&places)).tensor(&std);
     launch.tensor(&out).size(n).size(h).size(w).size(c).each(out.elem_count())?;
     Ok(out)

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
 use crate::nets::{Forward, Kind, Mode, SlotId};
-use crate::ops::mem::{tensor, view};
+use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
@@ -103,7 +103,7 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Ve
             sums = f.moments.iter().map(|(_, m)| Ok(vec![0.0; m.tensor()?.elem_count()])).collect::<Result<_>>()?;
         }
         for (sum, (_, m)) in sums.iter_mut().zip(&f.moments) {
-            let m = m.tensor()?;
+            let m = host(&m.tensor()?)?;
             let m = view(&m)?;
             let channels = m.len() / 2;
             for c in 0..channels {
@@ -124,7 +124,8 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<SlotId>, Ve
 fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
     let last = teacher.network.weights.iter().filter(|(s, _)| s.kind == Kind::LinearWeight).last();
     let Some((_, weight)) = last.filter(|(s, _)| s.shape.last() == Some(&teacher.classes)) else { return Ok(None) };
-    let values = view(weight)?;
+    let weight = host(weight)?;
+    let values = view(&weight)?;
     let (mut of_sum, mut squares) = (0.0, 0.0);
     for row in values.chunks_exact(teacher.classes) {
         of_sum += row.iter().map(|v| f64::from(*v)).sum::<f64>().powi(2);
