@@ -1,9 +1,11 @@
 //! What the tests against PyTorch share: fixtures, comparison, and the loop over instruction sets and thread counts.
 #![allow(dead_code)]
 
+pub mod device;
+
 use candle_core::Tensor;
 use std::sync::Mutex;
-use synth::ops::mem::{tensor, view};
+use synth::ops::mem::{host, tensor, view};
 use synth::ops::simd::{self, Level};
 
 /// One comparison: what, ours, the reference.
@@ -51,7 +53,7 @@ impl Fixtures {
 
 /// Values in row order.
 pub fn values(t: &Tensor) -> Vec<f32> {
-    view(t).unwrap().to_vec()
+    view(&host(t).unwrap()).unwrap().to_vec()
 }
 
 /// A copy that shares no storage.
@@ -89,8 +91,14 @@ pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u3
 
 /// Compares what `f` returns on every path; `tolerance` is relative to the largest value of each reference.
 ///
+/// With `SYNTH_TEST_DEVICE` it is compared on that card instead, with the tolerances of [`device`].
+///
 /// Returns the largest distance met.
 pub fn verify(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    if let Some(card) = device::card() {
+        let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+        return device::verify_on(&card, case, device::BF16, f);
+    }
     let mut worst = 0f64;
     let bits = |pairs: &Vec<Pair>| pairs.iter().flat_map(|p| values(&p.1)).map(f32::to_bits).collect();
     every_path(f, bits, |level, pairs| {

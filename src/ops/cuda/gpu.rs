@@ -73,11 +73,6 @@ pub(super) fn of_device(device: &Device) -> Result<Arc<Gpu>> {
 }
 
 impl Gpu {
-    /// The device as tensors know it.
-    pub fn as_device(&self) -> Device {
-        Device::Cuda(self.device.clone())
-    }
-
     /// A kernel by name, loaded at its first use.
     pub fn function(&self, module: &Module, name: String) -> Result<CudaFunction> {
         let key = (module.name, name);
