@@ -23,8 +23,9 @@ static OPENED: RwLock<Vec<(DeviceId, Arc<Gpu>)>> = RwLock::new(Vec::new());
 /// Opens card `ordinal` and gives its name. Everything that is done with the device is done in the order of the calls.
 ///
 /// # Errors
-/// A driver or library that is not there, or a card that does not answer.
+/// As [`super::load`], or a card that does not answer.
 pub fn open(ordinal: usize) -> Result<(Device, String)> {
+    super::load()?;
     let device = Device::new_cuda_with_stream(ordinal)?;
     let Device::Cuda(cuda) = &device else { return Err(Error::shape("cuda", "the device is no card")) };
     // SAFETY: there is one stream, so that no event has to order anything.

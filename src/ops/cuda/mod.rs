@@ -5,8 +5,10 @@
 
 pub(crate) mod conv;
 mod dnn;
+mod folders;
 mod gpu;
 mod launch;
+mod load;
 pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod norm;
@@ -16,3 +18,4 @@ pub(crate) mod spatial;
 pub(crate) mod step;
 
 pub use gpu::open;
+pub use load::load;
