@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::Tensor;
 use common::device::{bring_f32, here};
-use common::{Fixtures, Pair, values, verify};
+use common::{Fixtures, Pair, values, verify_network};
 use std::sync::Arc;
 use synth::nets::{Architecture, Forward, GeneratorConfig, Kind, Mode, Network, ResNetCifar, Shortcut, WideResNet};
 use synth::nets::{Weights, generator};
@@ -192,7 +192,7 @@ type Run = fn(&Fixtures, &str) -> Vec<Pair>;
 fn check(case: &str, runs: &[(&str, Run)]) {
     let file = Fixtures::load("nets.safetensors");
     for (what, run) in runs {
-        let worst = verify(&format!("{case} {what}"), TOLERANCE, || run(&file, case));
+        let worst = verify_network(&format!("{case} {what}"), TOLERANCE, || run(&file, case));
         println!("{case} {what}: {worst:.1e}");
     }
 }
