@@ -7,8 +7,9 @@
 //!
 //! The names are in `lazy_cuda/*.txt`, one file for each library, all versions of CUDA together: a name that the installed
 //! library lacks keeps its first slot. For another version of cudarc they are written anew, from its `src/<library>/sys/mod.rs`:
-//! `grep -oP 'pub unsafe fn \K\w+' mod.rs | grep -v culib | sort -u | fmt -w 119`. A name that is missing breaks nothing but
-//! brings its library back as needed, which `tests/cuda_lazy.rs` notices.
+//! `grep -oP 'pub unsafe fn \K\w+' mod.rs | grep -v culib | sort -u | fmt -w 119`; the runtime's has twelve names more, those
+//! with two underscores, which only nvcc knows. A name that is missing breaks nothing but brings its library back as needed,
+//! which `tests/cuda_lazy.rs` notices.
 //!
 //! The runtime (`libcudart`) is referred to by candle's own quantised kernels only, which register themselves before `main`.
 //! Nothing here uses them, so its slots are never filled.

@@ -3,8 +3,10 @@
 //! The first test builds it and runs the others, which need it, in processes of their own.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
+#[path = "cuda_emulator/convolutions.rs"]
+mod convolutions;
+
 use candle_core::cuda_backend::CudaDevice;
-use candle_core::cuda_backend::cudarc::cudnn::{ConvBackwardData, ConvBackwardFilter, ConvForward, Cudnn, sys as dnn};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig, PushKernelArg, sys as driver};
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
@@ -177,6 +179,9 @@ fn misuse_ends_a_launch() {
     // And the device goes on as if nothing had been.
     let unset = cuda.clone_dtoh(&misuse(&cuda, 6).unwrap()).unwrap();
     assert!(unset[..32].iter().all(|v| v.is_nan()), "shared memory that nobody wrote: {unset:?}");
+    // A thread reads what another has not written yet: in whatever order they run, one of each pair comes too early.
+    let early = cuda.clone_dtoh(&misuse(&cuda, 8).unwrap()).unwrap();
+    assert_eq!(early[..32].iter().filter(|v| v.is_nan()).count(), 16, "no barrier: {early:?}");
     let outside = cuda.clone_dtoh(&misuse(&cuda, 7).unwrap()).unwrap();
     assert!(outside[..16].iter().all(|v| v.is_nan()) && outside[16..].iter().all(|v| *v == 0.0), "{outside:?}");
 }
@@ -229,75 +234,6 @@ fn candle_tensors_go_there_and_back() {
     assert_eq!(same(&ones.to_device(&Device::Cpu).unwrap()), [1.0; 15]);
     let uniform = same(&Tensor::rand(0f32, 1f32, 1000, &device).unwrap().to_device(&Device::Cpu).unwrap());
     assert!(uniform.iter().all(|v| (0.0..=1.0).contains(v)) && uniform[0] != uniform[1]);
-}
-
-#[test]
-#[ignore = "run by the_emulator_emulates"]
-fn convolutions_are_those_of_the_cpu() {
-    let (_, cuda) = device();
-    let handle = Cudnn::new(cuda.cuda_stream()).unwrap();
-    let (n, c, k, h) = (2i32, 3i32, 4i32, 7i32);
-    let out = (h + 2 - 3) / 2 + 1;
-    let pseudo = |len: i32, seed: f32| (0..len).map(|i| ((i as f32 + seed) * 12.9898).sin()).collect::<Vec<f32>>();
-    let (x, w, dy) = (pseudo(n * c * h * h, 0.1), pseudo(k * c * 9, 0.7), pseudo(n * k * out * out, 0.3));
-    let tensor = |v: &[f32], d: [i32; 4]| {
-        candle_core::Var::from_tensor(&Tensor::from_slice(v, d.map(|d| d as usize).to_vec(), &Device::Cpu).unwrap())
-            .unwrap()
-    };
-    let (xt, wt) = (tensor(&x, [n, c, h, h]), tensor(&w, [k, c, 3, 3]));
-    let yt = xt.conv2d(&wt, 1, 2, 1, 1).unwrap();
-    let grads = (&yt * tensor(&dy, [n, k, out, out]).as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
-    for format in [dnn::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW, dnn::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC] {
-        let last = format == dnn::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-        let arrange = |t: &Tensor| {
-            let t = if last { t.permute((0, 2, 3, 1)).unwrap() } else { t.clone() };
-            t.contiguous().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-        };
-        let mode = dnn::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-        let conv = handle.create_conv2d::<f32>([1, 1], [2, 2], [1, 1], mode).unwrap();
-        let xd = handle.create_4d_tensor::<f32>(format, [n, c, h, h]).unwrap();
-        let wd = handle.create_4d_filter::<f32>(format, [k, c, 3, 3]).unwrap();
-        let yd = handle.create_4d_tensor::<f32>(format, [n, k, out, out]).unwrap();
-        let up = |t: &Tensor| cuda.clone_htod(&arrange(t)).unwrap();
-        let (xs, ws, dys) = (up(&xt), up(&wt), up(&tensor(&dy, [n, k, out, out])));
-        let fresh = |t: &Tensor| cuda.alloc_zeros::<f32>(t.elem_count()).unwrap();
-        let scratch = |bytes: usize| cuda.alloc_zeros::<u8>(bytes.max(1)).unwrap();
-        let (mut y, mut dx, mut dw) = (fresh(&yt), fresh(&xt), fresh(&wt));
-        // SAFETY: sizes are those of the descriptors, the scratch memory is as large as cuDNN asks for.
-        unsafe {
-            let call = ConvForward { conv: &conv, x: &xd, w: &wd, y: &yd };
-            let algorithm = call.pick_algorithm().unwrap();
-            let mut space = scratch(call.get_workspace_size(algorithm).unwrap());
-            call.launch(algorithm, Some(&mut space), (1.0, 0.0), &xs, &ws, &mut y).unwrap();
-            let call = ConvBackwardData { conv: &conv, dx: &xd, w: &wd, dy: &yd };
-            let algorithm = call.pick_algorithm().unwrap();
-            let mut space = scratch(call.get_workspace_size(algorithm).unwrap());
-            call.launch(algorithm, Some(&mut space), (1.0, 0.0), &mut dx, &ws, &dys).unwrap();
-            let call = ConvBackwardFilter { conv: &conv, x: &xd, dw: &wd, dy: &yd };
-            let algorithm = call.pick_algorithm().unwrap();
-            let mut space = scratch(call.get_workspace_size(algorithm).unwrap());
-            call.launch(algorithm, Some(&mut space), (0.5, 0.0), &xs, &mut dw, &dys).unwrap();
-        }
-        let check = |name: &str, got: &CudaSlice<f32>, expected: &Tensor, factor: f32| {
-            let expected = arrange(expected);
-            let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-            for (a, b) in cuda.clone_dtoh(got).unwrap().iter().zip(&expected) {
-                assert!((a - factor * b).abs() <= 1e-5 * scale, "{name} {format:?}: {a} {b}");
-            }
-        };
-        check("y", &y, &yt, 1.0);
-        check("dx", &dx, grads.get(&xt).unwrap(), 1.0);
-        check("dw", &dw, grads.get(&wt).unwrap(), 0.5);
-    }
-    // A y of the wrong height is refused.
-    let format = dnn::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
-    let mode = dnn::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-    let conv = handle.create_conv2d::<f32>([1, 1], [2, 2], [1, 1], mode).unwrap();
-    let xd = handle.create_4d_tensor::<f32>(format, [n, c, h, h]).unwrap();
-    let wd = handle.create_4d_filter::<f32>(format, [k, c, 3, 3]).unwrap();
-    let yd = handle.create_4d_tensor::<f32>(format, [n, k, out + 1, out]).unwrap();
-    let error = ConvForward { conv: &conv, x: &xd, w: &wd, y: &yd }.pick_algorithm().err().unwrap();
-    assert_eq!(error.0, dnn::cudnnStatus_t::CUDNN_STATUS_BAD_PARAM);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn the_program_needs_no_cuda_library() {
 fn nothing_is_loaded_before_it_is_asked_for() {
     let mapped = || std::fs::read_to_string("/proc/self/maps").unwrap();
     assert_eq!(of_cuda(&mapped()), Vec::<&str>::new());
-    let before = candle_core::Device::new_cuda(0).err().expect("a device without a driver").to_string();
+    let before = candle_core::Device::new_cuda(0).expect_err("a device without a driver").to_string();
     assert!(before.contains("NO_DEVICE"), "{before}");
     match synth::ops::cuda::load() {
         Ok(()) => assert_ne!(of_cuda(&mapped()), Vec::<&str>::new()),

@@ -26,13 +26,17 @@ int list(const char *who, Pass pass, const void *x, const void *w, const void *c
     if (asked < 1) return DNN_BAD_PARAM;
     const int forward[] = {1, 0}, backward[] = {0, 1};
     const int *order = pass == Pass::forward ? forward : backward;
-    *given = std::min(asked, 2);
-    for (int i = 0; i < *given; i++) {
+    Performance results[2];
+    for (int i = 0; i < 2; i++) {
         const int algorithm = order[i];
         const int status = algorithm == 1 || pass == Pass::forward || p.kind == Kind::f32 ? p.supports(who, pass, algorithm) : int(DNN_NOT_SUPPORTED);
         const bool same_bits = pass == Pass::forward || algorithm == 1;
-        static_cast<Performance *>(out)[i] = {algorithm, status, status ? -1.0f : 0.1f * float(i + 1), p.workspace(pass, algorithm), same_bits, p.conv.math, {}};
+        results[i] = {algorithm, status, status ? -1.0f : 0.1f * float(i + 1), p.workspace(pass, algorithm), same_bits, p.conv.math, {}};
     }
+    // Those that cannot be used come last.
+    std::stable_partition(results, results + 2, [](const Performance &p) { return p.status == DNN_SUCCESS; });
+    *given = std::min(asked, 2);
+    std::copy(results, results + *given, static_cast<Performance *>(out));
     return DNN_SUCCESS;
 }
 

@@ -29,6 +29,7 @@ enum class State { fresh, ready, at_barrier, at_exchange, ended };
 
 struct Fibre : Thread {
     State state;
+    // While it waits: where it goes on, and on which stack.
     Context context;
     char *stack;
     // What it brings to an exchange, and what it takes from it.
@@ -38,14 +39,18 @@ struct Fibre : Thread {
     uint64_t value;
 };
 
-const size_t STACK = 128 << 10;
+const size_t STACK = 160 << 10;
 const unsigned MOST_THREADS = 1024;
 
 Fibre fibres[MOST_THREADS];
+// A stack serves one thread after another, for as long as they end without waiting; a thread that waits keeps it.
 std::vector<char *> free_stacks;
+char *stack_in_use;
+unsigned stacks;
 Context scheduler;
 std::function<void()> body;
-unsigned count, alive;
+unsigned count, alive, next;
+std::vector<unsigned> order;
 bool progress;
 std::string failure;
 sigjmp_buf fault_return;
@@ -59,43 +64,52 @@ std::string where() {
     return format("block (%u,%u,%u) thread (%u,%u,%u)", b.x, b.y, b.z, t.x, t.y, t.z);
 }
 
-void begin() {
-    body();
-    current().state = State::ended;
-    alive--;
-    leave(current().context, scheduler);
+// What runs on a fresh stack: threads that have not begun, until one waits. It goes on here when it no longer does.
+void run_threads() {
+    while (next < count && failure.empty()) {
+        Fibre &fibre = fibres[order[next++]];
+        self = &fibre;
+        fibre.state = State::ready;
+        body();
+        current().state = State::ended;
+        alive--;
+    }
+    free_stacks.push_back(stack_in_use);
+    Context nobody;
+    leave(nobody, scheduler);
     __builtin_unreachable();
 }
 
 void wait(State state) {
-    current().state = state;
-    leave(current().context, scheduler);
+    Fibre &fibre = current();
+    fibre.state = state;
+    fibre.stack = stack_in_use;
+    leave(fibre.context, scheduler);
 }
 
 char *take_stack() {
     if (free_stacks.empty()) {
         void *fresh = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (fresh == MAP_FAILED) std::abort();
-        return static_cast<char *>(fresh);
+        // Not all at the same place of a page, where they would drive each other out of the cache.
+        return static_cast<char *>(fresh) + STACK - 16384 + 448 * (stacks++ % 32);
     }
     char *stack = free_stacks.back();
     free_stacks.pop_back();
     return stack;
 }
 
+void begin_threads() {
+    stack_in_use = take_stack();
+    Context fresh;
+    prepare(fresh, stack_in_use, run_threads);
+    leave(scheduler, fresh);
+}
+
 void resume(Fibre &fibre) {
-    if (fibre.state == State::fresh) {
-        fibre.stack = take_stack();
-        prepare(fibre.context, fibre.stack, STACK, begin);
-    }
-    fibre.state = State::ready;
     self = &fibre;
-    progress = true;
+    stack_in_use = fibre.stack;
     leave(scheduler, fibre.context);
-    if (fibre.state == State::ended && fibre.stack) {
-        free_stacks.push_back(fibre.stack);
-        fibre.stack = nullptr;
-    }
 }
 
 // The lane that `reader` takes its value from, in 0..32, as the device's manual has it: itself where that leaves its segment.
@@ -162,36 +176,35 @@ void release() {
     progress = true;
 }
 
-void run_block(const std::vector<unsigned> &order) {
+void run_block() {
     poison_shared();
     alive = count;
+    next = 0;
     for (unsigned i = 0; i < count; i++) {
         fibres[i].state = State::fresh;
-        fibres[i].stack = nullptr;
         const unsigned x = place.threads.x, y = place.threads.y;
         fibres[i].index = {i % x, i / x % y, i / x / y};
     }
+    while (next < count && failure.empty()) begin_threads();
     while (alive > 0 && failure.empty()) {
         progress = false;
-        for (unsigned i : order) {
-            if (fibres[i].state == State::fresh || fibres[i].state == State::ready) resume(fibres[i]);
-            if (!failure.empty()) return;
-        }
-        if (alive > 0) release();
+        release();
         if (!progress && failure.empty()) failure = "threads wait for others that never come: a barrier or exchange that not all reach";
+        for (unsigned i : order)
+            if (failure.empty() && fibres[i].state == State::ready) resume(fibres[i]);
     }
 }
 
 // CUDA_EMULATOR_ORDER: forward, reverse or a number that seeds a shuffle. A missing barrier shows in one of them.
 std::vector<unsigned> order_of_threads() {
-    std::vector<unsigned> order(count);
-    for (unsigned i = 0; i < count; i++) order[i] = i;
+    std::vector<unsigned> threads(count);
+    for (unsigned i = 0; i < count; i++) threads[i] = i;
     const char *wish = std::getenv("CUDA_EMULATOR_ORDER");
-    if (!wish || !std::strcmp(wish, "forward")) return order;
-    if (!std::strcmp(wish, "reverse")) return {order.rbegin(), order.rend()};
+    if (!wish || !std::strcmp(wish, "forward")) return threads;
+    if (!std::strcmp(wish, "reverse")) return {threads.rbegin(), threads.rend()};
     std::mt19937 random(unsigned(std::atoi(wish)));
-    for (unsigned i = count; i > 1; i--) std::swap(order[i - 1], order[random() % i]);
-    return order;
+    for (unsigned i = count; i > 1; i--) std::swap(threads[i - 1], threads[random() % i]);
+    return threads;
 }
 
 void on_fault(int signal, siginfo_t *info, void *) {
@@ -226,12 +239,12 @@ struct FaultHandler {
 };
 
 void run_blocks() {
-    const std::vector<unsigned> order = order_of_threads();
+    order = order_of_threads();
     for (unsigned z = 0; z < place.blocks.z; z++)
         for (unsigned y = 0; y < place.blocks.y; y++)
             for (unsigned x = 0; x < place.blocks.x; x++) {
                 place.block = {x, y, z};
-                run_block(order);
+                run_block();
                 if (!failure.empty()) return;
             }
 }
@@ -277,8 +290,7 @@ bool run_grid(const char *name, dim3 blocks, dim3 threads, std::function<void()>
     }
     body = nullptr;
     if (failure.empty()) return true;
-    for (unsigned i = 0; i < count; i++)
-        if (fibres[i].state != State::fresh && fibres[i].stack) free_stacks.push_back(fibres[i].stack), fibres[i].stack = nullptr;
+    // The stacks of threads that will not go on are lost: a launch that fails is rare.
     complain("kernel %s, %s: %s", name, where().c_str(), failure.c_str());
     return false;
 }

@@ -61,4 +61,5 @@ extern "C" __global__ void selftest_misuse(float* x, int n, int which) {
   if (which == 5) x[0] = *reinterpret_cast<float*>(8);                                  // nobody's memory
   if (which == 6) x[t] = s[t];                                                          // allowed; not a number
   if (which == 7 && t < 16) x[t] = __shfl_sync(0xffffu, 1.0f, 20);                      // from a lane outside the mask
+  if (which == 8) { s[t] = 1.0f; x[t] = s[31 - t]; }                                    // no barrier in between
 }
