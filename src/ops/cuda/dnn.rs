@@ -50,14 +50,14 @@ pub(super) struct Dnn {
 // SAFETY: the handle is used under the lock of its owner, and cuDNN allows a handle to move between threads.
 unsafe impl Send for Dnn {}
 
-/// Descriptors, algorithm and bytes of workspace of one call. Plans last as long as the process.
+/// Descriptors and algorithms of one call. Plans last as long as the process.
 struct Plan {
     x: sys::cudnnTensorDescriptor_t,
     w: sys::cudnnFilterDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
     conv: sys::cudnnConvolutionDescriptor_t,
-    algorithm: Algorithm,
-    workspace: usize,
+    /// Algorithms with the bytes of workspace that they need, best first; those that cuDNN refuses when they run are dropped.
+    algorithms: Vec<(Algorithm, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,23 +92,42 @@ impl Dnn {
         if !self.plans.contains_key(&(pass, geometry)) {
             let plan = Plan::new(self.handle, pass, &geometry)
                 .map_err(|error| Error::shape("cuDNN", format!("{pass:?} {geometry:?}: {:?}", error.0)))?;
-            tracing::debug!("cuDNN {pass:?} {geometry:?}: {:?}, workspace {}", plan.algorithm, plan.workspace);
+            tracing::debug!("cuDNN {pass:?} {geometry:?}: {:?}", plan.algorithms);
             self.plans.insert((pass, geometry), plan);
         }
-        let Some(plan) = self.plans.get(&(pass, geometry)) else {
-            return Err(Error::shape("cuDNN", "a plan went missing"));
-        };
-        let bytes = plan.workspace.max(1);
-        if self.workspace.as_ref().is_none_or(|w| w.len() < bytes) {
+        let mut refused = None;
+        while let Some((algorithm, bytes)) = self.best(pass, geometry) {
+            let workspace = self.workspace(gpu, bytes)?;
+            let Some(plan) = self.plans.get_mut(&(pass, geometry)) else { break };
+            match plan.run(self.handle, algorithm, operands, (workspace, bytes)) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.0 == sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED => {
+                    plan.algorithms.remove(0);
+                    refused = Some((algorithm, error.0));
+                }
+                Err(error) => {
+                    let found = format!("{pass:?} {geometry:?} {algorithm:?}: {:?}", error.0);
+                    return Err(Error::shape("cuDNN", found));
+                }
+            }
+        }
+        let why = format!("no deterministic algorithm for {pass:?} {geometry:?} (last refused: {refused:?})");
+        Err(Error::invalid("cuDNN", why, "try the other --precision, or --device cpu"))
+    }
+
+    fn best(&self, pass: Pass, geometry: Geometry) -> Option<(Algorithm, usize)> {
+        self.plans.get(&(pass, geometry)).and_then(|plan| plan.algorithms.first().copied())
+    }
+
+    /// The address of at least `bytes` bytes of scratch memory.
+    fn workspace(&mut self, gpu: &Gpu, bytes: usize) -> Result<u64> {
+        if self.workspace.as_ref().is_none_or(|w| w.len() < bytes.max(1)) {
             self.workspace = None;
             // SAFETY: scratch memory; cuDNN writes before it reads.
-            self.workspace = Some(unsafe { gpu.device.alloc::<u8>(bytes) }?);
+            self.workspace = Some(unsafe { gpu.device.alloc::<u8>(bytes.max(1)) }?);
         }
         let stream = gpu.device.cuda_stream();
-        let workspace = self.workspace.as_ref().map_or(0, |w| w.device_ptr(&stream).0);
-        plan.run(self.handle, operands, workspace).map_err(|error| {
-            Error::shape("cuDNN", format!("{pass:?} {geometry:?} {:?}: {:?}", plan.algorithm, error.0))
-        })
+        Ok(self.workspace.as_ref().map_or(0, |w| w.device_ptr(&stream).0))
     }
 }
 
@@ -134,15 +153,17 @@ impl Plan {
             result::set_convolution_group_count(conv, g.groups)?;
             result::set_convolution_math_type(conv, math)?;
         }
-        let algorithm = Algorithm::Filter(sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1);
-        let mut plan = Self { x, w, y, conv, algorithm, workspace: 0 };
-        (plan.algorithm, plan.workspace) = plan.choose(handle, pass)?;
+        let mut plan = Self { x, w, y, conv, algorithms: Vec::new() };
+        for algorithm in plan.ranked(handle, pass)? {
+            if let Ok(bytes) = plan.workspace(handle, algorithm) {
+                plan.algorithms.push((algorithm, bytes));
+            }
+        }
         Ok(plan)
     }
 
-    /// The first deterministic algorithm of cuDNN's own ranking with the workspace that it needs; where the ranking has
-    /// none, the one that always is.
-    fn choose(&self, handle: sys::cudnnHandle_t, pass: Pass) -> std::result::Result<(Algorithm, usize), CudnnError> {
+    /// The deterministic algorithms of cuDNN's own ranking, then those that are deterministic whether it lists them or not.
+    fn ranked(&self, handle: sys::cudnnHandle_t, pass: Pass) -> std::result::Result<Vec<Algorithm>, CudnnError> {
         const MOST: usize = 10;
         let mut found = 0;
         let usable = |status: sys::cudnnStatus_t, determinism: sys::cudnnDeterminism_t| {
@@ -152,9 +173,11 @@ impl Plan {
         // SAFETY: the descriptors live; the list of results has room for as many as are asked for, and only those that
         // cuDNN says it has written are read (all-zero is a valid value of the plain structs).
         unsafe {
-            let mut bytes = 0usize;
             match pass {
                 Pass::Forward => {
+                    use sys::cudnnConvolutionFwdAlgo_t::{
+                        CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                    };
                     let mut list: [sys::cudnnConvolutionFwdAlgoPerf_t; MOST] = std::mem::zeroed();
                     let out = list.as_mut_ptr();
                     sys::cudnnGetConvolutionForwardAlgorithm_v7(
@@ -168,14 +191,11 @@ impl Plan {
                         out,
                     )
                     .result()?;
-                    let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);
-                    let usual = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-                    let algo = best.unwrap_or(usual);
-                    sys::cudnnGetConvolutionForwardWorkspaceSize(
-                        handle, self.x, self.w, self.conv, self.y, algo, &mut bytes,
-                    )
-                    .result()?;
-                    Ok((Algorithm::Forward(algo), bytes))
+                    let listed =
+                        list[..found as usize].iter().filter(|a| usable(a.status, a.determinism)).map(|a| a.algo);
+                    let usual =
+                        [CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM];
+                    Ok(listed.chain(usual).map(Algorithm::Forward).collect())
                 }
                 Pass::Data => {
                     let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] = std::mem::zeroed();
@@ -191,14 +211,10 @@ impl Plan {
                         out,
                     )
                     .result()?;
-                    let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);
-                    let usual = sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-                    let algo = best.unwrap_or(usual);
-                    sys::cudnnGetConvolutionBackwardDataWorkspaceSize(
-                        handle, self.w, self.y, self.conv, self.x, algo, &mut bytes,
-                    )
-                    .result()?;
-                    Ok((Algorithm::Data(algo), bytes))
+                    let listed =
+                        list[..found as usize].iter().filter(|a| usable(a.status, a.determinism)).map(|a| a.algo);
+                    let usual = [sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1];
+                    Ok(listed.chain(usual).map(Algorithm::Data).collect())
                 }
                 Pass::Filter => {
                     let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] = std::mem::zeroed();
@@ -214,30 +230,49 @@ impl Plan {
                         out,
                     )
                     .result()?;
-                    let best = list[..found as usize].iter().find(|a| usable(a.status, a.determinism)).map(|a| a.algo);
-                    let usual = sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
-                    let algo = best.unwrap_or(usual);
-                    sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(
-                        handle, self.x, self.y, self.conv, self.w, algo, &mut bytes,
-                    )
-                    .result()?;
-                    Ok((Algorithm::Filter(algo), bytes))
+                    let listed =
+                        list[..found as usize].iter().filter(|a| usable(a.status, a.determinism)).map(|a| a.algo);
+                    let usual = [sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1];
+                    Ok(listed.chain(usual).map(Algorithm::Filter).collect())
                 }
             }
         }
     }
 
+    /// Bytes of workspace that `algorithm` needs for this shape.
+    fn workspace(&self, handle: sys::cudnnHandle_t, algorithm: Algorithm) -> std::result::Result<usize, CudnnError> {
+        let Self { x, w, y, conv, .. } = *self;
+        let mut bytes = 0usize;
+        // SAFETY: the descriptors live.
+        unsafe {
+            match algorithm {
+                Algorithm::Forward(a) => {
+                    sys::cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, conv, y, a, &mut bytes)
+                }
+                Algorithm::Data(a) => {
+                    sys::cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, conv, x, a, &mut bytes)
+                }
+                Algorithm::Filter(a) => {
+                    sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, conv, w, a, &mut bytes)
+                }
+            }
+        }
+        .result()?;
+        Ok(bytes)
+    }
+
     fn run(
         &self,
         handle: sys::cudnnHandle_t,
+        algorithm: Algorithm,
         operands: &Operands,
-        workspace: u64,
+        (scratch, workspace): (u64, usize),
     ) -> std::result::Result<(), CudnnError> {
         let (one, zero) = (1f32, 0f32);
         let (alpha, beta) = ((&raw const one).cast::<c_void>(), (&raw const zero).cast::<c_void>());
         let (first, second) = (operands.first as *const c_void, operands.second as *const c_void);
-        let (out, scratch) = (operands.out as *mut c_void, workspace as *mut c_void);
-        let Self { x, w, y, conv, algorithm, workspace } = *self;
+        let (out, scratch) = (operands.out as *mut c_void, scratch as *mut c_void);
+        let Self { x, w, y, conv, .. } = *self;
         // SAFETY: the addresses are tensors of the sizes that the descriptors say, as `Dnn::run` demands, and the scratch
         // memory has at least `workspace` bytes.
         unsafe {
