@@ -2,13 +2,12 @@
 
 use crate::distill::StudentRecipe;
 use crate::invert::{Recipe, Synthesiser};
-use crate::loss::{cross_entropy, matching_loss};
 use crate::nets::Network;
 use crate::ops::mem::tensor;
 use crate::ops::{Compute, mem::page_faults, place::Placement};
 use crate::rng::{self, Streams};
 use crate::teacher::Teacher;
-use crate::train::{Adam, Sgd, train_step, trainable};
+use crate::train::{Adam, Goal, Sgd, Stepper, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
@@ -55,7 +54,7 @@ pub struct StepResult {
 }
 
 /// Steps before the clock starts.
-const WARM_UP: usize = 3;
+const WARM_UP: usize = 5;
 /// Steps timed at least.
 const AT_LEAST: usize = 5;
 
@@ -72,19 +71,20 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
     match bench.pass {
         Pass::Infer => timed(bench.seconds, compute, || crate::nets::infer(&bench.net, &x).map(|_| ())),
         Pass::Train => {
-            let mut sgd = sgd();
+            let (mut sgd, mut stepper) = (sgd(), Stepper::new());
             timed(bench.seconds, compute, || {
-                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| cross_entropy(y, &labels, None)).map(|_| ())
+                stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, Goal::Labels(&labels)).map(|_| ())
             })
         }
         Pass::Distill => {
             let Some(teacher) = &bench.teacher else {
                 return Err(Error::invalid("--pass distill", "no teacher", "name one with --teacher"));
             };
-            let (mut sgd, how) = (sgd(), StudentRecipe::default().matching);
+            let (mut sgd, mut stepper, how) = (sgd(), Stepper::new(), StudentRecipe::default().matching);
             timed(bench.seconds, compute, || {
                 let answers = crate::nets::infer(teacher, &x)?;
-                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| matching_loss(y, &answers, how, None)).map(|_| ())
+                let goal = Goal::Answers { answers: &answers, how, weights: None };
+                stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, goal).map(|_| ())
             })
         }
         Pass::Invert => invert(bench, &labels),

@@ -75,6 +75,9 @@ pub struct Computing {
     /// Precision of images and maps inside networks; weights and sums are f32 always [default: bf16 on CUDA, f32 on the CPU]
     #[arg(long, value_enum)]
     precision: Option<PrecisionName>,
+    /// Record training steps as CUDA graphs: less work for the host, for small networks on a card
+    #[arg(long)]
+    cuda_graphs: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -94,7 +97,7 @@ impl Computing {
         if cfg!(feature = "cuda") && !quiet {
             eprintln!("computing on {why}");
         }
-        Ok(compute)
+        Ok(Compute { graphs: self.cuda_graphs, ..compute })
     }
 }
 

@@ -4,7 +4,7 @@
 use super::StudentRecipe;
 use crate::augment::Mixing;
 use crate::data::Images;
-use crate::loss::{kl_per_sample, matching_loss};
+use crate::loss::kl_per_sample;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::{Placement, place_bytes};
@@ -14,7 +14,7 @@ use crate::set::Views;
 use crate::set::priority::Priorities;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Sgd, WeightAverage, train_step};
+use crate::train::{Goal, Sgd, Stepper, WeightAverage};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
@@ -86,6 +86,7 @@ pub struct Trainer {
     recipe: StudentRecipe,
     input: Input,
     sgd: Sgd,
+    stepper: Stepper,
     average: Option<WeightAverage>,
     streams: Streams,
     purpose: &'static str,
@@ -106,7 +107,7 @@ impl Trainer {
         let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
         let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
         let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
-        Ok(Self { student, recipe, input, sgd, average, streams, purpose, done: 0 })
+        Ok(Self { student, recipe, input, sgd, stepper: Stepper::new(), average, streams, purpose, done: 0 })
     }
 
     /// Steps done so far.
@@ -134,9 +135,8 @@ impl Trainer {
         let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
         let seen = self.input.seen(x)?;
-        let report = train_step(&self.student, &mut self.sgd, seen, lr as f32, |logits| {
-            matching_loss(logits, &answers, r.matching, weights)
-        })?;
+        let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
+        let report = self.stepper.step(&self.student, &mut self.sgd, seen, lr as f32, goal)?;
         if !report.loss.is_finite() {
             let found = format!("the loss is {} at step {}", report.loss, self.done);
             return Err(Error::Failed { found, hint: "lower student.lr".into() });

@@ -2,8 +2,7 @@
 
 use super::{Loss, Rows, Value, check_weights, log_softmax, matrix, size, weight};
 #[cfg(feature = "cuda")]
-use crate::ops::cuda::loss as card;
-use crate::ops::on_cuda;
+use crate::ops::{cuda::loss as card, mem};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -20,7 +19,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -
     if let Some(bad) = labels.iter().find(|y| **y as usize >= k) {
         return Err(Error::shape("cross_entropy", format!("label {bad} of {k} classes")));
     }
-    on_cuda!(logits, card::cross_entropy(logits, &card::Targets::Labels(labels), weights).map(Loss::from));
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        let weights = card::brought(weights, logits)?;
+        return card::cross_entropy(logits, &card::Targets::Labels(labels), weights.as_ref()).map(Loss::from);
+    }
     let rows = Rows::of(logits)?;
     let mut targets = vec![0f64; rows.n * rows.k];
     for (i, y) in labels.iter().enumerate() {
@@ -39,7 +42,9 @@ pub fn soft_cross_entropy(logits: &Tensor, targets: &[f64], weights: Option<&[f3
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
         let shares: Vec<f32> = targets.iter().map(|t| *t as f32).collect();
-        return card::cross_entropy(logits, &card::Targets::Shares(&shares), weights).map(Loss::from);
+        let shares = mem::tensor(shares, (n, k))?.to_device(logits.device())?;
+        let weights = card::brought(weights, logits)?;
+        return card::cross_entropy(logits, &card::Targets::Shares(&shares), weights.as_ref()).map(Loss::from);
     }
     let rows = Rows::of(logits)?;
     against(&rows, targets, weights)

@@ -17,16 +17,24 @@ pub enum Matching {
     Logits,
 }
 
+#[cfg(feature = "cuda")]
+impl Matching {
+    /// The temperature as the kernel takes it: 0 for logits.
+    pub(crate) fn on_card(self) -> f32 {
+        match self {
+            Self::Kl { temperature } => temperature as f32,
+            Self::Logits => 0.0,
+        }
+    }
+}
+
 /// The weighted mean over the batch (`(1/N) Σ wᵢ·…`) and its gradient with respect to the student's logits.
 pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights: Option<&[f32]>) -> Result<Loss> {
     check_weights(weights, size(student)?.0)?;
     #[cfg(feature = "cuda")]
     if student.device().is_cuda() {
-        let temperature = match how {
-            Matching::Kl { temperature } => temperature as f32,
-            Matching::Logits => 0.0,
-        };
-        return card::matching(student, teacher, temperature, weights).map(Loss::from);
+        let weights = card::brought(weights, student)?;
+        return card::matching(student, teacher, how.on_card(), weights.as_ref()).map(Loss::from);
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;

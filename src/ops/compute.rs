@@ -27,10 +27,12 @@ impl Precision {
 pub struct Compute {
     pub device: Device,
     pub precision: Precision,
+    /// Whether training steps on a card are recorded as CUDA graphs.
+    pub graphs: bool,
 }
 
 /// The CPU in f32, to be lent.
-pub static CPU: Compute = Compute { device: Device::Cpu, precision: Precision::F32 };
+pub static CPU: Compute = Compute { device: Device::Cpu, precision: Precision::F32, graphs: false };
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +94,7 @@ impl Compute {
         if precision == Precision::Bf16 && !device.is_cuda() {
             return Err(Error::invalid("precision bf16", why, "take --precision f32, or a CUDA device"));
         }
-        Ok((Self { device, precision }, format!("{why}, {}", precision.name())))
+        Ok((Self { device, precision, graphs: false }, format!("{why}, {}", precision.name())))
     }
 
     /// Whether it is the CPU.

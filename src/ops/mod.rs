@@ -14,7 +14,6 @@ macro_rules! on_cuda {
         let _ = &$tensor;
     };
 }
-pub(crate) use on_cuda;
 
 pub mod activation;
 pub mod adaptive;

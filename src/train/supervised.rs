@@ -1,11 +1,11 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{Decay, Schedule, Sgd, WeightAverage, train_step};
+use super::{Decay, Goal, Schedule, Sgd, Stepper, WeightAverage};
 use crate::augment::{CropFlip, Mixing};
 use crate::data::Labelled;
 use crate::distill::Input;
 use crate::events::{Observer, Record, check_interrupt};
-use crate::loss::{argmax, soft_cross_entropy};
+use crate::loss::argmax;
 use crate::nets::Network;
 use crate::ops::mem::{host, view};
 use crate::ops::place::place_bytes;
@@ -96,6 +96,7 @@ pub fn supervised(
     let streams = Streams::new(seed);
     let mut sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
     let mut average = (recipe.average > 0.0).then(|| WeightAverage::new(&network, recipe.average)).transpose()?;
+    let mut stepper = Stepper::new();
     let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
     let total = per_epoch * recipe.epochs;
     for epoch in 0..recipe.epochs {
@@ -107,7 +108,7 @@ pub fn supervised(
             let mut rng = streams.stream("train/batch", step as u64);
             let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
             let (x, targets) = batch_of(data, batch, input, recipe, &network, &mut rng)?;
-            let report = train_step(&network, &mut sgd, x, lr as f32, |y| soft_cross_entropy(y, &targets, None))?;
+            let report = stepper.step(&network, &mut sgd, x, lr as f32, Goal::Shares(&targets))?;
             if !report.loss.is_finite() {
                 let found = format!("the loss is {} in epoch {}", report.loss, epoch + 1);
                 return Err(Error::Failed { found, hint: "lower the learning rate".into() });

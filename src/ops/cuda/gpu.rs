@@ -1,6 +1,7 @@
 //! One card: its stream, its loaded kernels, its cuDNN.
 
 use super::dnn::Dnn;
+use super::graph::Recording;
 use super::launch::Module;
 use crate::{Error, Result};
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result, sys};
@@ -15,6 +16,8 @@ pub(super) struct Gpu {
     pub device: CudaDevice,
     functions: RwLock<HashMap<(&'static str, String), CudaFunction>>,
     pub dnn: Mutex<Dnn>,
+    /// While a graph is recorded: what it is to find in memory when it runs.
+    pub recording: Mutex<Option<Recording>>,
 }
 
 /// Every device that was opened; they last as long as the process.
@@ -32,7 +35,12 @@ pub fn open(ordinal: usize) -> Result<(Device, String)> {
     unsafe { cuda.disable_event_tracking() };
     keep_memory(ordinal)?;
     let name = cuda.cuda_stream().context().name().map_err(candle_core::Error::wrap)?;
-    let gpu = Gpu { device: cuda.clone(), functions: RwLock::default(), dnn: Mutex::new(Dnn::new(cuda)?) };
+    let gpu = Gpu {
+        device: cuda.clone(),
+        functions: RwLock::default(),
+        dnn: Mutex::new(Dnn::new(cuda)?),
+        recording: Mutex::new(None),
+    };
     OPENED.write().push((cuda.id(), Arc::new(gpu)));
     Ok((device, name))
 }

@@ -23,6 +23,11 @@ fn run(launch: Launch, n: usize) -> Result<()> {
     launch.grid([n.div_ceil(ROWS), 1], [32 * ROWS as u32, 1])
 }
 
+/// Numbers of a list on the card of `like`, `[N]`.
+pub(crate) fn brought(values: Option<&[f32]>, like: &Tensor) -> Result<Option<Tensor>> {
+    values.map(|v| gpu_of(like)?.upload(v, v.len())).transpose()
+}
+
 /// A gradient `[N, K]` and a value per row `[N]`.
 pub(crate) struct Rowwise {
     pub grad: Tensor,
@@ -32,22 +37,21 @@ pub(crate) struct Rowwise {
 /// What a cross-entropy is taken against.
 pub(crate) enum Targets<'a> {
     Labels(&'a [u32]),
-    /// `[N·K]`
-    Shares(&'a [f32]),
+    /// `[N, K]`
+    Shares(&'a Tensor),
 }
 
 /// Weighted by `weights` where there are some; divided by N.
-pub(crate) fn cross_entropy(logits: &Tensor, targets: &Targets, weights: Option<&[f32]>) -> Result<Rowwise> {
+pub(crate) fn cross_entropy(logits: &Tensor, targets: &Targets, weights: Option<&Tensor>) -> Result<Rowwise> {
     let (n, k) = rows("cross_entropy", &[logits])?;
     let gpu = gpu_of(logits)?;
-    let weights = weights.map(|w| gpu.upload(w, w.len())).transpose()?;
     let (labels, shares) = match targets {
         Targets::Labels(labels) => (Some(gpu.upload_raw(labels)?), None),
-        Targets::Shares(shares) => (None, Some(gpu.upload(shares, shares.len())?)),
+        Targets::Shares(shares) => (None, Some(*shares)),
     };
     let (grad, values) = (gpu.tensor((n, k), DType::F32)?, gpu.tensor(n, DType::F32)?);
-    let launch = Launch::new(&gpu, &LOSS, "cross_entropy").tensor(logits).maybe(shares.as_ref());
-    let launch = launch.pointer(labels.as_ref().map_or(0, |labels| gpu.address_of(labels))).maybe(weights.as_ref());
+    let launch = Launch::new(&gpu, &LOSS, "cross_entropy").tensor(logits).maybe(shares);
+    let launch = launch.pointer(labels.as_ref().map_or(0, |labels| gpu.address_of(labels))).maybe(weights);
     run(launch.size(n).size(k).tensor(&grad).tensor(&values), n)?;
     Ok(Rowwise { grad, values })
 }
@@ -57,13 +61,12 @@ pub(crate) fn matching(
     student: &Tensor,
     teacher: &Tensor,
     temperature: f32,
-    weights: Option<&[f32]>,
+    weights: Option<&Tensor>,
 ) -> Result<Rowwise> {
     let (n, k) = rows("matching", &[student, teacher])?;
     let gpu = gpu_of(student)?;
-    let weights = weights.map(|w| gpu.upload(w, w.len())).transpose()?;
     let (grad, values) = (gpu.tensor((n, k), DType::F32)?, gpu.tensor(n, DType::F32)?);
-    let launch = Launch::new(&gpu, &LOSS, "matching").tensor(student).tensor(teacher).maybe(weights.as_ref());
+    let launch = Launch::new(&gpu, &LOSS, "matching").tensor(student).tensor(teacher).maybe(weights);
     run(launch.float(temperature).size(n).size(k).tensor(&grad).tensor(&values), n)?;
     Ok(Rowwise { grad, values })
 }

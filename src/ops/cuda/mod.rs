@@ -7,6 +7,7 @@ pub(crate) mod conv;
 mod dnn;
 mod folders;
 mod gpu;
+pub(crate) mod graph;
 mod launch;
 mod load;
 pub(crate) mod loss;

@@ -18,8 +18,9 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Self {
-        Self { rows: Vec::new(), blocks: 0 }
+    /// With the two numbers that change from step to step.
+    fn new(numbers: [f32; 2]) -> Self {
+        Self { rows: numbers.map(|v| u64::from(v.to_bits())).to_vec(), blocks: 0 }
     }
 
     fn push(&mut self, tensors: &[&Tensor], flags: u64) -> Result<()> {
@@ -41,9 +42,14 @@ impl Table {
         if self.blocks == 0 {
             return Ok(());
         }
+        let (tensors, blocks) = ((self.rows.len() - 2) / 6, self.blocks);
+        let run =
+            |table| numbers(Launch::new(gpu, &STEP, name).pointer(table).size(tensors)).grid([blocks, 1], [THREADS, 1]);
+        if let Some(recording) = gpu.recording.lock().as_mut() {
+            return run(recording.keep(gpu, self.rows)?);
+        }
         let table = gpu.upload_raw(&self.rows)?;
-        let launch = Launch::new(gpu, &STEP, name).pointer(gpu.address_of(&table)).size(self.rows.len() / 6);
-        numbers(launch).grid([self.blocks, 1], [THREADS, 1])
+        run(gpu.address_of(&table))
     }
 }
 
@@ -51,7 +57,7 @@ impl Table {
 pub(crate) fn sgd(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let gpu = of_device(first.param.device())?;
-    let mut table = Table::new();
+    let mut table = Table::new([rule.lr, 0.0]);
     for update in updates.iter_mut() {
         let fresh = update.velocity.is_none();
         let velocity = match update.velocity.take() {
@@ -63,7 +69,7 @@ pub(crate) fn sgd(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
         *update.velocity = Some(velocity);
     }
     table.launch(&gpu, "sgd", |launch| {
-        launch.float(rule.lr).float(rule.momentum).int(i32::from(rule.nesterov)).float(rule.weight_decay)
+        launch.float(rule.momentum).int(i32::from(rule.nesterov)).float(rule.weight_decay)
     })
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn sgd(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
 pub(crate) fn adam(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let gpu = of_device(first.param.device())?;
-    let mut table = Table::new();
+    let mut table = Table::new([rule.lr / rule.correction[0], rule.correction[1].sqrt()]);
     for update in updates.iter_mut() {
         let fresh = update.state.is_none();
         let [m, v] = match update.state.take() {
@@ -84,9 +90,8 @@ pub(crate) fn adam(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
         table.push(&[update.param, update.grad, &m, &v], u64::from(fresh))?;
         *update.state = Some([m, v]);
     }
-    let (step, root) = (rule.lr / rule.correction[0], rule.correction[1].sqrt());
     let (first, second) = rule.betas;
-    table.launch(&gpu, "adam", |launch| launch.float(step).float(root).float(first).float(second).float(rule.eps))
+    table.launch(&gpu, "adam", |launch| launch.float(first).float(second).float(rule.eps))
 }
 
 /// `a ← alpha·a + beta·b` for every pair.
@@ -95,7 +100,7 @@ pub(crate) fn blend<'a>(
     alpha: f32,
     beta: f32,
 ) -> Result<()> {
-    let mut table = Table::new();
+    let mut table = Table::new([alpha, beta]);
     let mut gpu = None;
     for (a, b) in pairs {
         if gpu.is_none() {
@@ -104,7 +109,7 @@ pub(crate) fn blend<'a>(
         table.push(&[a, b], 0)?;
     }
     match gpu {
-        Some(gpu) => table.launch(&gpu, "blend", |launch| launch.float(alpha).float(beta)),
+        Some(gpu) => table.launch(&gpu, "blend", |launch| launch),
         None => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
-// Updates of all tensors of a network in one launch. `table` has six entries per tensor: four pointers (what each means is
-// said below), the first block of the tensor, and its number of values in the low 32 bits with flags above. A block takes
-// 1024 values of one tensor.
+// Updates of all tensors of a network in one launch. `table` begins with two numbers (f32, in the low bits) that change from step
+// to step; then it has six entries per tensor: four pointers (what each means is said below), the first block of the tensor, and
+// its number of values in the low 32 bits with flags above. A block takes 1024 values of one tensor.
 const int PER_BLOCK = 1024;
 
 struct Piece {
@@ -8,8 +8,13 @@ struct Piece {
   int start, end, flags;
 };
 
+__device__ __forceinline__ float number(const unsigned long long* table, int i) {
+  return __uint_as_float((unsigned)table[i]);
+}
+
 // The piece of this block: the last tensor whose first block is not behind it.
 __device__ Piece piece(const unsigned long long* table, int tensors) {
+  table += 2;
   int low = 0, high = tensors - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
@@ -26,9 +31,10 @@ __device__ Piece piece(const unsigned long long* table, int tensors) {
   return out;
 }
 
-// Pointers: parameter, gradient, velocity. Flags: 1 the velocity is new, 2 weight decay pulls.
-extern "C" __global__ void sgd(const unsigned long long* table, int tensors, float lr, float momentum, int nesterov,
+// Numbers: learning rate. Pointers: parameter, gradient, velocity. Flags: 1 the velocity is new, 2 weight decay pulls.
+extern "C" __global__ void sgd(const unsigned long long* table, int tensors, float momentum, int nesterov,
                                float weight_decay) {
+  const float lr = number(table, 0);
   const Piece piece_ = piece(table, tensors);
   float *p = piece_.p[0], *g = piece_.p[1], *v = piece_.p[2];
   const float decay = piece_.flags & 2 ? weight_decay : 0.0f;
@@ -40,9 +46,10 @@ extern "C" __global__ void sgd(const unsigned long long* table, int tensors, flo
   }
 }
 
-// Pointers: parameter, gradient, first moment, second moment. Flag 1: the moments are new.
-extern "C" __global__ void adam(const unsigned long long* table, int tensors, float step, float root, float beta1,
-                                float beta2, float eps) {
+// Numbers: step length and the square root of the second correction. Pointers: parameter, gradient, first moment, second moment.
+// Flag 1: the moments are new.
+extern "C" __global__ void adam(const unsigned long long* table, int tensors, float beta1, float beta2, float eps) {
+  const float step = number(table, 0), root = number(table, 1);
   const Piece piece_ = piece(table, tensors);
   float *p = piece_.p[0], *g = piece_.p[1], *m = piece_.p[2], *v = piece_.p[3];
   const bool fresh = piece_.flags & 1;
@@ -56,8 +63,9 @@ extern "C" __global__ void adam(const unsigned long long* table, int tensors, fl
   }
 }
 
-// Pointers: a, b. a ← alpha·a + beta·b; with alpha 0, a is not read.
-extern "C" __global__ void blend(const unsigned long long* table, int tensors, float alpha, float beta) {
+// Numbers: alpha and beta. Pointers: a, b. a ← alpha·a + beta·b; with alpha 0, a is not read.
+extern "C" __global__ void blend(const unsigned long long* table, int tensors) {
+  const float alpha = number(table, 0), beta = number(table, 1);
   const Piece piece_ = piece(table, tensors);
   float *a = piece_.p[0], *b = piece_.p[1];
   for (int i = piece_.start + threadIdx.x; i < piece_.end; i += blockDim.x) {
