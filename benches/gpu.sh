@@ -50,6 +50,13 @@ beside() { # beside PASS NET TEACHER BATCH
       "$ours" "$theirs" "$("$python" -c "print(round(${ours:-nan} / ${theirs:-nan}, 3))" 2>/dev/null)" | tee -a "$out/summary.tsv"
   done
 }
+graphs() { # graphs NET BATCH: the same training step queued call by call and as a CUDA graph
+  for how in "" --cuda-graphs; do
+    printf 'graphs\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-queued}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
+      --seconds "$seconds" --device cuda $how --json | "$python" -c 'import json,sys; print(json.load(sys.stdin)["median_ms"])')" |
+      tee -a "$out/summary.tsv"
+  done
+}
 name() { case $1 in resnet18 | resnet34) echo "cifar-$1" ;; *) echo "$1" ;; esac; }
 
 step "one step beside PyTorch"
@@ -60,6 +67,11 @@ beside distill resnet18 resnet34 256
 beside invert resnet34 resnet56 256
 beside infer resnet34 resnet56 256
 beside train resnet20 resnet56 128
+
+step "CUDA graphs"
+graphs resnet20 128
+graphs wrn-40-2 256
+graphs cifar-resnet18 256
 
 step "which kernels take the time"
 if command -v nsys >/dev/null; then

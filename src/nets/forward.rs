@@ -64,6 +64,11 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// Whether what writes a map also gives its sums to the norms that read it. On a card they take them themselves.
+    pub(super) fn sums_ahead(&self) -> bool {
+        self.mode != Mode::Frozen && self.weights.compute().is_cpu()
+    }
+
     /// Whether a frozen norm is best folded into the convolution in front of it: on a card it is part of the pass that writes
     /// the convolution's result.
     pub(super) fn folds(&self) -> bool {

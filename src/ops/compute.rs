@@ -77,24 +77,29 @@ impl Compute {
     /// # Errors
     /// [`Error::Invalid`] if a card was asked for by name and there is none, or bf16 of the CPU.
     pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<(Self, String)> {
-        let (device, why) = match choice {
-            DeviceChoice::Cpu => (Device::Cpu, "the CPU, as asked".to_string()),
+        let (device, (place, why)) = match choice {
+            DeviceChoice::Cpu => (Device::Cpu, ("the CPU".to_string(), "as asked".to_string())),
             DeviceChoice::Cuda(ordinal) => {
                 let (device, name) = open(ordinal)
                     .map_err(|why| Error::invalid(format!("device cuda:{ordinal}"), why, "take --device cpu"))?;
-                (device, format!("cuda:{ordinal} ({name}), as asked"))
+                (device, (format!("cuda:{ordinal}"), name))
             }
             DeviceChoice::Auto => match open(0) {
-                Ok((device, name)) => (device, format!("cuda:0 ({name})")),
-                Err(why) => (Device::Cpu, format!("the CPU: {why}")),
+                Ok((device, name)) => (device, ("cuda:0".to_string(), name)),
+                // What to do about it is no part of what was taken.
+                Err(why) => {
+                    let found = why.split(';').next().unwrap_or_default().to_string();
+                    (Device::Cpu, ("the CPU".to_string(), found))
+                }
             },
         };
         let usual = if device.is_cuda() { Precision::Bf16 } else { Precision::F32 };
         let precision = precision.unwrap_or(usual);
         if precision == Precision::Bf16 && !device.is_cuda() {
-            return Err(Error::invalid("precision bf16", why, "take --precision f32, or a CUDA device"));
+            let found = format!("{place} ({why}) computes in f32");
+            return Err(Error::invalid("precision bf16", found, "take --precision f32, or a CUDA device"));
         }
-        Ok((Self { device, precision, graphs: false }, format!("{why}, {}", precision.name())))
+        Ok((Self { device, precision, graphs: false }, format!("{place} in {} ({why})", precision.name())))
     }
 
     /// Whether it is the CPU.

@@ -99,7 +99,10 @@ fn every_family_in_f32() {
                 // all gradients behind it a little.
                 let (cosine, ratio) = (cosine(h, t), norm(t) / norm(h).max(1e-30));
                 let silent = largest(h) < 1e-3 * most && largest(t) < 2e-3 * most;
-                assert!(silent || cosine > 0.999 && (ratio - 1.0).abs() < 0.01, "{place}: cosine {cosine}, ratio {ratio}");
+                assert!(
+                    silent || cosine > 0.999 && (ratio - 1.0).abs() < 0.01,
+                    "{place}: cosine {cosine}, ratio {ratio}"
+                );
             }
         }
     }
