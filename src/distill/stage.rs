@@ -7,7 +7,7 @@ use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::kl_per_sample;
 use crate::nets::{Network, infer};
 use crate::ops::mem::{host, tensor};
-use crate::ops::place::{Placement, place_bytes};
+use crate::ops::place::{Gallery, Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
@@ -90,6 +90,7 @@ pub fn distill(
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
+    let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
     let check_every = recipe.steps.div_ceil(CHECKS).max(1);
     let (mut best, mut since_best) = (f64::INFINITY, 0usize);
@@ -97,8 +98,8 @@ pub fn distill(
     while trainer.done() < recipe.steps {
         check_interrupt()?;
         let answers = pool_answers()?;
-        let (images, rows) = (&set.images, Some(&train[..]));
-        let r = trainer.step(&mut Pool { images, rows, priorities: &mut priorities, answers })?;
+        let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
+        let r = trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })?;
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let (done, total) = (trainer.done(), recipe.steps);
         observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
@@ -139,7 +140,13 @@ fn steps_within<'a>(
         if i == TRIAL.0 {
             start = Instant::now();
         }
-        trial.step(&mut Pool { images, rows: Some(train), priorities: &mut priorities, answers: answers()? })?;
+        trial.step(&mut Pool {
+            images,
+            gallery: None,
+            rows: Some(train),
+            priorities: &mut priorities,
+            answers: answers()?,
+        })?;
     }
     Ok(fitting(limit.saturating_sub(begin.elapsed()), start.elapsed(), TRIAL.1).max(1))
 }

@@ -7,7 +7,7 @@ use crate::data::Images;
 use crate::loss::kl_per_sample;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{host, tensor, view};
-use crate::ops::place::{Placement, place_bytes};
+use crate::ops::place::{Gallery, Placement, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
 use crate::set::Views;
@@ -30,6 +30,8 @@ pub enum Answers<'a> {
 /// What a step may draw from.
 pub struct Pool<'a> {
     pub images: &'a Images,
+    /// The same images where the student computes, if they do not change.
+    pub gallery: Option<&'a Gallery<'a>>,
     /// Those of the images that may be drawn, in the order of the priorities; `None`: all.
     pub rows: Option<&'a [usize]>,
     pub priorities: &'a mut Priorities,
@@ -170,7 +172,11 @@ impl Trainer {
                 (places, Some(self.student.compute().bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };
-        Ok((self.placed(pool.images, indices, &places)?, answers))
+        let x = match pool.gallery {
+            Some(gallery) => gallery.place(indices, &places, &self.input.mean, &self.input.std)?,
+            None => self.placed(pool.images, indices, &places)?,
+        };
+        Ok((x, answers))
     }
 
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {

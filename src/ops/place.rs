@@ -55,8 +55,7 @@ pub fn place_bytes(
     if n == 0 || images.iter().any(|i| i.len() != h * w * c) {
         return Err(Error::shape("augment", format!("{n} images, expected {h}x{w}x{c} bytes each")));
     }
-    let scale: Vec<f32> = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
-    let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    let (scale, shift) = byte_map(mean, std);
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
         return super::cuda::place::place_bytes(images, [h, w, c], places, &scale, &shift, device);
@@ -81,6 +80,57 @@ pub fn place_bytes(
             });
         })
     }
+}
+
+/// The images of a set that does not change, where a network computes: on a card they are brought up once, on the CPU they are
+/// there.
+pub struct Gallery<'a> {
+    pixels: &'a [u8],
+    dims: [usize; 3],
+    device: Device,
+    #[cfg(feature = "cuda")]
+    stored: Option<super::cuda::place::Stored>,
+}
+
+impl<'a> Gallery<'a> {
+    /// Images of `dims` (height, width, channels) without gaps.
+    pub fn new(pixels: &'a [u8], dims: [usize; 3], device: &Device) -> Result<Self> {
+        Ok(Self {
+            pixels,
+            dims,
+            device: device.clone(),
+            #[cfg(feature = "cuda")]
+            stored: match device.is_cuda() {
+                true => super::cuda::place::Stored::new(pixels, device)?,
+                false => None,
+            },
+        })
+    }
+
+    /// [`place_bytes`] of images `rows`.
+    ///
+    /// # Errors
+    /// As [`place_bytes`], or an image that is not there.
+    pub fn place(&self, rows: &[usize], places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
+        let [h, w, c] = self.dims;
+        #[cfg(feature = "cuda")]
+        if let Some(stored) = &self.stored {
+            check_places(rows.len(), c, places, mean, std)?;
+            let (scale, shift) = byte_map(mean, std);
+            return stored.place(rows, self.dims, places, &scale, &shift);
+        }
+        let image = |row: &usize| self.pixels.get(row * h * w * c..(row + 1) * h * w * c);
+        let slices: Option<Vec<&[u8]>> = rows.iter().map(image).collect();
+        let slices = slices.ok_or_else(|| Error::shape("augment", format!("{rows:?} are not all among the images")))?;
+        place_bytes(&slices, self.dims, places, mean, std, &self.device)
+    }
+}
+
+/// What bytes are multiplied by and what is added.
+fn byte_map(mean: &[f32], std: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let scale = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
+    let shift = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    (scale, shift)
 }
 
 /// Gradient of [`place`] with respect to the images.

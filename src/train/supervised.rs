@@ -8,7 +8,7 @@ use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::argmax;
 use crate::nets::Network;
 use crate::ops::mem::{host, view};
-use crate::ops::place::place_bytes;
+use crate::ops::place::Gallery;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,7 @@ pub fn supervised(
     let streams = Streams::new(seed);
     let mut sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
     let mut average = (recipe.average > 0.0).then(|| WeightAverage::new(&network, recipe.average)).transpose()?;
+    let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
     let mut stepper = Stepper::new();
     let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
     let total = per_epoch * recipe.epochs;
@@ -107,7 +108,7 @@ pub fn supervised(
             let step = epoch * per_epoch + i;
             let mut rng = streams.stream("train/batch", step as u64);
             let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
-            let (x, targets) = batch_of(data, batch, input, recipe, &network, &mut rng)?;
+            let (x, targets) = batch_of(data, &images, batch, input, recipe, &mut rng)?;
             let report = stepper.step(&network, &mut sgd, x, lr as f32, Goal::Shares(&targets))?;
             if !report.loss.is_finite() {
                 let found = format!("the loss is {} in epoch {}", report.loss, epoch + 1);
@@ -149,15 +150,14 @@ fn check_fit(data: &Labelled, input: &Input) -> Result<()> {
 /// Augmented, normalised images and soft targets `[N·K]`.
 fn batch_of(
     data: &Labelled,
+    images: &Gallery,
     batch: &[usize],
     input: &Input,
     recipe: &SupervisedRecipe,
-    network: &Network,
     rng: &mut Stream,
 ) -> Result<(candle_core::Tensor, Vec<f64>)> {
-    let slices: Vec<&[u8]> = batch.iter().map(|&i| data.images.image(i)).collect();
     let places = recipe.augment.draw(batch.len(), rng);
-    let mut x = place_bytes(&slices, input.dims, &places, &input.mean, &input.std, &network.compute().device)?;
+    let mut x = images.place(batch, &places, &input.mean, &input.std)?;
     let k = input.classes;
     let even = recipe.label_smoothing / k as f64;
     let mut targets = vec![even as f32; batch.len() * k];

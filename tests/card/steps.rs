@@ -10,6 +10,7 @@ use synth::jobs::{Init, RunJob};
 use synth::model::Model;
 use synth::nets::registry::{Shape, new_model};
 use synth::nets::{Network, Weights};
+use synth::ops::place::Gallery;
 use synth::ops::{CPU, Compute, Precision};
 use synth::rng::Streams;
 use synth::set::priority::{Priorities, PriorityRule};
@@ -97,10 +98,19 @@ fn distillation_steps() {
         let network = student.network.duplicate().unwrap().to(compute).unwrap();
         let mut trainer = Trainer::new(network, recipe.clone(), input, Streams::new(2), "test").unwrap();
         let mut priorities = Priorities::new(PriorityRule::default(), data.images.len());
+        // Kept on the card, and brought up batch by batch.
+        let kept = || Gallery::new(&data.images.pixels, [SIDE, SIDE, 3], &compute.device).unwrap();
+        let gallery = compute.graphs.then(kept);
         let mut losses = Vec::new();
         while trainer.done() < recipe.steps {
             let answers = Answers::Live(&teacher);
-            let pool = &mut Pool { images: &data.images, rows: None, priorities: &mut priorities, answers };
+            let pool = &mut Pool {
+                images: &data.images,
+                gallery: gallery.as_ref(),
+                rows: None,
+                priorities: &mut priorities,
+                answers,
+            };
             losses.push(trainer.step(pool).unwrap().loss);
         }
         (trainer.finished(&data.images, None).unwrap().to(&CPU).unwrap().weights, losses)

@@ -72,7 +72,7 @@ pub(crate) fn backward_weights(
     call.run(&gpu, Pass::Filter, [&call.arranged(&x)?, &aligned(dy)?, &dw])?;
     let out = gpu.tensor(weights, DType::F32)?;
     let launch = Launch::typed(&gpu, &LAYOUT, "from_krsc", x.dtype()).tensor(&dw).tensor(&out);
-    launch.size(kh * kw).size(c_group).size(c_out).each(out.elem_count())?;
+    tiles(launch, c_out, kh * kw * c_group)?;
     Ok(out)
 }
 
@@ -187,7 +187,7 @@ impl Call {
         let [o, i, kh, kw] = self.geometry.w.map(|v| v as usize);
         let out = gpu.tensor((o, kh, kw, i), self.geometry.dtype)?;
         let launch = Launch::typed(gpu, &LAYOUT, "to_krsc", self.geometry.dtype).tensor(w).tensor(&out);
-        launch.size(kh * kw).size(i).size(o).each(out.elem_count())?;
+        tiles(launch, kh * kw * i, o)?;
         Ok(out)
     }
 
@@ -207,6 +207,11 @@ impl Call {
         let operands = Operands { first: address(first)?, second: address(second)?, out: address(out)? };
         gpu.dnn.lock().run(gpu, pass, *g, &operands)
     }
+}
+
+/// A transposition of `[rows, columns]`, by tiles of 32x32.
+fn tiles(launch: Launch, rows: usize, columns: usize) -> Result<()> {
+    launch.size(rows).size(columns).grid([columns.div_ceil(32), rows.div_ceil(32)], [32, 8])
 }
 
 /// A window of `size` (rows, columns) whose pixel (top, left) is the image's first.

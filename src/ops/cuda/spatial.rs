@@ -1,7 +1,7 @@
 //! Pooling, resizing and layout changes on a card.
 
 use super::gpu::gpu_of;
-use super::launch::{LAYOUT, Launch, SPATIAL};
+use super::launch::{LAYOUT, Launch, SPATIAL, width};
 use super::memory::aligned;
 use crate::ops::spatial::{Pool, PoolKind};
 use crate::{Error, Result};
@@ -83,20 +83,29 @@ pub(crate) fn bilinear_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tenso
     resized("bilinear_backward", dy, [h, w], size(dy)?, [h, w])
 }
 
+/// The kernel for vectors of 16 bytes where the channels of `x` are a multiple of them, else the one for single values, with the
+/// number of values per thread.
+fn by_vectors(names: [&'static str; 2], x: &Tensor) -> (&'static str, usize) {
+    let (vector, channels) = (width(x.dtype()), x.dims().last().copied().unwrap_or(1));
+    if channels.is_multiple_of(vector) { (names[0], vector) } else { (names[1], 1) }
+}
+
 pub(crate) fn nearest2(x: &Tensor) -> Result<Tensor> {
-    let (gpu, (n, h, w, c)) = (gpu_of(x)?, x.dims4()?);
+    let (gpu, x, (n, h, w, c)) = (gpu_of(x)?, aligned(x)?, x.dims4()?);
     let out = gpu.tensor((n, 2 * h, 2 * w, c), x.dtype())?;
-    let launch = Launch::typed(&gpu, &LAYOUT, "nearest2", x.dtype()).tensor(x).tensor(&out);
-    launch.size(n).size(h).size(w).size(c).each(out.elem_count())?;
+    let (name, each) = by_vectors(["nearest2", "nearest21"], &x);
+    let launch = Launch::typed(&gpu, &LAYOUT, name, x.dtype()).tensor(&x).tensor(&out);
+    launch.size(n).size(h).size(w).size(c).each(out.elem_count() / each)?;
     Ok(out)
 }
 
 /// Sums of four, to images of `size`.
 pub(crate) fn nearest2_backward(dy: &Tensor, [h, w]: [usize; 2]) -> Result<Tensor> {
-    let (gpu, (n, _, _, c)) = (gpu_of(dy)?, dy.dims4()?);
+    let (gpu, dy, (n, _, _, c)) = (gpu_of(dy)?, aligned(dy)?, dy.dims4()?);
     let out = gpu.tensor((n, h, w, c), dy.dtype())?;
-    let launch = Launch::typed(&gpu, &LAYOUT, "nearest2_backward", dy.dtype()).tensor(dy).tensor(&out);
-    launch.size(n).size(h).size(w).size(c).each(out.elem_count())?;
+    let (name, each) = by_vectors(["nearest2_backward", "nearest2_backward1"], &dy);
+    let launch = Launch::typed(&gpu, &LAYOUT, name, dy.dtype()).tensor(&dy).tensor(&out);
+    launch.size(n).size(h).size(w).size(c).each(out.elem_count() / each)?;
     Ok(out)
 }
 

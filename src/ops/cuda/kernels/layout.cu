@@ -1,34 +1,32 @@
 // Passes that move values: weights between our order and cuDNN's, padding, cropping, channels, enlargement.
-// One thread per value that is written; indices decode from the innermost dimension outwards.
+// Mostly one thread per value that is written; indices decode from the innermost dimension outwards.
 #include "common.cuh"
 
 __device__ __forceinline__ int thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
-// [KH,KW,I,O] f32 → [O,KH,KW,I]; `taps` is KH·KW.
-template <typename T> __device__ void to_krsc(const float* w, T* out, int taps, int c_in, int c_out) {
-  const int i = thread();
-  if (i >= taps * c_in * c_out) return;
-  const int c = i % c_in, tap = i / c_in % taps, o = i / c_in / taps;
-  out[i] = narrow<T>(w[(tap * c_in + c) * c_out + o]);
-}
-#define TO_KRSC(T, S)                                                                              \
-  extern "C" __global__ void to_krsc_##S(const float* w, T* out, int taps, int c_in, int c_out) {  \
-    to_krsc<T>(w, out, taps, c_in, c_out);                                                         \
+// [rows, columns] → [columns, rows] in another element type, over a tile of 32x32 in shared memory so that both sides are
+// contiguous. Weights [KH·KW·I, O] are brought into cuDNN's order [O, KH·KW·I] by it, and weight gradients back.
+template <typename F, typename T> __device__ void transpose(const F* x, T* out, int rows, int columns) {
+  __shared__ float tile[32][33];
+  const int x0 = blockIdx.x * 32, y0 = blockIdx.y * 32;
+  for (int i = threadIdx.y; i < 32; i += 8) {
+    if (y0 + i < rows && x0 + threadIdx.x < columns)
+      tile[i][threadIdx.x] = wide(x[(long long)(y0 + i) * columns + x0 + threadIdx.x]);
   }
-BOTH(TO_KRSC)
-
-// The way back, of a weight gradient.
-template <typename T> __device__ void from_krsc(const T* w, float* out, int taps, int c_in, int c_out) {
-  const int i = thread();
-  if (i >= taps * c_in * c_out) return;
-  const int o = i % c_out, c = i / c_out % c_in, tap = i / c_out / c_in;
-  out[i] = wide(w[(o * taps + tap) * c_in + c]);
-}
-#define FROM_KRSC(T, S)                                                                            \
-  extern "C" __global__ void from_krsc_##S(const T* w, float* out, int taps, int c_in, int c_out) { \
-    from_krsc<T>(w, out, taps, c_in, c_out);                                                       \
+  __syncthreads();
+  for (int i = threadIdx.y; i < 32; i += 8) {
+    if (x0 + i < columns && y0 + threadIdx.x < rows)
+      out[(long long)(x0 + i) * rows + y0 + threadIdx.x] = narrow<T>(tile[threadIdx.x][i]);
   }
-BOTH(FROM_KRSC)
+}
+#define TRANSPOSE(T, S)                                                                            \
+  extern "C" __global__ void to_krsc_##S(const float* w, T* out, int rows, int columns) {          \
+    transpose<float, T>(w, out, rows, columns);                                                    \
+  }                                                                                                \
+  extern "C" __global__ void from_krsc_##S(const T* w, float* out, int rows, int columns) {        \
+    transpose<T, float>(w, out, rows, columns);                                                    \
+  }
+BOTH(TRANSPOSE)
 
 // A window of an image, zeros outside: out[n,y,x,:] = in[n, y − top, x − left, :]. Padding with top, left > 0, cropping with
 // negative ones.
@@ -64,32 +62,43 @@ __device__ void move_channels(const T* x, T* out, int rows, int count, int from_
   }
 BOTH(MOVE_CHANNELS)
 
-// Every pixel four times.
-template <typename T> __device__ void nearest2(const T* x, T* out, int n, int h, int w, int c) {
-  const int i = thread();
-  if (i >= n * 4 * h * w * c) return;
-  const int ch = i % c, ox = i / c % (2 * w), oy = i / c / (2 * w) % (2 * h), image = i / c / (2 * w) / (2 * h);
-  out[i] = x[((image * h + oy / 2) * w + ox / 2) * c + ch];
+// Every pixel four times: a thread takes W channels of a pixel that is written.
+template <typename T, int W> __device__ void nearest2(const T* x, T* out, int n, int h, int w, int c) {
+  const int i = thread(), vectors = c / W;
+  if (i >= n * 4 * h * w * vectors) return;
+  const int ch = i % vectors * W, ox = i / vectors % (2 * w), oy = i / vectors / (2 * w) % (2 * h);
+  const int image = i / vectors / (2 * w) / (2 * h);
+  float v[W];
+  load<T, W>(x + (long long)((image * h + oy / 2) * w + ox / 2) * c + ch, v);
+  store<T, W>(out + (long long)i * W, v);
 }
-#define NEAREST2(T, S)                                                                             \
-  extern "C" __global__ void nearest2_##S(const T* x, T* out, int n, int h, int w, int c) {        \
-    nearest2<T>(x, out, n, h, w, c);                                                               \
-  }
-BOTH(NEAREST2)
 
 // Sums of four; h and w are those of the small image.
-template <typename T> __device__ void nearest2_backward(const T* d, T* dx, int n, int h, int w, int c) {
-  const int i = thread();
-  if (i >= n * h * w * c) return;
-  const int ch = i % c, x = i / c % w, y = i / c / w % h, image = i / c / w / h;
-  const int row = 2 * w * c, at = ((image * 2 * h + 2 * y) * 2 * w + 2 * x) * c + ch;
-  dx[i] = narrow<T>(wide(d[at]) + wide(d[at + c]) + wide(d[at + row]) + wide(d[at + row + c]));
-}
-#define NEAREST2_BACKWARD(T, S)                                                                    \
-  extern "C" __global__ void nearest2_backward_##S(const T* d, T* dx, int n, int h, int w, int c) { \
-    nearest2_backward<T>(d, dx, n, h, w, c);                                                       \
+template <typename T, int W> __device__ void nearest2_backward(const T* d, T* dx, int n, int h, int w, int c) {
+  const int i = thread(), vectors = c / W;
+  if (i >= n * h * w * vectors) return;
+  const int ch = i % vectors * W, x = i / vectors % w, y = i / vectors / w % h, image = i / vectors / w / h;
+  const long long row = 2 * w * c, at = ((long long)(image * 2 * h + 2 * y) * 2 * w + 2 * x) * c + ch;
+  float sum[W], v[W];
+  load<T, W>(d + at, sum);
+  const long long others[3] = {at + c, at + row, at + row + c};
+  for (int k = 0; k < 3; k++) {
+    load<T, W>(d + others[k], v);
+    for (int j = 0; j < W; j++) sum[j] += v[j];
   }
-BOTH(NEAREST2_BACKWARD)
+  store<T, W>(dx + (long long)i * W, sum);
+}
+#define NEAREST2(NAME, T, W)                                                                               \
+  extern "C" __global__ void nearest2##NAME(const T* x, T* out, int n, int h, int w, int c) {              \
+    nearest2<T, W>(x, out, n, h, w, c);                                                                    \
+  }                                                                                                        \
+  extern "C" __global__ void nearest2_backward##NAME(const T* d, T* dx, int n, int h, int w, int c) {      \
+    nearest2_backward<T, W>(d, dx, n, h, w, c);                                                            \
+  }
+NEAREST2(_f32, float, 4)
+NEAREST2(1_f32, float, 1)
+NEAREST2(_bf16, bf16, 8)
+NEAREST2(1_bf16, bf16, 1)
 
 // Strided pixels with zero channels on both sides.
 template <typename T>

@@ -19,14 +19,15 @@ extern "C" __global__ void place(const float* x, const int* places, const float*
   out[i] = (v - mean[ch]) / std[ch];
 }
 
-// v·scale + shift of 8-bit images.
-extern "C" __global__ void place_bytes(const unsigned char* x, const int* places, const float* scale, const float* shift,
-                                       float* out, int n, int h, int w, int c) {
+// v·scale + shift of 8-bit images: image i is the rows[i]-th of x, or the i-th where `rows` is null.
+extern "C" __global__ void place_bytes(const unsigned char* x, const int* rows, const int* places, const float* scale,
+                                       const float* shift, float* out, int n, int h, int w, int c) {
   const int i = thread();
   if (i >= n * h * w * c) return;
   const int ch = i % c, column = i / c % w, y = i / c / w % h, image = i / c / w / h;
   const int from = source(places + 3 * image, y, column, h, w);
-  out[i] = from < 0 ? shift[ch] : (float)x[(image * h * w + from) * c + ch] * scale[ch] + shift[ch];
+  const long long first = (long long)(rows ? rows[image] : image) * h * w * c;
+  out[i] = from < 0 ? shift[ch] : (float)x[first + from * c + ch] * scale[ch] + shift[ch];
 }
 
 // Every pixel shows up once at most: its gradient is that of the output that shows it.
