@@ -13,6 +13,15 @@ cd "$(dirname "$0")/.."
 out=${OUT:-$PWD/gpu-result}
 seconds=${SECONDS_EACH:-6}
 mkdir -p "$out"
+if compgen -G "$programs/*.xz" >/dev/null; then # packed for the way
+  mkdir -p "$out/programs"
+  for packed in "$programs"/*.xz; do
+    name=$(basename "$packed" .xz)
+    "${PYTHON:-python3}" -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' \
+      "$packed" "$out/programs/$name" && chmod +x "$out/programs/$name"
+  done
+  programs=$out/programs
+fi
 exec > >(tee "$out/log") 2>&1
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 python=${PYTHON:-python3}
