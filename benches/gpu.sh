@@ -15,6 +15,7 @@ seconds=${SECONDS_EACH:-6}
 mkdir -p "$out"
 if compgen -G "$programs/*.xz" >/dev/null; then # packed for the way
   mkdir -p "$out/programs"
+  find "$programs" -maxdepth 1 -type f ! -name "*.xz" -exec cp {} "$out/programs" \;
   for packed in "$programs"/*.xz; do
     name=$(basename "$packed" .xz)
     "${PYTHON:-python3}" -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' \
@@ -69,31 +70,38 @@ graphs() { # graphs NET BATCH: the same training step queued call by call and as
 name() { case $1 in resnet18 | resnet34) echo "cifar-$1" ;; *) echo "$1" ;; esac; }
 
 step "one step beside PyTorch"
-beside train resnet18 resnet56 256
-beside train resnet34 resnet56 256
-beside train wrn-40-2 resnet56 256
-beside distill resnet18 resnet34 256
-beside invert resnet34 resnet56 256
-beside infer resnet34 resnet56 256
-beside train resnet20 resnet56 128
+# With QUICK set, small cases only: a trial of this script on a machine without a card.
+cases=${QUICK:+train resnet8 resnet14 4}
+cases=${cases:-train resnet18 resnet56 256
+train resnet34 resnet56 256
+train wrn-40-2 resnet56 256
+distill resnet18 resnet34 256
+invert resnet34 resnet56 256
+infer resnet34 resnet56 256
+train resnet20 resnet56 128}
+while read -r pass net teacher batch; do beside "$pass" "$net" "$teacher" "$batch" </dev/null; done <<<"$cases"
 
 step "CUDA graphs"
-graphs resnet20 128
-graphs wrn-40-2 256
-graphs cifar-resnet18 256
+graphed=${QUICK:+resnet8 4}
+while read -r net batch; do graphs "$net" "$batch" </dev/null; done <<<"${graphed:-resnet20 128
+wrn-40-2 256
+cifar-resnet18 256}"
 
 step "which kernels take the time"
+net=${QUICK:+resnet8} batch=${QUICK:+4}
+net=${net:-cifar-resnet18} batch=${batch:-256}
 if command -v nsys >/dev/null; then
-  nsys profile -o "$out/train" --force-overwrite true "$programs/synth" bench step --net cifar-resnet18 --batch 256 --pass train \
+  nsys profile -o "$out/train" --force-overwrite true "$programs/synth" bench step --net $net --batch $batch --pass train \
     --seconds 2 --device cuda --json
   nsys stats --report cuda_gpu_kern_sum "$out/train.nsys-rep" | head -40
 fi
-RUST_LOG=synth=debug "$programs/synth" -vv bench step --net cifar-resnet18 --batch 256 --pass train --seconds 1 --device cuda --json \
-  2>&1 | grep cuDNN | head -60
+"$programs/synth" -vv bench step --net $net --batch $batch --pass train --seconds 1 --device cuda --json 2>&1 | grep cuDNN | head -60
 
 step "both stages, small"
-"$programs/synth" run -o "$out/run" --force --student resnet14 --samples 2000 --set rounds=20 --set finish_steps=400 --device cuda --json
-cat "$out/run/student/synth.json" | "$python" -c 'import json,sys; p=json.load(sys.stdin); print({k: p.get(k) for k in ("device", "precision", "wall_seconds", "metrics")})'
+short=${QUICK:+--samples 20 --set practice=0 --set batch=8 --set rounds=1 --set finish_steps=2 --set adversary_steps=1 --set generator.width=8 --set generator.inner_steps=1 --set generator.warmup_steps=1 --set student.batch=8}
+"$programs/synth" run -o "$out/run" --force --student resnet14 ${short:---samples 2000 --set rounds=20 --set finish_steps=400} --device cuda --json
+"$python" -c 'import json,sys; p=json.load(open(sys.argv[1])); print({k: p.get(k) for k in ("device", "precision", "wall_seconds", "metrics")})' \
+  "$out/run/student/synth.json"
 
 step "done"
 cat "$out/summary.tsv"

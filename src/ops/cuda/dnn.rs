@@ -60,7 +60,7 @@ struct Plan {
     algorithms: Vec<(Algorithm, usize)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Algorithm {
     Forward(sys::cudnnConvolutionFwdAlgo_t),
     Data(sys::cudnnConvolutionBwdDataAlgo_t),
@@ -155,6 +155,9 @@ impl Plan {
         }
         let mut plan = Self { x, w, y, conv, algorithms: Vec::new() };
         for algorithm in plan.ranked(handle, pass)? {
+            if plan.algorithms.iter().any(|(known, _)| *known == algorithm) {
+                continue;
+            }
             if let Ok(bytes) = plan.workspace(handle, algorithm) {
                 plan.algorithms.push((algorithm, bytes));
             }
