@@ -1,7 +1,9 @@
 //! Random crops, flips and mixing of training images.
 
-use crate::ops::place::Placement;
+use crate::Result;
+use crate::ops::place::{Placement, mix, mixed};
 use crate::rng::{Stream, permutation};
+use candle_core::Tensor;
 use rand::RngExt;
 use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
@@ -52,12 +54,11 @@ impl Mixing {
 
     /// Mixes rows of equal length.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
-        let len = values.len() / self.partner.len().max(1);
-        let mut out = Vec::with_capacity(values.len());
-        for (i, &p) in self.partner.iter().enumerate() {
-            let (a, b) = (&values[i * len..(i + 1) * len], &values[p * len..(p + 1) * len]);
-            out.extend(a.iter().zip(b).map(|(a, b)| self.lambda * a + (1.0 - self.lambda) * b));
-        }
-        out
+        mixed(values, &self.partner, self.lambda)
+    }
+
+    /// Mixes the images of a batch.
+    pub fn images(&self, x: &Tensor) -> Result<Tensor> {
+        mix(x, &self.partner, self.lambda)
     }
 }

@@ -4,7 +4,8 @@ use crate::data::Images;
 use crate::model::Model;
 use crate::nets::{Network, infer};
 use crate::ops::place::{Placement, place_bytes};
-use crate::{Error, Result, ops::mem};
+use crate::ops::{Compute, mem};
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// A frozen classifier with what its input needs.
@@ -34,6 +35,12 @@ impl Teacher {
         }
     }
 
+    /// The same teacher elsewhere; see [`Network::to`].
+    pub fn to(mut self, compute: &Compute) -> Result<Self> {
+        self.network = self.network.to(compute)?;
+        Ok(self)
+    }
+
     /// Logits `[N, K]` for normalised images.
     pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
         infer(&self.network, x)
@@ -42,7 +49,14 @@ impl Teacher {
     /// Images `indices` of `images`, placed and normalised.
     pub fn normalised(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        place_bytes(&slices, [self.size[0], self.size[1], self.channels], places, &self.mean, &self.std)
+        place_bytes(
+            &slices,
+            [self.size[0], self.size[1], self.channels],
+            places,
+            &self.mean,
+            &self.std,
+            &self.network.compute().device,
+        )
     }
 
     /// Logits of all 8-bit images as they are, `[N·K]`.
@@ -51,7 +65,7 @@ impl Teacher {
         let all: Vec<usize> = (0..images.len()).collect();
         for chunk in all.chunks(batch.max(1)) {
             let x = self.normalised(images, chunk, &vec![Placement::default(); chunk.len()])?;
-            out.extend_from_slice(&mem::view(&self.answers(&x)?)?);
+            out.extend_from_slice(&mem::view(&mem::host(&self.answers(&x)?)?)?);
         }
         Ok(out)
     }

@@ -4,7 +4,8 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{Fixtures, Pair, values, verify};
+use common::device::{bring_f32, here};
+use common::{Fixtures, Pair, values, verify_network};
 use std::sync::Arc;
 use synth::nets::{Architecture, Forward, GeneratorConfig, Kind, Mode, Network, ResNetCifar, Shortcut, WideResNet};
 use synth::nets::{Observed, Weights, generator};
@@ -72,20 +73,22 @@ fn network(case: &str) -> Network {
             _ => raw.into_iter().map(|v| v / 4.0).collect(),
         })
     });
-    Network { arch: Arc::new(arch), weights: weights.unwrap() }
+    Network { arch: Arc::new(arch), weights: weights.unwrap() }.to(&here()).unwrap()
 }
 
 fn input(case: &str) -> Tensor {
     match case {
-        "generator" => tensor(hashed("latents", 64), (4, 16)).unwrap(),
-        _ => tensor(hashed("images", 4 * 16 * 16 * 3), (4, 16, 16, 3)).unwrap(),
+        "generator" => bring_f32(&tensor(hashed("latents", 64), (4, 16)).unwrap()),
+        _ => bring_f32(&tensor(hashed("images", 4 * 16 * 16 * 3), (4, 16, 16, 3)).unwrap()),
     }
 }
 
 /// The gradient of the objective at the output: mean cross-entropy of logits, weighted sum of pixels.
 fn output_gradient(y: &Tensor) -> Tensor {
     let v = values(y);
-    let &[n, k] = y.dims() else { return tensor(hashed("weights of the pixels", v.len()), y.dims()).unwrap() };
+    let &[n, k] = y.dims() else {
+        return bring_f32(&tensor(hashed("weights of the pixels", v.len()), y.dims()).unwrap());
+    };
     let mut out = Vec::new();
     for (row, label) in v.chunks_exact(k).zip(LABELS) {
         let top = row.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
@@ -93,7 +96,7 @@ fn output_gradient(y: &Tensor) -> Tensor {
         let total: f64 = e.iter().sum();
         out.extend(e.iter().enumerate().map(|(i, e)| ((e / total - f64::from(i == label)) / n as f64) as f32));
     }
-    tensor(out, (n, k)).unwrap()
+    bring_f32(&tensor(out, (n, k)).unwrap())
 }
 
 fn train_step(file: &Fixtures, case: &str) -> Vec<Pair> {
@@ -174,7 +177,7 @@ fn matching(file: &Fixtures, case: &str) -> Vec<Pair> {
             total += n;
             gradient.extend(g.into_iter().map(|v| v as f32));
         }
-        seeds.push((moments.clone(), tensor(gradient, (2, c)).unwrap()));
+        seeds.push((moments.clone(), bring_f32(&tensor(gradient, (2, c)).unwrap())));
     }
     let mut grads = tape.backward(seeds).unwrap();
     let dx = sample(values(&grads.take(&x).unwrap()));
@@ -189,7 +192,7 @@ type Run = fn(&Fixtures, &str) -> Vec<Pair>;
 fn check(case: &str, runs: &[(&str, Run)]) {
     let file = Fixtures::load("nets.safetensors");
     for (what, run) in runs {
-        let worst = verify(&format!("{case} {what}"), TOLERANCE, || run(&file, case));
+        let worst = verify_network(&format!("{case} {what}"), TOLERANCE, || run(&file, case));
         println!("{case} {what}: {worst:.1e}");
     }
 }

@@ -12,6 +12,7 @@ use synth::jobs::InvertJob;
 use synth::model::Model;
 use synth::nets::registry::{self, Shape};
 use synth::nets::{Forward, Mode, Network, infer};
+use synth::ops::CPU;
 use synth::ops::mem::{tensor, view};
 use synth::rng::{Streams, normal};
 use synth::tape::Tape;
@@ -80,6 +81,7 @@ fn write_set(folder: &Path) {
         on_the_fly: false,
         limit: None,
         seed: 0,
+        compute: &CPU,
     };
     job.run(&mut Silent).unwrap().write(folder).unwrap();
 }

@@ -12,6 +12,7 @@ use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, new_model};
+use synth::ops::CPU;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
@@ -39,13 +40,31 @@ fn tiny() -> Recipe {
 
 /// The bits of everything a run leaves.
 fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
-    let job = RunJob { teacher, student: "resnet8", recipe, init: Init::Adversary, on_the_fly, limit: None, seed };
+    let job = RunJob {
+        teacher,
+        student: "resnet8",
+        recipe,
+        init: Init::Adversary,
+        on_the_fly,
+        limit: None,
+        seed,
+        compute: &CPU,
+    };
     bits(&job.run(&mut Silent).unwrap())
 }
 
 /// An inversion against a ResNet-8 from fresh weights.
 fn inversion<'a>(teacher: &'a Model, recipe: &'a Recipe, seed: u64) -> InvertJob<'a> {
-    InvertJob { teacher, recipe, adversary: "resnet8", teacher_blocks: false, on_the_fly: false, limit: None, seed }
+    InvertJob {
+        teacher,
+        recipe,
+        adversary: "resnet8",
+        teacher_blocks: false,
+        on_the_fly: false,
+        limit: None,
+        seed,
+        compute: &CPU,
+    }
 }
 
 /// A ResNet-8 from fresh weights on the answers recorded in a set.
@@ -62,6 +81,7 @@ fn distillation<'a>(set: &'a SyntheticSet, teacher: &'a Model, recipe: &'a Stude
         recipe,
         stop: Stop::default(),
         seed: 0,
+        compute: &CPU,
     }
 }
 
@@ -101,6 +121,7 @@ fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
         on_the_fly: false,
         limit: Some(Duration::from_secs(2)),
         seed: 0,
+        compute: &CPU,
     };
     let limited = job.run(&mut Silent).unwrap();
     let number = |key: &str| limited.inverted.set.provenance["recipe"][key].as_u64().unwrap() as usize;
@@ -130,6 +151,7 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
         on_the_fly: false,
         limit: None,
         seed: 0,
+        compute: &CPU,
     };
     let weights = |init: Init| -> (Vec<f32>, serde_json::Value) {
         let ran = RunJob { init, ..job }.run(&mut Silent).unwrap();
@@ -172,6 +194,7 @@ fn grey_and_large_images_need_no_special_case() {
             on_the_fly: false,
             limit: None,
             seed: 0,
+            compute: &CPU,
         }
         .run(&mut Silent)
         .unwrap();

@@ -9,6 +9,7 @@ use synth::jobs::{AnswerMode, DistillJob, InvertJob, Start};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, new_model};
+use synth::ops::CPU;
 use synth::rng::Streams;
 use synth::teacher::Teacher;
 use synth::train::evaluate;
@@ -49,6 +50,7 @@ fn whole_path(arch: &str, student: &str, side: usize, classes: usize, seen: Opti
         on_the_fly: false,
         limit: None,
         seed: 0,
+        compute: &CPU,
     };
     let set = job.run(&mut Silent).unwrap().set;
     assert_eq!((set.images.len(), set.images.height, set.class_names.len()), (16, side, classes));
@@ -67,6 +69,7 @@ fn whole_path(arch: &str, student: &str, side: usize, classes: usize, seen: Opti
         recipe: &recipe.student,
         stop: Stop::default(),
         seed: 0,
+        compute: &CPU,
     };
     let (distilled, provenance) = job.run(&mut Silent).unwrap();
     std::fs::create_dir(folder.path().join("student")).unwrap();

@@ -4,13 +4,12 @@ use super::bound::{Need, Parts};
 use super::timing::{Timing, timed_after};
 use crate::distill::StudentRecipe;
 use crate::invert::{Recipe, Synthesiser};
-use crate::loss::{cross_entropy, matching_loss};
 use crate::nets::Network;
 use crate::ops::mem::tensor;
-use crate::ops::{mem::page_faults, place::Placement};
+use crate::ops::{Compute, mem::page_faults, place::Placement};
 use crate::rng::{self, Streams};
 use crate::teacher::Teacher;
-use crate::train::{Adam, Sgd, train_step, trainable};
+use crate::train::{Adam, Goal, Sgd, Stepper, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
@@ -86,22 +85,24 @@ fn teacher_of(bench: &StepBench) -> Result<&Network> {
 pub fn step(bench: &StepBench) -> Result<StepResult> {
     let [h, w, c] = bench.dims;
     let mut rng = Streams::new(0).stream("bench", 0);
-    let x = tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?;
+    let compute = bench.net.compute();
+    let x = compute.bring(&tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?)?;
     let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
     match bench.pass {
-        Pass::Infer => timed(bench.seconds, || crate::nets::infer(&bench.net, &x).map(|_| ())),
+        Pass::Infer => timed(bench.seconds, compute, || crate::nets::infer(&bench.net, &x).map(|_| ())),
         Pass::Train => {
-            let mut sgd = sgd();
-            timed(bench.seconds, || {
-                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| cross_entropy(y, &labels, None)).map(|_| ())
+            let (mut sgd, mut stepper) = (sgd(), Stepper::new());
+            timed(bench.seconds, compute, || {
+                stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, Goal::Labels(&labels)).map(|_| ())
             })
         }
         Pass::Distill => {
             let teacher = teacher_of(bench)?;
-            let (mut sgd, how) = (sgd(), StudentRecipe::default().matching);
-            timed(bench.seconds, || {
+            let (mut sgd, mut stepper, how) = (sgd(), Stepper::new(), StudentRecipe::default().matching);
+            timed(bench.seconds, compute, || {
                 let answers = crate::nets::infer(teacher, &x)?;
-                train_step(&bench.net, &mut sgd, x.clone(), 0.1, |y| matching_loss(y, &answers, how, None)).map(|_| ())
+                let goal = Goal::Answers { answers: &answers, how, weights: None };
+                stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, goal).map(|_| ())
             })
         }
         Pass::Invert => invert(bench, &labels),
@@ -135,19 +136,22 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     let latent = recipe.generator.latent;
     let mut rng = Streams::new(0).stream("bench/latents", 0);
     let latents: Tensor = tensor(rng::normal(&mut rng, bench.batch * latent), (bench.batch, latent))?;
+    let latents = bench.net.compute().bring(&latents)?;
     let places = vec![Placement::default(); bench.batch];
     let (mut adam, mut adam_z) = (Adam::new((0.5, 0.999)), Adam::new((0.5, 0.999)));
     let generator = synthesiser.generator.duplicate()?;
-    timed(bench.seconds, || {
+    timed(bench.seconds, bench.net.compute(), || {
         let pass = synthesiser.inner_step(&generator, &latents, labels, &places, &[], None)?;
         adam.step(trainable(&generator.weights, &pass.grads), 3e-3)?;
         adam_z.step([(&latents, Some(&pass.latent_grad))], 1e-2)
     })
 }
 
-fn timed(seconds: f64, f: impl FnMut() -> Result<()>) -> Result<StepResult> {
+/// Times steps; a step ends when the device has done all of it.
+fn timed(seconds: f64, compute: &Compute, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
     let mut before = 0;
-    let timing = timed_after(seconds, f, || before = page_faults())?;
+    let step = || f().and_then(|()| compute.synchronize());
+    let timing = timed_after(seconds, step, || before = page_faults())?;
     let faults = (page_faults() - before) as f64 / timing.calls as f64;
     let Timing { median_ms, min_ms, calls } = timing;
     Ok(StepResult { median_ms, min_ms, steps: calls, page_faults_per_step: faults })

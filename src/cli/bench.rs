@@ -1,15 +1,16 @@
 //! `synth bench`: how long the real work takes here.
 
+use super::options::Computing;
 use super::{Global, print, print_json, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::sync::Arc;
-use synth::Result;
 use synth::bench::{OpResult, Pass, StepBench, need, ops, step};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, from_name};
 use synth::ops::peak;
 use synth::rng::Streams;
+use synth::{Error, Result};
 
 /// Time the real work
 #[derive(Args)]
@@ -50,6 +51,8 @@ struct Step {
     /// that it cannot avoid at the speed of a copy
     #[arg(long)]
     bound: bool,
+    #[command(flatten)]
+    computing: Computing,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,21 +84,22 @@ enum PassName {
 }
 
 impl Bench {
-    pub fn run(&self, _: &Global) -> Result<()> {
+    pub fn run(&self, global: &Global) -> Result<()> {
         match &self.what {
-            What::Step(s) => s.run(),
+            What::Step(s) => s.run(global.quiet || s.json),
             What::Ops(o) => o.run(),
         }
     }
 }
 
 impl Step {
-    fn run(&self) -> Result<()> {
+    fn run(&self, quiet: bool) -> Result<()> {
+        let compute = self.computing.open(quiet)?;
         let side = usize::from(self.size);
         let shape = Shape { channels: 3, height: side, width: side, num_classes: 10 };
         let net = |name: &str| -> Result<Network> {
             let (architecture, ..) = from_name(name, &shape)?;
-            Network::init(Arc::new(architecture), &mut Streams::new(0).stream("bench/network", 0))
+            Network::init(Arc::new(architecture), &mut Streams::new(0).stream("bench/network", 0))?.to(&compute)
         };
         let pass = match self.pass {
             PassName::Train => Pass::Train,
@@ -113,6 +117,10 @@ impl Step {
             classes: 10,
             seconds: self.seconds,
         };
+        if self.bound && !compute.is_cpu() {
+            let fix = "leave it out, or say --device cpu";
+            return Err(Error::invalid("--bound", "it measures the processor, not a card", fix));
+        }
         let found = step(&bench)?;
         let threads = rayon::current_num_threads();
         let bound = self.bound.then(|| bound(&bench)).transpose()?;
@@ -123,7 +131,8 @@ impl Step {
                 "batch": self.batch,
                 "pass": pass,
                 "threads": threads,
-                "device": "cpu",
+                "device": compute.name(),
+                "precision": compute.precision.name(),
                 "instructions": synth::ops::simd::level().name(),
                 "median_ms": found.median_ms,
                 "min_ms": found.min_ms,
@@ -154,6 +163,7 @@ impl Step {
             ("steps", found.steps.to_string()),
             ("page faults", format!("{:.1} per step", found.page_faults_per_step)),
             ("threads", threads.to_string()),
+            ("device", format!("{}, {}", compute.name(), compute.precision.name())),
         ];
         print(&table(&rows.into_iter().chain(bound).collect::<Vec<_>>()))
     }

@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, minutes};
+use super::options::{Common, Computing, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -53,6 +53,8 @@ pub struct Distill {
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
+    computing: Computing,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -78,6 +80,7 @@ enum Init {
 impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
+        let compute = self.computing.open(global.quiet)?;
         let (folder, set_name) = global.access().set(&self.set)?;
         let set = SyntheticSet::read(&folder)?;
         let (answers, teacher) = self.answers(&set, &global.access())?;
@@ -102,6 +105,7 @@ impl Distill {
             recipe: &self.recipe()?,
             stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs },
             seed: self.common.seed,
+            compute: &compute,
         };
         let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);

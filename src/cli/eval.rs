@@ -1,6 +1,6 @@
 //! `synth eval`: accuracy of a model on labelled images.
 
-use super::options::ModelOptions;
+use super::options::{Computing, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use synth::data::{Labelled, ReadOptions};
 use synth::jobs::CardFile;
 use synth::model::Model;
+use synth::ops::Compute;
 use synth::report::{MeasuredOn, Reporter};
 use synth::teacher::Teacher;
 use synth::train::{Evaluation, Matched, batch_for, evaluate, labels_for};
@@ -49,6 +50,8 @@ pub struct Eval {
     /// split are replaced. MODEL must be a folder on this machine
     #[arg(long)]
     card: bool,
+    #[command(flatten)]
+    computing: Computing,
     /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images
     #[arg(long)]
     json: bool,
@@ -58,7 +61,8 @@ impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         let card = self.card.then(|| self.card_file()).transpose()?;
         let model = self.model.load(&global.access())?;
-        let frozen = Teacher::of(&model);
+        let compute = self.computing.open(global.quiet)?;
+        let frozen = Teacher::of(&model).to(&compute)?;
         let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
         let matched = labels_for(&model.class_names(), &mut data)?;
         if matched == Matched::ByOrder {
@@ -70,7 +74,7 @@ impl Eval {
             card.record(&MeasuredOn::of(&data, self.resize.then_some(frozen.size)), &found)?;
         }
         match self.json {
-            true => print_json(&self.as_json(&found, &model, &data, matched, card.as_ref())),
+            true => print_json(&self.as_json(&found, &model, &data, matched, &compute, card.as_ref())),
             false => print(&self.as_text(&found, &model, &data, card.as_ref())),
         }
     }
@@ -101,6 +105,7 @@ impl Eval {
         model: &Model,
         data: &Labelled,
         matched: Matched,
+        compute: &Compute,
         card: Option<&CardFile>,
     ) -> Value {
         let mut json = json!(found);
@@ -110,6 +115,8 @@ impl Eval {
             "architecture": model.config.architecture,
             "parameters": model.network.arch.parameters(),
         });
+        json["device"] = json!(compute.name());
+        json["precision"] = json!(compute.precision.name());
         json["data"] = json!({
             "source": self.data.display().to_string(),
             "name": data.name,

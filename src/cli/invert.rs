@@ -1,6 +1,6 @@
 //! `synth invert`: a teacher becomes a set.
 
-use super::options::{Common, ModelOptions, minutes};
+use super::options::{Common, Computing, ModelOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::Args;
@@ -39,12 +39,15 @@ pub struct Invert {
     #[arg(long, value_name = "N")]
     views: Option<usize>,
     #[command(flatten)]
+    computing: Computing,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Invert {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
+        let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
@@ -59,6 +62,7 @@ impl Invert {
             on_the_fly: false,
             limit: self.minutes,
             seed: self.common.seed,
+            compute: &compute,
         };
         let inverted = job.run(&mut global.reporter(&staging)?)?;
         let set = &inverted.set;

@@ -1,10 +1,11 @@
 //! Options that several subcommands share.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use synth::jobs::{Access, SHIPPED, open_teacher};
 use synth::model::{Model, Overrides};
+use synth::ops::{Compute, DeviceChoice, Precision};
 use synth::{Error, Result};
 
 /// Which model, and what a bare checkpoint file does not say of itself.
@@ -63,6 +64,41 @@ pub struct Common {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where to compute.
+#[derive(Args)]
+pub struct Computing {
+    /// auto, cpu, cuda or cuda:N; auto takes a CUDA card if this program was built for it and one answers, else the CPU
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Precision of images and maps inside networks; weights and sums are f32 always [default: bf16 on CUDA, f32 on the CPU]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionName>,
+    /// Record training steps as CUDA graphs: less work for the host, for small networks on a card
+    #[arg(long)]
+    cuda_graphs: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Bf16,
+}
+
+impl Computing {
+    /// The device; a program that knows CUDA says on stderr what it took.
+    pub fn open(&self, quiet: bool) -> Result<Compute> {
+        let precision = self.precision.map(|name| match name {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+        });
+        let (compute, why) = Compute::choose(self.device, precision)?;
+        if cfg!(feature = "cuda") && !quiet {
+            eprintln!("computing on {why}");
+        }
+        Ok(Compute { graphs: self.cuda_graphs, ..compute })
+    }
 }
 
 /// Parses a time in minutes.

@@ -1,6 +1,6 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{Common, TeacherOptions, minutes};
+use super::options::{Common, Computing, TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
@@ -40,6 +40,8 @@ pub struct Run {
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     #[command(flatten)]
+    computing: Computing,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -56,6 +58,7 @@ enum Start {
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
+        let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
@@ -77,6 +80,7 @@ impl Run {
             on_the_fly: self.on_the_fly,
             limit: self.minutes,
             seed: self.common.seed,
+            compute: &compute,
         };
         let ran = job.run(&mut global.reporter(&staging)?)?;
         ran.inverted.write(&staging.path().join("set"))?;

@@ -1,6 +1,6 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
-use super::options::Common;
+use super::options::{Common, Computing};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
@@ -41,12 +41,15 @@ pub struct Train {
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
+    computing: Computing,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
         let staging = Staging::create(&self.output, self.common.force)?;
+        let compute = self.computing.open(global.quiet)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
@@ -56,8 +59,15 @@ impl Train {
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(Error::invalid("--std", format!("{std:?}"), "every channel needs a deviation above 0"));
         }
-        let job =
-            TrainJob { net: &self.net, data: &data, recipe: &recipe, mean: &mean, std: &std, seed: self.common.seed };
+        let job = TrainJob {
+            net: &self.net,
+            data: &data,
+            recipe: &recipe,
+            mean: &mean,
+            std: &std,
+            seed: self.common.seed,
+            compute: &compute,
+        };
         let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
         let card = synth::report::model_card(&self.net, &model.config, &provenance);
         model.save(staging.path(), &card, &provenance)?;

@@ -6,15 +6,15 @@ use crate::data::Images;
 use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::kl_per_sample;
 use crate::nets::{Network, infer};
-use crate::ops::mem::tensor;
-use crate::ops::place::{Placement, place_bytes};
+use crate::ops::mem::{host, tensor};
+use crate::ops::place::{Gallery, Placement, place_bytes};
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::teacher::Teacher;
 use crate::train::{batch_for, fitting};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::time::{Duration, Instant};
 
 /// Where the teacher's answers come from.
@@ -95,6 +95,7 @@ pub fn distill(
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
+    let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
     let check_every = recipe.steps.div_ceil(CHECKS).max(1);
     let (mut best, mut since_best) = (f64::INFINITY, 0usize);
@@ -102,8 +103,8 @@ pub fn distill(
     while trainer.done() < recipe.steps {
         check_interrupt()?;
         let answers = pool_answers()?;
-        let (images, rows) = (&set.images, Some(&train[..]));
-        let r = trainer.step(&mut Pool { images, rows, priorities: &mut priorities, answers })?;
+        let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
+        let r = trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })?;
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let (done, total) = (trainer.done(), recipe.steps);
         observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
@@ -144,7 +145,13 @@ fn steps_within<'a>(
         if i == TRIAL.0 {
             start = Instant::now();
         }
-        trial.step(&mut Pool { images, rows: Some(train), priorities: &mut priorities, answers: answers()? })?;
+        trial.step(&mut Pool {
+            images,
+            gallery: None,
+            rows: Some(train),
+            priorities: &mut priorities,
+            answers: answers()?,
+        })?;
     }
     Ok(fitting(limit.saturating_sub(begin.elapsed()), start.elapsed(), TRIAL.1).max(1))
 }
@@ -175,7 +182,7 @@ fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
 fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input) -> Result<(f64, f64)> {
     let (mut same, mut kl) = (0.0, 0.0);
     for chunk in rows.chunks(batch_for(views::BATCH, input.largest())) {
-        let logits = infer(network, &plain(&set.images, chunk, input)?)?;
+        let logits = host(&infer(network, &plain(&set.images, chunk, input, &network.compute().device)?)?)?;
         let recorded: Vec<f32> = chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
         let answers: Tensor = tensor(recorded, (chunk.len(), input.classes))?;
         same += agreement(&logits, &answers)? * chunk.len() as f64;
@@ -185,8 +192,8 @@ fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input)
     Ok((same / n, kl / n))
 }
 
-fn plain(images: &Images, indices: &[usize], input: &Input) -> Result<Tensor> {
+fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> Result<Tensor> {
     let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
     let places = vec![Placement::default(); indices.len()];
-    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std)?)
+    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std, device)?)
 }

@@ -4,17 +4,17 @@
 use super::StudentRecipe;
 use crate::augment::Mixing;
 use crate::data::Images;
-use crate::loss::{kl_per_sample, matching_loss};
+use crate::loss::kl_per_sample;
 use crate::nets::{Forward, Mode, Network};
-use crate::ops::mem::{tensor, view};
-use crate::ops::place::{Placement, place_bytes};
+use crate::ops::mem::{host, tensor, view};
+use crate::ops::place::{Gallery, Placement, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
 use crate::set::Views;
 use crate::set::priority::Priorities;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Sgd, WeightAverage, train_step};
+use crate::train::{Goal, Sgd, Stepper, WeightAverage};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
@@ -30,6 +30,8 @@ pub enum Answers<'a> {
 /// What a step may draw from.
 pub struct Pool<'a> {
     pub images: &'a Images,
+    /// The same images where the student computes, if they do not change.
+    pub gallery: Option<&'a Gallery<'a>>,
     /// Those of the images that may be drawn, in the order of the priorities; `None`: all.
     pub rows: Option<&'a [usize]>,
     pub priorities: &'a mut Priorities,
@@ -91,6 +93,7 @@ pub struct Trainer {
     recipe: StudentRecipe,
     input: Input,
     sgd: Sgd,
+    stepper: Stepper,
     average: Option<WeightAverage>,
     streams: Streams,
     purpose: &'static str,
@@ -114,7 +117,7 @@ impl Trainer {
         let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
         let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
         let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
-        Ok(Self { student, recipe, input, sgd, average, streams, purpose, done: 0 })
+        Ok(Self { student, recipe, input, sgd, stepper: Stepper::new(), average, streams, purpose, done: 0 })
     }
 
     /// The recipe with nothing left open.
@@ -137,8 +140,7 @@ impl Trainer {
         let mixes = recorded.is_none() && (self.done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
-            let mixed = mixing.apply(&view(&x)?);
-            x = tensor(mixed, x.shape().clone())?;
+            x = mixing.images(&x)?;
         }
         let answers = match (recorded, &pool.answers) {
             (Some(recorded), _) => recorded,
@@ -148,9 +150,8 @@ impl Trainer {
         let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
         let seen = self.input.seen(x)?;
-        let report = train_step(&self.student, &mut self.sgd, seen, lr as f32, |logits| {
-            matching_loss(logits, &answers, r.matching, weights)
-        })?;
+        let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
+        let report = self.stepper.step(&self.student, &mut self.sgd, seen, lr as f32, goal)?;
         if !report.loss.is_finite() {
             let found = format!("the loss is {} at step {}", report.loss, self.done);
             return Err(Error::Failed { found, hint: "lower student.lr".into() });
@@ -181,15 +182,20 @@ impl Trainer {
                     let at = (i * views.list.len() + v) * k;
                     logits.extend_from_slice(&views.logits[at..at + k]);
                 }
-                (places, Some(tensor(logits, (indices.len(), k))?))
+                (places, Some(self.student.compute().bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };
-        Ok((self.placed(pool.images, indices, &places)?, answers))
+        let x = match pool.gallery {
+            Some(gallery) => gallery.place(indices, &places, &self.input.mean, &self.input.std)?,
+            None => self.placed(pool.images, indices, &places)?,
+        };
+        Ok((x, answers))
     }
 
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std)
+        let device = &self.student.compute().device;
+        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std, device)
     }
 
     /// The network as it would be kept now, without estimating batch norms anew.
@@ -226,7 +232,8 @@ impl Trainer {
 /// Share of rows whose largest entries are at the same place.
 pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
     let k = a.dims().last().copied().unwrap_or(1);
-    let (a, b) = (view(a)?, view(b)?);
+    let (a, b) = (host(a)?, host(b)?);
+    let (a, b) = (view(&a)?, view(&b)?);
     let same = a.chunks(k).zip(b.chunks(k)).filter(|(a, b)| crate::loss::argmax(a) == crate::loss::argmax(b)).count();
     Ok(same as f64 / (a.len() / k).max(1) as f64)
 }

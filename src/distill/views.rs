@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
-use crate::ops::mem::view;
+use crate::ops::mem::{host, view};
 use crate::ops::place::Placement;
 use crate::ops::store::Store;
 use crate::rng::Stream;
@@ -44,7 +44,7 @@ pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Resu
         let place = Placement { dy: i32::from(view_of.dy), dx: i32::from(view_of.dx), flip: view_of.flip };
         for chunk in (0..n).collect::<Vec<_>>().chunks(batch_for(BATCH, teacher.size)) {
             let x = teacher.normalised(images, chunk, &vec![place; chunk.len()])?;
-            let answers = teacher.answers(&x)?;
+            let answers = host(&teacher.answers(&x)?)?;
             for (row, &i) in view(&answers)?.chunks_exact(k).zip(chunk) {
                 logits[(i * v + j) * k..][..k].copy_from_slice(row);
             }

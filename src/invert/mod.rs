@@ -213,6 +213,7 @@ fn adversary_round(
         };
         let r = trainer.step(&mut Pool {
             images: &buffer.images,
+            gallery: None,
             rows: None,
             priorities: &mut buffer.priorities,
             answers,

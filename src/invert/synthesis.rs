@@ -3,9 +3,11 @@
 use super::recipe::{Keep, Lifecycle, PhiTarget, Recipe};
 use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_disagreement};
 use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, Slot, generator};
-use crate::ops::mem::{tensor, update, view};
+use crate::ops::Compute;
+use crate::ops::mem::{host, tensor, view};
 use crate::ops::norm::add_into;
 use crate::ops::place::Placement;
+use crate::ops::pointwise::{clear_columns, scale};
 use crate::rng::{self, Streams};
 use crate::set::buffer::confidence;
 use crate::tape::{self, Tape, Var};
@@ -64,6 +66,7 @@ impl<'a> Synthesiser<'a> {
             size: teacher.size,
         })?);
         let generator = Network::init(arch.clone(), &mut streams.stream("invert/generator", 0))?;
+        let generator = generator.to(teacher.network.compute())?;
         let betas = (g.betas.0 as f32, g.betas.1 as f32);
         let bn = BnStatsLoss::new(batch_norm_targets(teacher)?, recipe.loss.bn_form, recipe.loss.bn_momentum);
         Ok(Self { teacher, recipe: recipe.clone(), arch, generator, meta: Adam::new(betas), bn, streams })
@@ -90,7 +93,8 @@ impl<'a> Synthesiser<'a> {
         let fast = match g.lifecycle {
             Lifecycle::CarryOver => self.generator.clone(),
             Lifecycle::Reset => {
-                Network::init(self.arch.clone(), &mut self.streams.stream("invert/generator", round as u64 + 1))?
+                let stream = &mut self.streams.stream("invert/generator", round as u64 + 1);
+                Network::init(self.arch.clone(), stream)?.to(self.compute())?
             }
             Lifecycle::Fomaml | Lifecycle::Reptile => self.generator.duplicate()?,
         };
@@ -128,6 +132,7 @@ impl<'a> Synthesiser<'a> {
             (Keep::LowestLoss, Some((_, images))) => images,
             _ => self.images(&fast, &latents)?,
         };
+        let images = host(&images)?;
         let pixels = view(&images)?.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
         Ok(Synthesised { pixels, labels, last })
     }
@@ -149,7 +154,12 @@ impl<'a> Synthesiser<'a> {
             values.extend_from_slice(z);
             values.extend((0..classes).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
         }
-        tensor(values, (labels.len(), g.latent + classes))
+        self.compute().bring(&tensor(values, (labels.len(), g.latent + classes))?)
+    }
+
+    /// Where teacher and generator compute.
+    fn compute(&self) -> &Compute {
+        self.teacher.network.compute()
     }
 
     fn images(&self, generator: &Network, latents: &Tensor) -> Result<Tensor> {
@@ -179,50 +189,52 @@ impl<'a> Synthesiser<'a> {
         let answers = teacher.network.forward(&mut t, seen.clone())?;
         let logits = answers.tensor()?;
 
-        let mut terms = Terms::default();
         let mut seeds = Vec::new();
         let moments = t.moments.iter().map(|norm| norm.moments.tensor()).collect::<Result<Vec<_>>>()?;
+        let mut bn = None;
         if loss.bn > 0.0 {
-            let (value, grads) = self.bn.loss(&moments)?;
-            terms.bn = value;
-            for (norm, grad) in t.moments.iter().zip(grads) {
-                scale(&grad, loss.bn)?;
-                seeds.push((norm.moments.clone(), grad));
-            }
+            let (value, grads) = self.bn.loss(&moments, loss.bn)?;
+            bn = Some(value);
+            seeds.extend(t.moments.iter().map(|norm| norm.moments.clone()).zip(grads));
         }
         let phi = self.phi(&logits, histogram)?;
         let ce = cross_entropy(&logits, labels, phi.as_deref())?;
-        terms.one_hot = ce.value;
-        terms.on_label = on_label(&logits, labels)?;
-        scale(&ce.grad, loss.one_hot)?;
+        scale(&ce.grad, loss.one_hot as f32)?;
         seeds.push((answers.clone(), ce.grad));
+        let mut disagreement = None;
         if let Some(adversary) = adversary.filter(|_| loss.adversarial > 0.0) {
             let mut s = Forward::new(&tape, &adversary.weights, Mode::Frozen);
             let theirs = adversary.forward(&mut s, seen)?;
             let d = masked_disagreement(&logits, &theirs.tensor()?)?;
-            (terms.adversarial, terms.agreement) = (d.value, d.agreement);
-            scale(&d.teacher_grad, loss.adversarial)?;
-            scale(&d.adversary_grad, loss.adversarial)?;
-            seeds.push((answers, d.teacher_grad));
-            seeds.push((theirs, d.adversary_grad));
+            scale(&d.teacher_grad, loss.adversarial as f32)?;
+            scale(&d.adversary_grad, loss.adversarial as f32)?;
+            seeds.push((answers, d.teacher_grad.clone()));
+            seeds.push((theirs, d.adversary_grad.clone()));
+            disagreement = Some(d);
         }
-        terms.total = loss.bn * terms.bn + loss.one_hot * terms.one_hot + loss.adversarial * terms.adversarial;
 
         let mut grads = tape.backward(seeds)?;
         let latent_grad = match grads.take(&z) {
             Some(grad) => self.latent_part(grad)?,
             None => latents.zeros_like()?,
         };
+        // Read last: a card then works on while this waits.
+        let mut terms = Terms {
+            bn: bn.map_or(Ok(0.0), |value| value.get())?,
+            one_hot: ce.value.get()?,
+            on_label: on_label(&logits, labels)?,
+            ..Terms::default()
+        };
+        if let Some(d) = disagreement {
+            (terms.adversarial, terms.agreement) = d.value_and_agreement()?;
+        }
+        terms.total = loss.bn * terms.bn + loss.one_hot * terms.one_hot + loss.adversarial * terms.adversarial;
         Ok(InnerPass { images: images.tensor()?, grads: g.gradients(&mut grads), latent_grad, moments, terms })
     }
 
     /// Labels are given, not learned: their columns get no gradient.
     fn latent_part(&self, grad: Tensor) -> Result<Tensor> {
-        let (_, columns) = grad.dims2()?;
-        let latent = self.recipe.generator.latent;
-        if columns > latent {
-            update(&grad, |g| g.chunks_exact_mut(columns).for_each(|row| row[latent..].fill(0.0)))?;
-        }
+        clear_columns(&grad, self.recipe.generator.latent)?;
         Ok(grad)
     }
 
@@ -231,7 +243,8 @@ impl<'a> Synthesiser<'a> {
         if !matches!(phi.target, PhiTarget::CrossEntropy | PhiTarget::Both) {
             return Ok(None);
         }
-        let values = view(logits)?;
+        let logits = host(logits)?;
+        let values = view(&logits)?;
         let rows = values.chunks_exact(self.teacher.classes);
         let (class, conf): (Vec<u32>, Vec<f32>) = rows.map(|r| (argmax(r) as u32, confidence(r))).unzip();
         Ok(Some(phi.modulation().weights(&class, &conf, histogram)))
@@ -246,7 +259,7 @@ impl<'a> Synthesiser<'a> {
             Lifecycle::Fomaml => self.meta.step(trainable(&self.generator.weights, &grads), lr),
             Lifecycle::Reptile => {
                 let way = self.generator.weights.duplicate()?;
-                way.combine(&fast.weights, |a, b| a.iter_mut().zip(b).for_each(|(a, b)| *a -= b))?;
+                way.blend(&fast.weights, 1.0, -1.0)?;
                 let grads: Vec<Option<Tensor>> = way.iter().map(|(_, t)| Some(t.clone())).collect();
                 self.meta.step(trainable(&self.generator.weights, &grads), lr)
             }
@@ -267,10 +280,6 @@ pub struct InnerPass {
     pub terms: Terms,
 }
 
-fn scale(t: &Tensor, k: f64) -> Result<()> {
-    update(t, |v| v.iter_mut().for_each(|v| *v *= k as f32))
-}
-
 fn accumulate(sum: &mut Vec<Option<Tensor>>, grads: Vec<Option<Tensor>>) -> Result<()> {
     if sum.is_empty() {
         *sum = grads;
@@ -288,7 +297,8 @@ fn accumulate(sum: &mut Vec<Option<Tensor>>, grads: Vec<Option<Tensor>>) -> Resu
 
 fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
     let k = logits.dims()[1];
-    let values = view(logits)?;
+    let logits = host(logits)?;
+    let values = view(&logits)?;
     let hits = values.chunks_exact(k).zip(labels).filter(|(r, y)| argmax(r) == **y as usize).count();
     Ok(hits as f64 / labels.len().max(1) as f64)
 }
@@ -309,7 +319,8 @@ fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Match);
     let [h, w] = teacher.size;
-    let blank = Tensor::zeros((1, h, w, teacher.channels), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    let blank = tensor(vec![0.0; h * w * teacher.channels], (1, h, w, teacher.channels))?;
+    let blank = teacher.network.compute().bring(&blank)?;
     teacher.network.forward(&mut f, Var::constant(blank))?;
     f.moments
         .iter()

@@ -7,6 +7,7 @@ use crate::events::Observer;
 use crate::model::{Model, Overrides};
 use crate::nets::Network;
 use crate::ops::mem::peak_memory;
+use crate::ops::{CPU, Compute};
 use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
@@ -57,6 +58,7 @@ pub struct DistillJob<'a> {
     pub recipe: &'a StudentRecipe,
     pub stop: Stop,
     pub seed: u64,
+    pub compute: &'a Compute,
 }
 
 impl DistillJob<'_> {
@@ -79,7 +81,7 @@ impl DistillJob<'_> {
             }
         }
         let copied = self.start(&network, &config)?;
-        let frozen = self.teacher.map(Teacher::of);
+        let frozen = self.teacher.map(|teacher| Teacher::of(teacher).to(self.compute)).transpose()?;
         let answers = match (self.answers, &frozen) {
             (AnswerMode::Stored, _) => AnswerSource::Stored,
             (AnswerMode::Live, Some(teacher)) => AnswerSource::Live(teacher),
@@ -89,7 +91,7 @@ impl DistillJob<'_> {
             }
         };
         let mut student = Model { network, config, sha256: String::new(), source: String::new() };
-        let (input, fresh) = (self.input(&student), student.network.clone());
+        let (input, fresh) = (self.input(&student), student.network.to(self.compute)?);
         let answered = self.answered(frozen.as_ref())?;
         let set = answered.as_ref().unwrap_or(self.set);
         let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
@@ -115,8 +117,8 @@ impl DistillJob<'_> {
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
         add_health(&mut provenance, &health);
-        student.network = done.student;
-        Ok((student, merge(provenance, circumstances(self.seed))))
+        student.network = done.student.to(&CPU)?;
+        Ok((student, merge(provenance, circumstances(self.seed, self.compute))))
     }
 
     /// The set's images as the student sees them.

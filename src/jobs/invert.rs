@@ -7,7 +7,9 @@ use crate::events::Observer;
 use crate::files::Staging;
 use crate::invert::{Inversion, Plan, Recipe, invert};
 use crate::model::Model;
+use crate::nets::Network;
 use crate::ops::mem::peak_memory;
+use crate::ops::{CPU, Compute};
 use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
@@ -36,6 +38,7 @@ pub struct InvertJob<'a> {
     /// Time for the whole inversion, in place of the recipe's number of rounds; see [`invert`].
     pub limit: Option<Duration>,
     pub seed: u64,
+    pub compute: &'a Compute,
 }
 
 /// A finished inversion: the set, and the networks that made it.
@@ -54,7 +57,7 @@ impl InvertJob<'_> {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Inverted> {
         let start = Instant::now();
         let streams = Streams::new(self.seed);
-        let teacher = Teacher::of(self.teacher);
+        let teacher = Teacher::of(self.teacher).to(self.compute)?;
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
@@ -65,6 +68,7 @@ impl InvertJob<'_> {
             recipe.student.mixup_until = 0.0;
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
+        let student = student.to(self.compute)?;
         let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
         let times = json!({
             "total": seconds(start.elapsed()),
@@ -85,13 +89,11 @@ impl InvertJob<'_> {
         };
         let health = Health::of(&set, Some(&teacher))?;
         add_health(&mut set.provenance, &health);
-        let part = |network, config: &crate::weights::ModelConfig| Model {
-            network,
-            config: config.clone(),
-            sha256: String::new(),
-            source: String::new(),
+        let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
+            let network = network.to(&CPU)?;
+            Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
         };
-        let (adversary, generator) = (part(finished, &config), part(generator, &self.teacher.config));
+        let (adversary, generator) = (part(finished, &config)?, part(generator, &self.teacher.config)?);
         Ok(Inverted { set, adversary, generator })
     }
 
@@ -115,7 +117,7 @@ impl InvertJob<'_> {
                 "images_per_teacher_class": inversion.buffer.histogram(),
             },
         });
-        merge(what, circumstances(self.seed))
+        merge(what, circumstances(self.seed, self.compute))
     }
 }
 

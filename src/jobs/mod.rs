@@ -18,14 +18,15 @@ pub use run::{Init, Ran, RunJob};
 pub use shipped::{SHIPPED, open_again, open_teacher};
 pub use train::TrainJob;
 
+use crate::Result;
 use crate::hub::split_commit;
 use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
+use crate::ops::{self, Compute};
 use crate::report::{Health, alarms};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
-use crate::{Result, ops};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,10 +74,11 @@ pub fn identity(model: &Model) -> Value {
 }
 
 /// Where and by what a result was made.
-pub fn circumstances(seed: u64) -> Value {
+pub fn circumstances(seed: u64, compute: &Compute) -> Value {
     json!({
         "seed": seed,
-        "device": "cpu",
+        "device": compute.name(),
+        "precision": compute.precision.name(),
         "threads": rayon::current_num_threads(),
         "instructions": ops::simd::level().name(),
         "versions": { "synth": env!("CARGO_PKG_VERSION") },

@@ -7,6 +7,7 @@ use crate::events::Observer;
 use crate::invert::Recipe;
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
+use crate::ops::Compute;
 use crate::rng::Streams;
 use crate::train::Schedule;
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ pub struct RunJob<'a> {
     /// with those numbers in the recipe the same seed gives the same student again.
     pub limit: Option<Duration>,
     pub seed: u64,
+    pub compute: &'a Compute,
 }
 
 /// Where the weights of a run's student come from.
@@ -101,6 +103,7 @@ impl RunJob<'_> {
             on_the_fly: self.on_the_fly,
             limit: self.limit.map(|limit| limit.mul_f64(1.0 - FINISH_SHARE)),
             seed: self.seed,
+            compute: self.compute,
         };
         let inverted = job.run(observer)?;
         if self.on_the_fly {
@@ -133,6 +136,7 @@ impl RunJob<'_> {
             recipe: &self.second_stage(),
             stop: Stop { limit: left, ..Stop::default() },
             seed: self.seed,
+            compute: self.compute,
         };
         let (student, provenance) = job.run(observer)?;
         let mut provenance = provenance;

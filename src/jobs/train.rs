@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
 use crate::ops::mem::peak_memory;
+use crate::ops::{CPU, Compute};
 use crate::rng::Streams;
 use crate::teacher::Teacher;
 use crate::train::{SupervisedRecipe, supervised};
@@ -24,6 +25,7 @@ pub struct TrainJob<'a> {
     pub mean: &'a [f64],
     pub std: &'a [f64],
     pub seed: u64,
+    pub compute: &'a Compute,
 }
 
 impl TrainJob<'_> {
@@ -46,7 +48,9 @@ impl TrainJob<'_> {
         let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
         let mut model = Model { network, config, sha256: String::new(), source: String::new() };
         let input = Teacher::of(&model).input();
-        model.network = supervised(model.network, self.data, &input, self.recipe, self.seed, observer)?;
+        let network = model.network.to(self.compute)?;
+        let trained = supervised(network, self.data, &input, self.recipe, self.seed, observer)?;
+        model.network = trained.to(&CPU)?;
         let provenance = json!({
             "kind": "supervised",
             "data": { "name": self.data.name, "sha256": self.data.sha256, "count": self.data.len() },
@@ -55,6 +59,6 @@ impl TrainJob<'_> {
             "wall_seconds": { "training": seconds(begin.elapsed()) },
             "peak_memory_mib": mib(peak_memory()),
         });
-        Ok((model, merge(provenance, circumstances(self.seed))))
+        Ok((model, merge(provenance, circumstances(self.seed, self.compute))))
     }
 }

@@ -2,6 +2,7 @@
 //! saw in training (Yin et al., "Dreaming to Distill", 2020), with the running form of FastDFKD that matches the union
 //! of past batches and the current one.
 
+use super::Value;
 use crate::ops::mem;
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -27,27 +28,40 @@ pub struct LayerStatistics {
 
 /// The loss over all layers, with the moving average of past batches.
 pub struct BnStatsLoss {
-    targets: Vec<LayerStatistics>,
+    pub(super) targets: Vec<LayerStatistics>,
     form: BnForm,
     /// 0: each batch on its own. m: `(1 − m)·batch + m·average of past batches` should match.
-    momentum: f64,
+    pub(super) momentum: f64,
     /// (mean, biased variance) of past batches, `2·C` values per layer.
     past: Option<Vec<Vec<f64>>>,
+    #[cfg(feature = "cuda")]
+    card: super::bn_on_card::Card,
 }
 
 impl BnStatsLoss {
     /// A loss for a teacher's layers, in the order in which they run.
     pub fn new(targets: Vec<LayerStatistics>, form: BnForm, momentum: f64) -> Self {
-        Self { targets, form, momentum, past: None }
+        Self {
+            targets,
+            form,
+            momentum,
+            past: None,
+            #[cfg(feature = "cuda")]
+            card: Default::default(),
+        }
     }
 
-    /// Value and one gradient `[2, C]` per layer, for moments `[2, C]` (mean, biased variance).
+    /// Value and one gradient `[2, C]` per layer, multiplied by `factor`, for moments `[2, C]` (mean, biased variance).
     ///
     /// At a deviation of exactly 0 the gradient of a norm is 0.
-    pub fn loss(&self, moments: &[Tensor]) -> Result<(f64, Vec<Tensor>)> {
+    pub fn loss(&self, moments: &[Tensor], factor: f64) -> Result<(Value, Vec<Tensor>)> {
         if moments.len() != self.targets.len() {
             let found = format!("{} layers observed, {} expected", moments.len(), self.targets.len());
             return Err(Error::shape("bn_stats", found));
+        }
+        #[cfg(feature = "cuda")]
+        if moments.first().is_some_and(|m| m.device().is_cuda()) {
+            return self.card.loss(self, moments, factor);
         }
         let mut total = 0.0;
         let mut grads = Vec::with_capacity(moments.len());
@@ -59,9 +73,28 @@ impl BnStatsLoss {
                 let observed = &m[part * c..(part + 1) * c];
                 total += self.part(l, part, observed, goal, target, &mut grad[part * c..(part + 1) * c]);
             }
+            grad.iter_mut().for_each(|g| *g *= factor as f32);
             grads.push(mem::tensor(grad, (2, c))?);
         }
-        Ok((total, grads))
+        Ok((Value::Known(total), grads))
+    }
+
+    /// What a deviation of channel `i` is divided by.
+    pub(super) fn unit(&self, target: &LayerStatistics, part: usize, i: usize) -> f64 {
+        match (self.form, part) {
+            (BnForm::SumOfNorms, _) => 1.0,
+            (_, 0) => f64::from(target.var[i] + target.eps).sqrt(),
+            _ => f64::from(target.var[i] + target.eps),
+        }
+    }
+
+    /// What a norm over `c` channels is multiplied by. Root mean square, mean over layers: so that one weight serves 13
+    /// layers or 55.
+    pub(super) fn scale(&self, c: usize) -> f64 {
+        match self.form {
+            BnForm::SumOfNorms => 1.0,
+            BnForm::TeacherUnits => 1.0 / ((c as f64).sqrt() * self.targets.len() as f64),
+        }
     }
 
     /// One norm (of the means or of the variances) of one layer.
@@ -79,11 +112,7 @@ impl BnStatsLoss {
             Some(p) => (1.0 - self.momentum, Some(&p[layer][part * c..(part + 1) * c])),
             None => (1.0, None),
         };
-        let unit = |i: usize| match (self.form, part) {
-            (BnForm::SumOfNorms, _) => 1.0,
-            (_, 0) => f64::from(target.var[i] + target.eps).sqrt(),
-            _ => f64::from(target.var[i] + target.eps),
-        };
+        let unit = |i: usize| self.unit(target, part, i);
         let deviation: Vec<f64> = (0..c)
             .map(|i| {
                 let seen = own * f64::from(observed[i]) + self.momentum * past.map_or(0.0, |p| p[i]);
@@ -91,11 +120,7 @@ impl BnStatsLoss {
             })
             .collect();
         let norm = deviation.iter().map(|d| d * d).sum::<f64>().sqrt();
-        // Root mean square, mean over layers: so that one weight serves 13 layers or 55.
-        let scale = match self.form {
-            BnForm::SumOfNorms => 1.0,
-            BnForm::TeacherUnits => 1.0 / ((c as f64).sqrt() * self.targets.len() as f64),
-        };
+        let scale = self.scale(c);
         if norm > 0.0 {
             for (i, g) in grad.iter_mut().enumerate() {
                 *g = (scale * own * deviation[i] / (norm * unit(i))) as f32;
@@ -108,6 +133,10 @@ impl BnStatsLoss {
     pub fn observe(&mut self, moments: &[Tensor]) -> Result<()> {
         if self.momentum == 0.0 {
             return Ok(());
+        }
+        #[cfg(feature = "cuda")]
+        if moments.first().is_some_and(|m| m.device().is_cuda()) {
+            return self.card.observe(moments, self.momentum);
         }
         let seen = moments
             .iter()
@@ -127,6 +156,6 @@ impl BnStatsLoss {
     /// Deviation of given moments from the teacher in its own units, without the moving average: for reports.
     pub fn distance(&self, moments: &[Tensor]) -> Result<f64> {
         let plain = BnStatsLoss::new(self.targets.clone(), BnForm::TeacherUnits, 0.0);
-        Ok(plain.loss(moments)?.0)
+        plain.loss(moments, 1.0)?.0.get()
     }
 }

@@ -1,6 +1,8 @@
 //! Cross-entropy against labels or soft targets.
 
-use super::{Loss, Rows, check_weights, log_softmax, matrix, weight};
+use super::{Loss, Rows, Value, check_weights, log_softmax, matrix, size, weight};
+#[cfg(feature = "cuda")]
+use crate::ops::{cuda::loss as card, mem};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -9,14 +11,20 @@ use candle_core::Tensor;
 /// # Errors
 /// A label outside `0..K`, or shapes that do not fit.
 pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -> Result<Loss> {
+    let (n, k) = size(logits)?;
+    check_weights(weights, n)?;
+    if labels.len() != n {
+        return Err(Error::shape("cross_entropy", format!("{} labels for {n} rows", labels.len())));
+    }
+    if let Some(bad) = labels.iter().find(|y| **y as usize >= k) {
+        return Err(Error::shape("cross_entropy", format!("label {bad} of {k} classes")));
+    }
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        let weights = card::brought(weights, logits)?;
+        return card::cross_entropy(logits, &card::Targets::Labels(labels), weights.as_ref()).map(Loss::from);
+    }
     let rows = Rows::of(logits)?;
-    check_weights(weights, rows.n)?;
-    if labels.len() != rows.n {
-        return Err(Error::shape("cross_entropy", format!("{} labels for {} rows", labels.len(), rows.n)));
-    }
-    if let Some(bad) = labels.iter().find(|y| **y as usize >= rows.k) {
-        return Err(Error::shape("cross_entropy", format!("label {bad} of {} classes", rows.k)));
-    }
     let mut targets = vec![0f64; rows.n * rows.k];
     for (i, y) in labels.iter().enumerate() {
         targets[i * rows.k + *y as usize] = 1.0;
@@ -26,11 +34,19 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -
 
 /// Cross-entropy against rows of probabilities `[N, K]` (mixup, label smoothing).
 pub fn soft_cross_entropy(logits: &Tensor, targets: &[f64], weights: Option<&[f32]>) -> Result<Loss> {
-    let rows = Rows::of(logits)?;
-    check_weights(weights, rows.n)?;
-    if targets.len() != rows.n * rows.k {
-        return Err(Error::shape("cross_entropy", format!("{} targets for {}x{}", targets.len(), rows.n, rows.k)));
+    let (n, k) = size(logits)?;
+    check_weights(weights, n)?;
+    if targets.len() != n * k {
+        return Err(Error::shape("cross_entropy", format!("{} targets for {n}x{k}", targets.len())));
     }
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        let shares: Vec<f32> = targets.iter().map(|t| *t as f32).collect();
+        let shares = mem::tensor(shares, (n, k))?.to_device(logits.device())?;
+        let weights = card::brought(weights, logits)?;
+        return card::cross_entropy(logits, &card::Targets::Shares(&shares), weights.as_ref()).map(Loss::from);
+    }
+    let rows = Rows::of(logits)?;
     against(&rows, targets, weights)
 }
 
@@ -46,5 +62,5 @@ fn against(rows: &Rows, targets: &[f64], weights: Option<&[f32]>) -> Result<Loss
         value -= w * target.iter().zip(&log_p).map(|(t, l)| t * l).sum::<f64>();
         grad.extend(log_p.iter().zip(target).map(|(l, t)| w * (mass * l.exp() - t)));
     }
-    Ok(Loss { value, grad: matrix(grad, n, k)? })
+    Ok(Loss { value: Value::Known(value), grad: matrix(grad, n, k)? })
 }

@@ -3,22 +3,54 @@
 
 use super::{Rows, argmax, log_softmax, matrix};
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::ops::{cuda::loss as card, mem};
 use candle_core::Tensor;
 
 /// The loss with both gradients: neither answer is detached.
 pub struct Disagreement {
-    /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)`, `mᵢ = 1` where the decisions agree.
-    pub value: f64,
     /// With respect to the teacher's logits.
     pub teacher_grad: Tensor,
     /// With respect to the adversary's logits.
     pub adversary_grad: Tensor,
-    /// Share of samples whose decisions agree.
-    pub agreement: f64,
+    found: Found,
+}
+
+enum Found {
+    Known {
+        value: f64,
+        agreement: f64,
+    },
+    /// `[2, N]` on a card: the value of every row, and 1 where the decisions agree.
+    #[cfg(feature = "cuda")]
+    Rows(Tensor),
+}
+
+impl Disagreement {
+    /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)`, `mᵢ = 1` where the decisions agree, and the share of samples where they do. Waits for the
+    /// card.
+    pub fn value_and_agreement(&self) -> Result<(f64, f64)> {
+        match &self.found {
+            Found::Known { value, agreement } => Ok((*value, *agreement)),
+            #[cfg(feature = "cuda")]
+            Found::Rows(rows) => {
+                let n = rows.dims()[1];
+                let rows = mem::host(rows)?;
+                let rows = mem::view(&rows)?;
+                let sum = |part: &[f32]| part.iter().map(|v| f64::from(*v)).sum::<f64>();
+                Ok((sum(&rows[..n]), sum(&rows[n..]) / n.max(1) as f64))
+            }
+        }
+    }
 }
 
 /// Masked disagreement at temperature 1; the mean runs over the whole batch, masked samples count as 0.
 pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement> {
+    #[cfg(feature = "cuda")]
+    if teacher.device().is_cuda() {
+        let ([teacher_grad, adversary_grad], rows) = card::disagreement(teacher, adversary)?;
+        return Ok(Disagreement { teacher_grad, adversary_grad, found: Found::Rows(rows) });
+    }
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
     let (n, k) = (t.n, t.k);
@@ -39,9 +71,8 @@ pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disag
         }
     }
     Ok(Disagreement {
-        value,
         teacher_grad: matrix(dt, n, k)?,
         adversary_grad: matrix(ds, n, k)?,
-        agreement: agreed as f64 / n.max(1) as f64,
+        found: Found::Known { value, agreement: agreed as f64 / n.max(1) as f64 },
     })
 }

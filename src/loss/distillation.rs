@@ -1,7 +1,9 @@
 //! What a student minimises: divergence from the teacher's answers.
 
-use super::{Loss, Rows, check_weights, log_softmax, matrix, weight};
+use super::{Loss, Rows, Value, check_weights, log_softmax, matrix, size, weight};
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::ops::{cuda::loss as card, mem};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +17,27 @@ pub enum Matching {
     Logits,
 }
 
+#[cfg(feature = "cuda")]
+impl Matching {
+    /// The temperature as the kernel takes it: 0 for logits.
+    pub(crate) fn on_card(self) -> f32 {
+        match self {
+            Self::Kl { temperature } => temperature as f32,
+            Self::Logits => 0.0,
+        }
+    }
+}
+
 /// The weighted mean over the batch (`(1/N) Σ wᵢ·…`) and its gradient with respect to the student's logits.
 pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights: Option<&[f32]>) -> Result<Loss> {
+    check_weights(weights, size(student)?.0)?;
+    #[cfg(feature = "cuda")]
+    if student.device().is_cuda() {
+        let weights = card::brought(weights, student)?;
+        return card::matching(student, teacher, how.on_card(), weights.as_ref()).map(Loss::from);
+    }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    check_weights(weights, s.n)?;
     let mut value = 0.0;
     let mut grad = Vec::with_capacity(s.n * s.k);
     for i in 0..s.n {
@@ -39,11 +57,16 @@ pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights:
             }
         }
     }
-    Ok(Loss { value, grad: matrix(grad, s.n, s.k)? })
+    Ok(Loss { value: Value::Known(value), grad: matrix(grad, s.n, s.k)? })
 }
 
 /// `KL(softmax(t/T) ‖ softmax(s/T))` of every sample: the information gap that priorities follow.
 pub fn kl_per_sample(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+    #[cfg(feature = "cuda")]
+    if student.device().is_cuda() && teacher.device().is_cuda() {
+        let found = card::gaps(student, teacher, temperature as f32)?.get(0)?;
+        return Ok(mem::view(&mem::host(&found)?)?.to_vec());
+    }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
     Ok((0..s.n)

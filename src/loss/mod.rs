@@ -1,7 +1,10 @@
 //! Losses: each returns its value and the gradient with respect to its inputs, in closed form.
 //!
-//! Logits are `[N, K]` and small beside the networks, so everything here is computed in f64 and returned as f32.
+//! Logits are `[N, K]` and small beside the networks, so everything here is computed in f64 and returned as f32. Where they lie
+//! on a card, gradients are computed there in f32, and values wait there until somebody reads them.
 
+#[cfg(feature = "cuda")]
+mod bn_on_card;
 mod bn_stats;
 mod cross_entropy;
 mod disagreement;
@@ -20,10 +23,34 @@ use crate::ops::mem;
 use crate::{Error, Result};
 use candle_core::Tensor;
 
+/// A number that may still lie on a card, in parts.
+pub enum Value {
+    Known(f64),
+    /// The sum of these.
+    Sum(Tensor),
+}
+
+impl Value {
+    /// The number; waits for the card.
+    pub fn get(&self) -> Result<f64> {
+        match self {
+            Self::Known(value) => Ok(*value),
+            Self::Sum(parts) => Ok(mem::view(&mem::host(parts)?)?.iter().map(|v| f64::from(*v)).sum()),
+        }
+    }
+}
+
 /// A scalar loss and its gradient.
 pub struct Loss {
-    pub value: f64,
+    pub value: Value,
     pub grad: Tensor,
+}
+
+#[cfg(feature = "cuda")]
+impl From<crate::ops::cuda::loss::Rowwise> for Loss {
+    fn from(found: crate::ops::cuda::loss::Rowwise) -> Self {
+        Self { value: Value::Sum(found.values), grad: found.grad }
+    }
 }
 
 /// Rows of a logit matrix in f64.
@@ -35,10 +62,10 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn of(t: &Tensor) -> Result<Self> {
-        let &[n, k] = t.dims() else {
-            return Err(Error::shape("loss", format!("expected logits [N, K], found {:?}", t.dims())));
-        };
-        Ok(Self { n, k, values: mem::view(t)?.iter().map(|v| f64::from(*v)).collect() })
+        let (n, k) = size(t)?;
+        let t = mem::host(t)?;
+        let values = mem::view(&t)?.iter().map(|v| f64::from(*v)).collect();
+        Ok(Self { n, k, values })
     }
 
     pub(crate) fn row(&self, i: usize) -> &[f64] {
@@ -50,6 +77,14 @@ impl Rows {
             return Ok(());
         }
         Err(Error::shape("loss", format!("[{}, {}] against [{}, {}]", self.n, self.k, other.n, other.k)))
+    }
+}
+
+/// N and K of logits.
+fn size(t: &Tensor) -> Result<(usize, usize)> {
+    match t.dims() {
+        &[n, k] => Ok((n, k)),
+        other => Err(Error::shape("loss", format!("expected logits [N, K], found {other:?}"))),
     }
 }
 

@@ -36,7 +36,7 @@ fn weighted_cross_entropy() {
         0.00678725652535413,
         -0.02523693260331436,
     ];
-    close("cross-entropy", l.value, 0.3756157428381753, &l.grad, &grad);
+    close("cross-entropy", l.value.get().unwrap(), 0.3756157428381753, &l.grad, &grad);
     assert!(cross_entropy(&student(), &[1, 3], None).is_err(), "a label outside the classes");
     assert!(cross_entropy(&student(), &[1], None).is_err(), "too few labels");
 }
@@ -84,10 +84,10 @@ fn divergence_at_a_temperature() {
     ];
     for (temperature, value, grad) in expected {
         let l = matching_loss(&student(), &teacher(), Matching::Kl { temperature }, None).unwrap();
-        close("kl", l.value, value, &l.grad, &grad);
+        close("kl", l.value.get().unwrap(), value, &l.grad, &grad);
     }
     let same = matching_loss(&teacher(), &teacher(), Matching::Kl { temperature: 4.0 }, None).unwrap();
-    close("kl of equals", same.value, 0.0, &same.grad, &[0.0; 6]);
+    close("kl of equals", same.value.get().unwrap(), 0.0, &same.grad, &[0.0; 6]);
 }
 
 /// `d = s - t; d = d - d.mean(1, keepdim=True); l = .5 * (d ** 2).mean(1).mean()`; and: it is the limit of KL at a high
@@ -96,9 +96,14 @@ fn divergence_at_a_temperature() {
 fn logit_matching_is_the_hot_limit_of_divergence() {
     let l = matching_loss(&student(), &teacher(), Matching::Logits, None).unwrap();
     let grad = [-1.0 / 9.0, 0.3888888888888889, -0.2777777777777778, 1.0 / 6.0, -0.25, 1.0 / 12.0];
-    close("logits", l.value, 1.013888888888889, &l.grad, &grad);
+    close("logits", l.value.get().unwrap(), 1.013888888888889, &l.grad, &grad);
     let hot = matching_loss(&student(), &teacher(), Matching::Kl { temperature: 2000.0 }, None).unwrap();
-    assert!((hot.value / l.value - 1.0).abs() < 1e-3, "{} against {}", hot.value, l.value);
+    assert!(
+        (hot.value.get().unwrap() / l.value.get().unwrap() - 1.0).abs() < 1e-3,
+        "{} against {}",
+        hot.value.get().unwrap(),
+        l.value.get().unwrap()
+    );
 }
 
 /// `m = (s.argmax(1) == t.argmax(1)); l = -(m * F.kl_div(F.log_softmax(s, 1), F.softmax(t, 1), reduction='none').sum(1)).mean()`
@@ -107,13 +112,15 @@ fn masked_disagreement_reaches_both_networks() {
     let d = masked_disagreement(&teacher(), &student()).unwrap();
     let dt = [0.0, 0.0, 0.0, 0.016251753276932863, -0.14627768513998504, 0.13002593186305217];
     let ds = [0.0, 0.0, 0.0, -0.017343065520576698, 0.07407068301931008, -0.05672761749873334];
-    close("teacher side", d.value, -0.09806365263376413, &d.teacher_grad, &dt);
-    close("adversary side", d.value, -0.09806365263376413, &d.adversary_grad, &ds);
-    assert_eq!(d.agreement, 0.5);
+    let (value, agreement) = d.value_and_agreement().unwrap();
+    close("teacher side", value, -0.09806365263376413, &d.teacher_grad, &dt);
+    close("adversary side", value, -0.09806365263376413, &d.adversary_grad, &ds);
+    assert_eq!(agreement, 0.5);
     // An adversary that is the teacher disagrees nowhere and pulls nowhere (methods.md 7, item 1).
     let none = masked_disagreement(&teacher(), &teacher()).unwrap();
-    close("equal networks", none.value, 0.0, &none.teacher_grad, &[0.0; 6]);
-    close("equal networks", none.value, 0.0, &none.adversary_grad, &[0.0; 6]);
+    let (value, _) = none.value_and_agreement().unwrap();
+    close("equal networks", value, 0.0, &none.teacher_grad, &[0.0; 6]);
+    close("equal networks", value, 0.0, &none.adversary_grad, &[0.0; 6]);
 }
 
 fn layer() -> LayerStatistics {
@@ -128,34 +135,41 @@ fn observed() -> Tensor {
 #[test]
 fn batch_norm_statistics_as_a_sum_of_norms() {
     let mut loss = BnStatsLoss::new(vec![layer()], BnForm::SumOfNorms, 0.9);
-    let (value, grads) = loss.loss(&[observed()]).unwrap();
+    let (value, grads) = loss.loss(&[observed()], 1.0).unwrap();
+    let value = value.get().unwrap();
     let grad = [0.6, 0.8, -std::f64::consts::FRAC_1_SQRT_2, std::f64::consts::FRAC_1_SQRT_2];
     close("bn", value, 1.2071067811865475, &grads[0], &grad);
 
     // em, ev = [0, 1], [2, 1]; l = (rm - .1 * mu - .9 * em).norm() + (rv - .1 * v - .9 * ev).norm()
     loss.observe(&[mem::tensor(vec![0.0, 1.0, 2.0, 1.0], (2, 2)).unwrap()]).unwrap();
-    let (value, grads) = loss.loss(&[observed()]).unwrap();
+    let (value, grads) = loss.loss(&[observed()], 1.0).unwrap();
+    let value = value.get().unwrap();
     let grad = [-0.00534947213716119, 0.09985681322700887, 0.07071067811865474, -0.07071067811865472];
     close("bn with past", value, 2.3236875194419273, &grads[0], &grad);
 
     // The average moves by a tenth towards what it is shown: now (.04, .92, 1.85, 1.15).
     loss.observe(&[observed()]).unwrap();
     let seen = mem::tensor(vec![0.04, 0.92, 1.85, 1.15], (2, 2)).unwrap();
-    let expected =
-        BnStatsLoss::new(vec![layer()], BnForm::SumOfNorms, 0.0).loss(std::slice::from_ref(&seen)).unwrap().0;
-    assert!((loss.loss(&[seen]).unwrap().0 - expected).abs() < 1e-6);
+    let expected = BnStatsLoss::new(vec![layer()], BnForm::SumOfNorms, 0.0)
+        .loss(std::slice::from_ref(&seen), 1.0)
+        .unwrap()
+        .0
+        .get()
+        .unwrap();
+    assert!((loss.loss(&[seen], 1.0).unwrap().0.get().unwrap() - expected).abs() < 1e-6);
 }
 
 /// `l = ((mu - rm) / (rv + e).sqrt()).pow(2).mean().sqrt() + ((v - rv) / (rv + e)).pow(2).mean().sqrt()`, `e = 1e-5`
 #[test]
 fn batch_norm_statistics_in_units_of_the_teacher() {
     let loss = BnStatsLoss::new(vec![layer()], BnForm::TeacherUnits, 0.0);
-    let (value, grads) = loss.loss(&[observed()]).unwrap();
+    let (value, grads) = loss.loss(&[observed()], 1.0).unwrap();
+    let value = value.get().unwrap();
     let grad = [0.5144925776860397, 0.3429967667573772, -0.6324485750949226, 0.1581137248912156];
     close("units", value, 0.6868276300018321, &grads[0], &grad);
     // Twice the same layer: the mean over layers is the same value.
     let twice = BnStatsLoss::new(vec![layer(), layer()], BnForm::TeacherUnits, 0.0);
-    assert!((twice.loss(&[observed(), observed()]).unwrap().0 - value).abs() < 1e-9);
+    assert!((twice.loss(&[observed(), observed()], 1.0).unwrap().0.get().unwrap() - value).abs() < 1e-9);
 }
 
 /// The gradient of a norm at exactly 0 is 0 (candle gives NaN there).
@@ -163,8 +177,9 @@ fn batch_norm_statistics_in_units_of_the_teacher() {
 fn matched_statistics_pull_nowhere() {
     let exact = mem::tensor(vec![0.1, -0.2, 1.0, 2.0], (2, 2)).unwrap();
     for form in [BnForm::SumOfNorms, BnForm::TeacherUnits] {
-        let (value, grads) = BnStatsLoss::new(vec![layer()], form, 0.0).loss(std::slice::from_ref(&exact)).unwrap();
-        close("at the target", value, 0.0, &grads[0], &[0.0; 4]);
+        let (value, grads) =
+            BnStatsLoss::new(vec![layer()], form, 0.0).loss(std::slice::from_ref(&exact), 1.0).unwrap();
+        close("at the target", value.get().unwrap(), 0.0, &grads[0], &[0.0; 4]);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::layers::{Builder, Conv, Linear, Norm};
 use super::registry::{Args, Family, Form, Head, Shape};
-use super::{Architecture, Body, Forward, Init, Mode};
+use super::{Architecture, Body, Forward, Init};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Sums};
 use crate::ops::{Activation, norm};
@@ -230,9 +230,9 @@ impl Layer {
 impl Maps {
     /// What a pooling wrote, with its sums for all the norms that will read it.
     fn read(f: &Forward, x: Var) -> Result<Self> {
-        let sums = match f.mode {
-            Mode::Frozen => None,
-            _ => Some(norm::sums(&x.tensor()?)?),
+        let sums = match f.sums_ahead() {
+            false => None,
+            true => Some(norm::sums(&x.tensor()?)?),
         };
         Ok(Self { x, sums })
     }

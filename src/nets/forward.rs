@@ -3,7 +3,7 @@
 use super::weights::{SlotId, Weights};
 use crate::Result;
 use crate::ops::mem;
-use crate::tape::{Grads, NormMode, Tape, Trace, Var};
+use crate::tape::{self, Grads, NormMode, Tape, Trace, Var};
 use candle_core::Tensor;
 
 /// How a network runs.
@@ -64,6 +64,25 @@ impl<'a> Forward<'a> {
     /// A tensor as files have it: a view.
     pub fn in_file_layout(&self, id: SlotId) -> Result<Tensor> {
         self.weights.in_file_layout(id)
+    }
+
+    /// Images or maps in the precision of the network; vectors `[N, C]` stay f32.
+    pub fn map(&self, x: &Var) -> Result<Var> {
+        match x.dims().len() {
+            4 => tape::cast(self.tape, x, self.weights.compute().dtype()),
+            _ => Ok(x.clone()),
+        }
+    }
+
+    /// Whether what writes a map also gives its sums to the norms that read it. On a card they take them themselves.
+    pub(super) fn sums_ahead(&self) -> bool {
+        self.mode != Mode::Frozen && self.weights.compute().is_cpu()
+    }
+
+    /// Whether a frozen norm is best folded into the convolution in front of it: on a card it is part of the pass that writes
+    /// the convolution's result.
+    pub(super) fn folds(&self) -> bool {
+        self.mode == Mode::Frozen && self.weights.compute().is_cpu()
     }
 
     /// What batch norms do in this pass.

@@ -79,6 +79,7 @@ impl Body for Net {
     fn forward(&self, f: &mut Forward, z: Var) -> Result<Var> {
         let seed = self.l1.forward(f, &z)?;
         let seed = tape::unflatten_chw(f.tape, &seed, self.seed)?;
+        let seed = f.map(&seed)?;
         let mut x = self.bn0.forward(f, &seed, None, None, Activation::IDENTITY)?;
         for (conv, norm) in &self.stages {
             x = conv.forward_norm(f, norm, &x, None, Activation::leaky(0.2))?;

@@ -1,6 +1,6 @@
 //! Layers: slots registered by a [`Builder`], run by a [`Forward`]. Which kernel path computes them is their secret.
 
-use super::forward::{Forward, Mode, Observed};
+use super::forward::{Forward, Observed};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
@@ -143,7 +143,7 @@ impl Conv {
 
     /// `conv(x) + residual` for a batch norm to read: with its sums if this pass wants them.
     pub fn forward_summed(&self, f: &mut Forward, x: &Var, residual: Option<&Var>) -> Result<(Var, Option<Sums>)> {
-        self.run(f, x, residual, Activation::IDENTITY, f.mode != Mode::Frozen)
+        self.run(f, x, residual, Activation::IDENTITY, f.sums_ahead())
     }
 
     fn run(
@@ -174,7 +174,7 @@ impl Conv {
         residual: Option<&Var>,
         act: Activation,
     ) -> Result<Var> {
-        if f.mode != Mode::Frozen {
+        if !f.folds() {
             let (u, sums) = self.forward_summed(f, x, None)?;
             return norm.forward(f, &u, sums, residual, act);
         }

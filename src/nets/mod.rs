@@ -43,9 +43,10 @@ pub use vgg_cifar::VggCifar;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 
-use crate::Result;
+use crate::ops::Compute;
 use crate::rng::Stream;
 use crate::tape::Var;
+use crate::{Error, Result};
 use std::sync::Arc;
 
 /// What a network computes from `[N, H, W, C]` (or latents `[N, Z]` for a generator).
@@ -125,8 +126,26 @@ impl Network {
         Ok(Self { arch: self.arch.clone(), weights: self.weights.duplicate()? })
     }
 
-    /// Runs the network as `f` says (tape, mode).
+    /// The same network on another device or in another precision; it shares its weights if they lie there already.
+    ///
+    /// # Errors
+    /// A network that only answers, on a card: its operations are not ours.
+    pub fn to(&self, compute: &Compute) -> Result<Self> {
+        if !compute.is_cpu() && !self.arch.trains() {
+            let found = "this network only answers, and does so on the CPU";
+            return Err(Error::invalid("device", found, "take --device cpu"));
+        }
+        Ok(Self { arch: self.arch.clone(), weights: self.weights.to(compute)? })
+    }
+
+    /// Where it lies, and how it computes.
+    pub fn compute(&self) -> &Compute {
+        self.weights.compute()
+    }
+
+    /// Runs the network as `f` says (tape, mode). Images are brought to the precision of the network, logits are f32.
     pub fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
+        let x = f.map(&x)?;
         self.arch.body.forward(f, x)
     }
 }

@@ -1,6 +1,7 @@
 //! Named tensors of a network, in the layout that the kernels read, and the way to and from files.
 
-use crate::ops::mem::{tensor, update, view};
+use crate::ops::mem::{host, tensor, update, view};
+use crate::ops::{Compute, step};
 use crate::rng::{self, Stream};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -107,6 +108,7 @@ impl Slot {
 pub struct Weights {
     pub slots: Arc<Vec<Slot>>,
     tensors: Vec<Tensor>,
+    compute: Compute,
 }
 
 impl Weights {
@@ -123,7 +125,7 @@ impl Weights {
                 tensor(values, &s.shape[..])
             })
             .collect::<Result<_>>()?;
-        Ok(Self { slots, tensors })
+        Ok(Self { slots, tensors, compute: Compute::cpu() })
     }
 
     /// From values in file layout; `get(slot)` gives them.
@@ -144,12 +146,24 @@ impl Weights {
                 tensor(if moved { ordered } else { values }, &s.shape[..])
             })
             .collect::<Result<_>>()?;
-        Ok(Self { slots, tensors })
+        Ok(Self { slots, tensors, compute: Compute::cpu() })
+    }
+
+    /// Where they lie, and how networks with them compute.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The same weights elsewhere; they share their tensors with these if they lie there already.
+    pub fn to(&self, compute: &Compute) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|t| compute.bring(t)).collect::<Result<_>>()?;
+        Ok(Self { slots: self.slots.clone(), tensors, compute: compute.clone() })
     }
 
     /// Values of slot `i` in file layout (shape: [`Slot::file_shape`]).
     pub fn to_file(&self, i: usize) -> Result<Vec<f32>> {
-        let values = view(&self.tensors[i])?;
+        let tensor = host(&self.tensors[i])?;
+        let values = view(&tensor)?;
         let mut out = values.to_vec();
         self.slots[i].reorder(|memory, file| out[file] = values[memory]);
         Ok(out)
@@ -180,7 +194,7 @@ impl Weights {
         // A batch norm registers its variance right after its mean.
         match self.tensors.get(id.0 + 1) {
             Some(var) if self.slots[id.0 + 1].kind == Kind::RunningVar => {
-                Ok((view(&self.tensors[id.0])?.to_vec(), view(var)?.to_vec()))
+                Ok((view(&host(&self.tensors[id.0])?)?.to_vec(), view(&host(var)?)?.to_vec()))
             }
             _ => Err(Error::shape("batch_norm", format!("slot {} is no running mean", id.0))),
         }
@@ -194,44 +208,57 @@ impl Weights {
     /// A copy that shares no tensor.
     pub fn duplicate(&self) -> Result<Self> {
         let tensors = self.tensors.iter().map(|t| Ok(t.copy()?)).collect::<Result<_>>()?;
-        Ok(Self { slots: self.slots.clone(), tensors })
+        Ok(Self { slots: self.slots.clone(), tensors, compute: self.compute.clone() })
     }
 
     /// Takes over the values of `other`, which has the same slots.
     pub fn copy_from(&self, other: &Weights) -> Result<()> {
-        self.combine(other, |a, b| a.copy_from_slice(b))
+        self.copy_where(other, |_| true)
     }
 
     /// Takes over the values of the slots that `take` picks.
     pub fn copy_where(&self, other: &Weights, take: impl Fn(&Slot) -> bool) -> Result<()> {
         for ((slot, to), from) in self.iter().zip(&other.tensors) {
             if take(slot) {
-                let from = view(from)?;
-                update(to, |to| to.copy_from_slice(&from))?;
+                copy_values(to, from)?;
             }
         }
         Ok(())
     }
 
-    /// Changes the values of every slot, given those of `other`.
-    pub fn combine(&self, other: &Weights, f: impl Fn(&mut [f32], &[f32])) -> Result<()> {
-        for (a, b) in self.tensors.iter().zip(&other.tensors) {
-            // Clones share their tensors, and one tensor cannot be read while it is written.
-            let copy = (a.id() == b.id()).then(|| b.copy()).transpose()?;
-            let b = view(copy.as_ref().unwrap_or(b))?;
-            update(a, |a| f(a, &b))?;
-        }
-        Ok(())
+    /// `own ← alpha·own + beta·other`, value by value.
+    pub fn blend(&self, other: &Weights, alpha: f32, beta: f32) -> Result<()> {
+        // Clones share their tensors, and one tensor cannot be read while it is written.
+        let copies = self.tensors.iter().zip(&other.tensors).map(|(a, b)| match a.id() == b.id() {
+            true => Ok(b.copy()?),
+            false => Ok(b.clone()),
+        });
+        let copies = copies.collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<_> = self.tensors.iter().zip(&copies).collect();
+        step::blend(&pairs, alpha, beta)
     }
 
     /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
     pub fn non_finite(&self) -> Result<Option<(String, usize)>> {
         for (s, t) in self.iter() {
-            let bad = view(t)?.iter().filter(|v| !v.is_finite()).count();
+            let bad = view(&host(t)?)?.iter().filter(|v| !v.is_finite()).count();
             if bad > 0 {
                 return Ok(Some((s.name.clone(), bad)));
             }
         }
         Ok(None)
     }
+}
+
+/// Writes the values of `from` over those of `to`. Tensors may be one and the same, and may lie in different places.
+fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
+    if to.id() == from.id() {
+        return Ok(());
+    }
+    if to.device().is_cpu() {
+        let from = host(from)?;
+        let from = view(&from)?;
+        return update(to, |to| to.copy_from_slice(&from));
+    }
+    step::blend(&[(to, &from.to_device(to.device())?)], 0.0, 1.0)
 }

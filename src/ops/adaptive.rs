@@ -34,6 +34,7 @@ pub fn adaptive_mean(x: &Tensor, windows: [usize; 2]) -> Result<Tensor> {
     if windows.contains(&0) {
         return Err(Error::shape("adaptive_mean", format!("{windows:?} windows")));
     }
+    on_cuda!(x, super::cuda::spatial::adaptive_mean(x, windows));
     per_image(x, [n, windows[0], windows[1], c], |_, image, out| {
         each([h, w], windows, |o, i, weight| {
             let to = &mut out[o * c..][..c];
@@ -51,6 +52,7 @@ pub fn adaptive_mean_backward(dy: &Tensor, size: [usize; 2]) -> Result<Tensor> {
     if size.contains(&0) {
         return Err(Error::shape("adaptive_mean", format!("gradient {:?} for images of {size:?}", dy.dims())));
     }
+    on_cuda!(dy, super::cuda::spatial::adaptive_mean_backward(dy, size));
     per_image(dy, [n, size[0], size[1], c], |_, dy, dx| {
         each(size, [rows, cols], |o, i, weight| {
             let to = &mut dx[i * c..][..c];

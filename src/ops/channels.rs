@@ -28,6 +28,7 @@ pub fn concat(parts: &[Tensor]) -> Result<Tensor> {
             _ => return Err(fail()),
         }
     }
+    on_cuda!(first, super::cuda::spatial::concat(parts, [n, h, w]));
     let total: usize = widths.iter().sum();
     let views = parts.iter().map(view).collect::<Result<Vec<_>>>()?;
     let sources: Vec<(&[f32], usize)> = views.iter().map(|v| &**v).zip(widths).collect();
@@ -60,6 +61,7 @@ pub fn select(x: &Tensor, range: Range<usize>) -> Result<Tensor> {
     if range.is_empty() || range.end > c {
         return Err(Error::shape("select", format!("{range:?} of {:?}", x.dims())));
     }
+    on_cuda!(x, super::cuda::spatial::select(x, range));
     per_image(x, [n, h, w, range.len()], |_, image, out| {
         for (to, from) in out.chunks_exact_mut(range.len()).zip(image.chunks_exact(c)) {
             to.copy_from_slice(&from[range.clone()]);

@@ -22,6 +22,7 @@ fn sizes(x: &Tensor, s: &Tensor) -> Result<[usize; 3]> {
 /// Shapes that do not fit.
 pub fn forward(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     let [n, pixels, c] = sizes(x, s)?;
+    on_cuda!(x, super::cuda::pointwise::gate(x, s, [n, pixels, c]));
     let (xv, sv) = (view(x)?, view(s)?);
     let (xs, ss): (&[f32], &[f32]) = (&xv, &sv);
     // SAFETY: images are disjoint and every one is written in full.
@@ -42,6 +43,7 @@ pub fn forward(x: &Tensor, s: &Tensor) -> Result<Tensor> {
 /// Shapes that do not fit.
 pub fn backward(dy: &Tensor, x: &Tensor, s: &Tensor) -> Result<Tensor> {
     let [n, pixels, c] = sizes(x, s)?;
+    on_cuda!(x, super::cuda::pointwise::gate_backward(dy, x, s, [n, pixels, c]));
     let (xv, sv) = (view(x)?, view(s)?);
     if dy.dims() != x.dims() {
         return Err(Error::shape("gate", format!("gradient {:?} of input {:?}", dy.dims(), x.dims())));

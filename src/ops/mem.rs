@@ -1,7 +1,7 @@
 //! The way from candle tensors to slices and back, without copies.
 
 use crate::{Error, Result};
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor};
 use parking_lot::RwLockReadGuard;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -43,6 +43,19 @@ impl Deref for View<'_> {
             _ => &[],
         }
     }
+}
+
+/// The values of `t` as f32 on the CPU, to be read with [`view`]: `t` itself if they are there, else an explicit copy that
+/// waits for the card.
+pub fn host(t: &Tensor) -> Result<Tensor> {
+    on_cuda!(t, super::cuda::memory::host(t));
+    Ok(t.clone())
+}
+
+/// The same values as `dtype`, which is f32 on the CPU; `t` itself if it has it.
+pub fn cast(t: &Tensor, dtype: DType) -> Result<Tensor> {
+    on_cuda!(t, super::cuda::memory::cast(t, dtype));
+    Ok(t.to_dtype(dtype)?)
 }
 
 /// A tensor that owns `values`.

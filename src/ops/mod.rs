@@ -1,8 +1,24 @@
-//! Operations over channels-last f32 tensors: each with its forward and backward pass, one folder per op.
+//! Operations over channels-last tensors: each with its forward and backward pass, one folder per op.
+//!
+//! On the CPU all values are f32. Where the tensors live on a card, the same functions run there (`cuda/`): images and maps
+//! `[N, H, W, C]` may then be bfloat16, everything else is f32.
+
+/// Hands a call over to the card where its tensor lives on one.
+macro_rules! on_cuda {
+    ($tensor:expr, $call:expr) => {
+        #[cfg(feature = "cuda")]
+        if $tensor.device().is_cuda() {
+            return $call;
+        }
+        #[cfg(not(feature = "cuda"))]
+        let _ = &$tensor;
+    };
+}
 
 pub mod activation;
 pub mod adaptive;
 pub mod channels;
+pub mod compute;
 pub mod conv2d;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -23,3 +39,4 @@ pub mod store;
 pub mod threads;
 
 pub use activation::Activation;
+pub use compute::{CPU, Compute, DeviceChoice, Precision};

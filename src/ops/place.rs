@@ -1,10 +1,10 @@
 //! Crop, flip and normalise: images as a network in training sees them, differentiable in the image.
 
-use super::mem::build;
+use super::mem::{build, tensor, view};
 use super::par::{self, Shared};
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// Where a crop of the original size lies, and whether it is mirrored.
 ///
@@ -30,6 +30,7 @@ impl Placement {
 pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("augment", x)?;
     check_places(n, c, places, mean, std)?;
+    on_cuda!(x, super::cuda::place::place(x, places, mean, std));
     per_image(x, [n, h, w, c], |i, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
             let from = places[i].source(o / w, o % w, h, w);
@@ -40,21 +41,26 @@ pub fn place(x: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Res
     })
 }
 
-/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each.
+/// [`place`] for 8-bit images (`value / 255` in `[0, 1]`), one `[h, w, c]` slice each; the result lies on `device`.
 pub fn place_bytes(
     images: &[&[u8]],
     [h, w, c]: [usize; 3],
     places: &[Placement],
     mean: &[f32],
     std: &[f32],
+    device: &Device,
 ) -> Result<Tensor> {
     let n = images.len();
     check_places(n, c, places, mean, std)?;
     if n == 0 || images.iter().any(|i| i.len() != h * w * c) {
         return Err(Error::shape("augment", format!("{n} images, expected {h}x{w}x{c} bytes each")));
     }
-    let scale: Vec<f32> = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
-    let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    let (scale, shift) = byte_map(mean, std);
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return super::cuda::place::place_bytes(images, [h, w, c], places, &scale, &shift, device);
+    }
+    let _ = device;
     // SAFETY: every image is written in full by its own task.
     unsafe {
         build((n, h, w, c), |out| {
@@ -76,10 +82,62 @@ pub fn place_bytes(
     }
 }
 
+/// The images of a set that does not change, where a network computes: on a card they are brought up once, on the CPU they are
+/// there.
+pub struct Gallery<'a> {
+    pixels: &'a [u8],
+    dims: [usize; 3],
+    device: Device,
+    #[cfg(feature = "cuda")]
+    stored: Option<super::cuda::place::Stored>,
+}
+
+impl<'a> Gallery<'a> {
+    /// Images of `dims` (height, width, channels) without gaps.
+    pub fn new(pixels: &'a [u8], dims: [usize; 3], device: &Device) -> Result<Self> {
+        Ok(Self {
+            pixels,
+            dims,
+            device: device.clone(),
+            #[cfg(feature = "cuda")]
+            stored: match device.is_cuda() {
+                true => super::cuda::place::Stored::new(pixels, device)?,
+                false => None,
+            },
+        })
+    }
+
+    /// [`place_bytes`] of images `rows`.
+    ///
+    /// # Errors
+    /// As [`place_bytes`], or an image that is not there.
+    pub fn place(&self, rows: &[usize], places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
+        let [h, w, c] = self.dims;
+        #[cfg(feature = "cuda")]
+        if let Some(stored) = &self.stored {
+            check_places(rows.len(), c, places, mean, std)?;
+            let (scale, shift) = byte_map(mean, std);
+            return stored.place(rows, self.dims, places, &scale, &shift);
+        }
+        let image = |row: &usize| self.pixels.get(row * h * w * c..(row + 1) * h * w * c);
+        let slices: Option<Vec<&[u8]>> = rows.iter().map(image).collect();
+        let slices = slices.ok_or_else(|| Error::shape("augment", format!("{rows:?} are not all among the images")))?;
+        place_bytes(&slices, self.dims, places, mean, std, &self.device)
+    }
+}
+
+/// What bytes are multiplied by and what is added.
+fn byte_map(mean: &[f32], std: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let scale = std.iter().map(|s| 1.0 / (255.0 * s)).collect();
+    let shift = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+    (scale, shift)
+}
+
 /// Gradient of [`place`] with respect to the images.
 pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("augment", dy)?;
     check_places(n, c, places, mean, std)?;
+    on_cuda!(dy, super::cuda::place::place_backward(dy, places, std));
     per_image(dy, [n, h, w, c], |i, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
             if let Some(f) = places[i].source(o / w, o % w, h, w) {
@@ -89,6 +147,29 @@ pub fn place_backward(dy: &Tensor, places: &[Placement], mean: &[f32], std: &[f3
             }
         }
     })
+}
+
+/// Rows of equal length, mixed: `λ·x[i] + (1 − λ)·x[partner[i]]`.
+///
+/// # Errors
+/// If there is not one partner for each of the first dimension, or one that is none.
+pub fn mix(x: &Tensor, partner: &[usize], lambda: f32) -> Result<Tensor> {
+    if x.dims().first() != Some(&partner.len()) || partner.iter().any(|p| *p >= partner.len()) {
+        return Err(Error::shape("mix", format!("{} partners of {:?}", partner.len(), x.dims())));
+    }
+    on_cuda!(x, super::cuda::place::mix(x, partner, lambda));
+    tensor(mixed(&view(x)?, partner, lambda), x.shape().clone())
+}
+
+/// [`mix`] of plain values.
+pub fn mixed(values: &[f32], partner: &[usize], lambda: f32) -> Vec<f32> {
+    let len = values.len() / partner.len().max(1);
+    let mut out = Vec::with_capacity(values.len());
+    for (i, &p) in partner.iter().enumerate() {
+        let (a, b) = (&values[i * len..(i + 1) * len], &values[p * len..(p + 1) * len]);
+        out.extend(a.iter().zip(b).map(|(a, b)| lambda * a + (1.0 - lambda) * b));
+    }
+    out
 }
 
 fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<()> {

@@ -24,6 +24,14 @@ impl UnaryOp {
         self == Self::Sigmoid
     }
 
+    #[cfg(feature = "cuda")]
+    fn on_card(self) -> super::cuda::pointwise::Smooth {
+        match self {
+            Self::Sigmoid => super::cuda::pointwise::Smooth::Sigmoid,
+            Self::QuickGelu => super::cuda::pointwise::Smooth::QuickGelu,
+        }
+    }
+
     fn value(self, x: f32) -> f32 {
         match self {
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -80,23 +88,43 @@ fn zip_in_place(a: &Tensor, b: &Tensor, f: impl Fn(&mut f32, f32) + Sync + Send)
     })
 }
 
+/// `x ← factor·x`
+pub fn scale(x: &Tensor, factor: f32) -> Result<()> {
+    on_cuda!(x, super::cuda::pointwise::scale(x, factor));
+    update(x, |v| v.iter_mut().for_each(|v| *v *= factor))
+}
+
+/// Columns `start..` of a matrix become 0.
+pub fn clear_columns(x: &Tensor, start: usize) -> Result<()> {
+    let (_, columns) = x.dims2()?;
+    if columns <= start {
+        return Ok(());
+    }
+    on_cuda!(x, super::cuda::pointwise::clear_columns(x, start));
+    update(x, |x| x.chunks_exact_mut(columns).for_each(|row| row[start..].fill(0.0)))
+}
+
 /// `op(x)`.
 pub fn forward(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
+    on_cuda!(x, super::cuda::pointwise::smooth(op.on_card(), x));
     map(x, move |v| op.value(v))
 }
 
 /// Multiplies `dy` by the derivative of `op`, in place; `kept` is the output or the input, as the op asks.
 pub fn backward(op: UnaryOp, dy: &Tensor, kept: &Tensor) -> Result<()> {
+    on_cuda!(dy, super::cuda::pointwise::smooth_backward(op.on_card(), dy, kept));
     zip_in_place(dy, kept, move |d, k| *d *= op.derivative(k))
 }
 
 /// `act(x)`.
 pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
+    on_cuda!(x, super::cuda::pointwise::activate(x, act));
     map(x, move |v| act.apply(v))
 }
 
 /// `act(a + b)`.
 pub fn add(a: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
+    on_cuda!(a, super::cuda::pointwise::add(a, b, act));
     let (av, bv) = (view(a)?, view(b)?);
     if a.dims() != b.dims() {
         return Err(Error::shape("add", format!("{:?} and {:?}", a.dims(), b.dims())));

@@ -67,6 +67,7 @@ impl<'a> Before<'a> {
 /// # Errors
 /// A map that does not fit the last dimension of `x`.
 pub fn forward(x: &Tensor, before: Option<&Affine>) -> Result<Tensor> {
+    on_cuda!(x, on_card(x, before));
     let before = Before::new(before, x)?;
     let map = before.map();
     let xv = view(x)?;
@@ -84,11 +85,25 @@ pub fn forward(x: &Tensor, before: Option<&Affine>) -> Result<Tensor> {
     }
 }
 
+/// On a card the map is written out first: readers there do not apply maps themselves.
+#[cfg(feature = "cuda")]
+fn on_card(x: &Tensor, before: Option<&Affine>) -> Result<Tensor> {
+    let mapped = before.map(|map| super::cuda::norm::apply(x, map, None)).transpose()?;
+    super::cuda::pointwise::smooth(super::cuda::pointwise::Smooth::Silu, mapped.as_ref().unwrap_or(x))
+}
+
+#[cfg(feature = "cuda")]
+fn backward_on_card(dy: &Tensor, x: &Tensor, before: Option<&Affine>) -> Result<()> {
+    let mapped = before.map(|map| super::cuda::norm::apply(x, map, None)).transpose()?;
+    super::cuda::pointwise::smooth_backward(super::cuda::pointwise::Smooth::Silu, dy, mapped.as_ref().unwrap_or(x))
+}
+
 /// Turns the gradient of [`forward`] at its output into that at what the map gave, in place.
 ///
 /// # Errors
 /// As [`forward`], and a gradient of another size than `x`.
 pub fn backward(dy: &Tensor, x: &Tensor, before: Option<&Affine>) -> Result<()> {
+    on_cuda!(x, backward_on_card(dy, x, before));
     let before = Before::new(before, x)?;
     let map = before.map();
     let xv = view(x)?;

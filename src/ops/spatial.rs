@@ -2,11 +2,13 @@
 //!
 //! Each works image by image; one image never needs another, so the split over threads is free.
 
+#[cfg(feature = "cuda")]
+use super::cuda::spatial::Subsample;
 use super::max_pool::give_to_winners;
 use super::mem::{build, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Dimensions of a `[N, H, W, C]` tensor.
 pub fn nhwc(op: &'static str, t: &Tensor) -> Result<[usize; 4]> {
@@ -42,6 +44,7 @@ pub(super) fn per_image(
 /// Mean over all pixels: `[N, H, W, C]` → `[N, C]`.
 pub fn global_mean(x: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("global_mean", x)?;
+    on_cuda!(x, super::cuda::spatial::global_mean(x));
     let out = per_image(x, [n, 1, 1, c], |_, image, out| {
         for pixel in image.chunks_exact(c) {
             out.iter_mut().zip(pixel).for_each(|(o, v)| *o += v);
@@ -52,12 +55,14 @@ pub fn global_mean(x: &Tensor) -> Result<Tensor> {
     Ok(out.reshape((n, c))?)
 }
 
-/// Gradient of [`global_mean`]: `[N, C]` → `[N, H, W, C]`.
-pub fn global_mean_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+/// Gradient of [`global_mean`]: `[N, C]` → `[N, H, W, C]` of `dtype`, that of its input.
+pub fn global_mean_backward(dy: &Tensor, h: usize, w: usize, dtype: DType) -> Result<Tensor> {
     let (n, c) = dy.dims2()?;
     if n * h * w * c == 0 {
         return Err(Error::shape("global_mean", format!("gradient {:?} for an image of {h}x{w}", dy.dims())));
     }
+    on_cuda!(dy, super::cuda::spatial::global_mean_backward(dy, h, w, dtype));
+    let _ = dtype;
     let k = 1.0 / (h * w) as f32;
     per_image(dy, [n, h, w, c], |_, dy, out| {
         for pixel in out.chunks_exact_mut(c) {
@@ -120,6 +125,7 @@ fn beats(v: f32, best: f32) -> bool {
 pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("pool", x)?;
     let (oh, ow) = (p.out(h)?, p.out(w)?);
+    on_cuda!(x, super::cuda::spatial::pool(x, p, [oh, ow]));
     per_image(x, [n, oh, ow, c], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
             let (rows, cols) = (p.window(o / ow, h), p.window(o % ow, w));
@@ -149,11 +155,12 @@ pub fn pool(x: &Tensor, p: &Pool) -> Result<Tensor> {
 pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("pool", x)?;
     let [_, oh, ow, _] = nhwc("pool", dy)?;
-    let xv = view(x)?;
-    let values: &[f32] = &xv;
     if p.out(h)? != oh || p.out(w)? != ow || dy.dims()[0] != n || dy.dims()[3] != c {
         return Err(Error::shape("pool", format!("gradient {:?} of input {:?}", dy.dims(), x.dims())));
     }
+    on_cuda!(x, super::cuda::spatial::pool_backward(dy, x, p));
+    let xv = view(x)?;
+    let values: &[f32] = &xv;
     per_image(dy, [n, h, w, c], |i, dy, dx| {
         let image = &values[i * h * w * c..][..h * w * c];
         let mut pixels = Vec::with_capacity(p.kernel * p.kernel);
@@ -193,6 +200,7 @@ pub fn bilinear(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
     if h == 0 || w == 0 {
         return Err(Error::shape("bilinear", format!("to {h}x{w}")));
     }
+    on_cuda!(x, super::cuda::spatial::bilinear(x, h, w));
     let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
     per_image(x, [n, h, w, c], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
@@ -213,6 +221,7 @@ pub fn bilinear_backward(dy: &Tensor, ih: usize, iw: usize) -> Result<Tensor> {
     if ih == 0 || iw == 0 {
         return Err(Error::shape("bilinear", format!("from {ih}x{iw}")));
     }
+    on_cuda!(dy, super::cuda::spatial::bilinear_backward(dy, ih, iw));
     let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
     per_image(dy, [n, ih, iw, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
@@ -230,6 +239,7 @@ pub fn bilinear_backward(dy: &Tensor, ih: usize, iw: usize) -> Result<Tensor> {
 /// Nearest-neighbour enlargement by 2 in both directions.
 pub fn nearest2(x: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("nearest2", x)?;
+    on_cuda!(x, super::cuda::spatial::nearest2(x));
     per_image(x, [n, 2 * h, 2 * w, c], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
             let (y, x) = (o / (2 * w) / 2, o % (2 * w) / 2);
@@ -244,6 +254,7 @@ pub fn nearest2_backward(dy: &Tensor) -> Result<Tensor> {
     if h % 2 != 0 || w % 2 != 0 {
         return Err(Error::shape("nearest2", format!("gradient {:?} has an odd side", dy.dims())));
     }
+    on_cuda!(dy, super::cuda::spatial::nearest2_backward(dy, [h / 2, w / 2]));
     per_image(dy, [n, h / 2, w / 2, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {
             let (y, x) = (o / w / 2, o % w / 2);
@@ -260,6 +271,7 @@ pub fn subsample_pad(x: &Tensor, stride: usize, c_out: usize) -> Result<Tensor> 
         return Err(Error::shape("shortcut", format!("input {:?}, stride {stride}, {c_out} channels", x.dims())));
     }
     let (oh, ow, before) = (h.div_ceil(stride), w.div_ceil(stride), (c_out - c) / 2);
+    on_cuda!(x, Subsample { input: [h, w, c], output: [oh, ow, c_out], stride }.forward(x));
     per_image(x, [n, oh, ow, c_out], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c_out).enumerate() {
             let from = (o / ow * stride * w + o % ow * stride) * c;
@@ -274,6 +286,7 @@ pub fn subsample_pad_backward(dy: &Tensor, stride: usize, [h, w, c]: [usize; 3])
     if stride == 0 || c_out < c || h.div_ceil(stride) != oh || w.div_ceil(stride) != ow {
         return Err(Error::shape("shortcut", format!("gradient {:?} of {h}x{w}x{c}, stride {stride}", dy.dims())));
     }
+    on_cuda!(dy, Subsample { input: [h, w, c], output: [oh, ow, c_out], stride }.backward(dy));
     let before = (c_out - c) / 2;
     per_image(dy, [n, h, w, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c_out).enumerate() {
@@ -286,6 +299,7 @@ pub fn subsample_pad_backward(dy: &Tensor, stride: usize, [h, w, c]: [usize; 3])
 /// `[N, H, W, C]` → `[N, C·H·W]` in channel, row, column order (PyTorch's flatten).
 pub fn flatten_chw(x: &Tensor) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("flatten", x)?;
+    on_cuda!(x, super::cuda::spatial::transpose_inner(x, [n, h * w, c], &[n, c * h * w]));
     let t = per_image(x, [n, c, h, w], |_, image, out| {
         for (p, pixel) in image.chunks_exact(c).enumerate() {
             pixel.iter().enumerate().for_each(|(ch, v)| out[ch * h * w + p] = *v);
@@ -300,6 +314,7 @@ pub fn unflatten_chw(x: &Tensor, [h, w, c]: [usize; 3]) -> Result<Tensor> {
     if len != h * w * c || n * len == 0 {
         return Err(Error::shape("unflatten", format!("{len} values per row as {c}x{h}x{w}")));
     }
+    on_cuda!(x, super::cuda::spatial::transpose_inner(x, [n, c, h * w], &[n, h, w, c]));
     per_image(x, [n, h, w, c], |_, from, out| {
         for (p, pixel) in out.chunks_exact_mut(c).enumerate() {
             pixel.iter_mut().enumerate().for_each(|(ch, o)| *o = from[ch * h * w + p]);

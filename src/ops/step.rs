@@ -1,6 +1,6 @@
-//! The element-wise updates of the optimizers, in place and vectorised.
+//! The element-wise updates of the optimizers, in place and vectorised; on a card all tensors in one launch.
 
-use super::mem::update;
+use super::mem::{update, view};
 use super::par::{self, Shared};
 use super::simd::{Simd, simd_fn};
 use crate::{Error, Result};
@@ -8,13 +8,37 @@ use candle_core::Tensor;
 
 const GRAIN: usize = 65_536;
 
-/// Numbers of one SGD update; see `train::Sgd`.
+/// Numbers of an SGD update; see `train::Sgd`.
 pub struct SgdRule {
     pub lr: f32,
     pub momentum: f32,
-    pub look_ahead: f32,
     pub nesterov: bool,
     pub weight_decay: f32,
+}
+
+/// A parameter with its gradient and its velocity, which appears with the first update.
+pub struct Update<'a> {
+    pub param: &'a Tensor,
+    pub grad: &'a Tensor,
+    pub velocity: &'a mut Option<Tensor>,
+    /// Whether weight decay pulls on it.
+    pub decays: bool,
+}
+
+/// A parameter with its gradient and the two moments of Adam, which appear with the first update.
+pub struct Moments<'a> {
+    pub param: &'a Tensor,
+    pub grad: &'a Tensor,
+    pub state: &'a mut Option<[Tensor; 2]>,
+}
+
+/// Numbers of the update of one tensor on the CPU.
+struct OneRule {
+    lr: f32,
+    momentum: f32,
+    look_ahead: f32,
+    nesterov: bool,
+    weight_decay: f32,
 }
 
 /// Numbers of one Adam update; see `train::Adam`.
@@ -34,8 +58,77 @@ fn check(param: &Tensor, lengths: &[usize]) -> Result<usize> {
     Err(Error::shape("optimizer", format!("parameter {:?}, gradient and state of {lengths:?} values", param.dims())))
 }
 
+/// Every parameter and its velocity after one step.
+///
+/// # Errors
+/// Gradients or velocities that do not have the size of their parameter, or lie elsewhere.
+pub fn sgd_all(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    on_cuda!(first.param, super::cuda::step::sgd(updates, rule));
+    for each in updates {
+        let fresh = each.velocity.is_none();
+        let velocity = match each.velocity.take() {
+            Some(velocity) => velocity,
+            None => each.param.zeros_like()?,
+        };
+        let one = OneRule {
+            lr: rule.lr,
+            momentum: if fresh { 0.0 } else { rule.momentum },
+            look_ahead: if rule.nesterov { rule.momentum } else { 0.0 },
+            nesterov: rule.nesterov,
+            weight_decay: if each.decays { rule.weight_decay } else { 0.0 },
+        };
+        let grad = view(each.grad)?;
+        let mut done = Ok(());
+        update(&velocity, |v| done = sgd(each.param, &grad, v, &one))?;
+        done?;
+        *each.velocity = Some(velocity);
+    }
+    Ok(())
+}
+
+/// Every parameter and its moments after one step of Adam.
+///
+/// # Errors
+/// As [`sgd_all`].
+pub fn adam_all(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    on_cuda!(first.param, super::cuda::step::adam(updates, rule));
+    for each in updates {
+        let [m, v] = match each.state.take() {
+            Some(state) => state,
+            None => [each.param.zeros_like()?, each.param.zeros_like()?],
+        };
+        let grad = view(each.grad)?;
+        let mut done = Ok(());
+        let mut inner = Ok(());
+        update(&m, |m| inner = update(&v, |v| done = adam(each.param, &grad, m, v, rule)))?;
+        inner?;
+        done?;
+        *each.state = Some([m, v]);
+    }
+    Ok(())
+}
+
+/// `a ← alpha·a + beta·b` for every pair of equally large tensors.
+///
+/// # Errors
+/// Pairs that differ in size or place.
+pub fn blend<'a>(pairs: &[(&'a Tensor, &'a Tensor)], alpha: f32, beta: f32) -> Result<()> {
+    let Some((first, _)) = pairs.first() else { return Ok(()) };
+    on_cuda!(first, super::cuda::step::blend(pairs.iter().copied(), alpha, beta));
+    for (a, b) in pairs {
+        if a.elem_count() != b.elem_count() {
+            return Err(Error::shape("blend", format!("{:?} and {:?}", a.dims(), b.dims())));
+        }
+        let b = view(b)?;
+        update(a, |a| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = alpha * *a + beta * b))?;
+    }
+    Ok(())
+}
+
 /// `p` and `velocity` after one step with gradient `g`.
-pub fn sgd(param: &Tensor, g: &[f32], velocity: &mut [f32], rule: &SgdRule) -> Result<()> {
+fn sgd(param: &Tensor, g: &[f32], velocity: &mut [f32], rule: &OneRule) -> Result<()> {
     let n = check(param, &[g.len(), velocity.len()])?;
     let v = Shared(velocity.as_mut_ptr());
     update(param, |p| {
@@ -49,10 +142,10 @@ pub fn sgd(param: &Tensor, g: &[f32], velocity: &mut [f32], rule: &SgdRule) -> R
     })
 }
 
-simd_fn!(fn sgd_range(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &SgdRule) = sgd_kernel);
+simd_fn!(fn sgd_range(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &OneRule) = sgd_kernel);
 
 #[inline(always)]
-unsafe fn sgd_kernel<S: Simd>(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &SgdRule) {
+unsafe fn sgd_kernel<S: Simd>(p: *mut f32, g: *const f32, v: *mut f32, n: usize, rule: &OneRule) {
     // SAFETY: all three hold n values; vectors end below `whole`.
     unsafe {
         let whole = n - n % S::LANES;
@@ -79,7 +172,7 @@ unsafe fn sgd_kernel<S: Simd>(p: *mut f32, g: *const f32, v: *mut f32, n: usize,
 }
 
 /// `p`, `m` and `v` after one step with gradient `g`.
-pub fn adam(param: &Tensor, g: &[f32], m: &mut [f32], v: &mut [f32], rule: &AdamRule) -> Result<()> {
+fn adam(param: &Tensor, g: &[f32], m: &mut [f32], v: &mut [f32], rule: &AdamRule) -> Result<()> {
     let n = check(param, &[g.len(), m.len(), v.len()])?;
     let (m, v) = (Shared(m.as_mut_ptr()), Shared(v.as_mut_ptr()));
     update(param, |p| {

@@ -2,11 +2,11 @@
 
 use super::{Op, Tape, Value, Var};
 use crate::ops::conv2d::{self, After, Conv2dSpec, Sums};
-use crate::ops::{Activation, mem, norm};
+use crate::ops::{Activation, norm};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
-/// A convolution's result and, if asked for, its sums per channel.
+/// A convolution's result and, if asked for and at hand, its sums per channel.
 pub struct ConvOutput {
     pub y: Var,
     pub sums: Option<Sums>,
@@ -64,8 +64,7 @@ fn convolve(
             norm::mask_by_output(&dy, y, act)?;
         }
         if let Some(b) = bias.filter(Var::needs_grad) {
-            let db: Vec<f32> = norm::channel_sums(&dy)?.into_iter().map(|v| v as f32).collect();
-            grads.add(&b, mem::tensor(db, b.dims())?)?;
+            grads.add(&b, norm::channel_sums(&dy)?.reshape(b.dims())?)?;
         }
         let (raw, before) = x.source();
         if w.needs_grad() {

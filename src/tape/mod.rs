@@ -7,6 +7,8 @@
 mod conv;
 mod gate;
 mod norm;
+#[cfg(feature = "cuda")]
+mod norm_on_card;
 mod pointwise;
 mod spatial;
 pub mod trace;
@@ -14,7 +16,7 @@ pub mod trace;
 pub use conv::{ConvOutput, conv2d, linear};
 pub use gate::{gate, silu};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
-pub use pointwise::{UnaryOp, activate, add, unary};
+pub use pointwise::{UnaryOp, activate, add, cast, unary};
 pub use spatial::{
     Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place, pool,
     subsample_pad, unflatten_chw,
@@ -24,7 +26,7 @@ pub use trace::{Op, Record, Trace};
 use crate::ops::conv2d::Affine;
 use crate::ops::norm as passes;
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::cell::RefCell;
 
 type Backward = Box<dyn FnOnce(&mut Grads) -> Result<()>>;
@@ -78,6 +80,11 @@ impl Var {
         match &self.value {
             Value::Dense(t) | Value::Lazy { raw: t, .. } => t.dims(),
         }
+    }
+
+    /// Kind of its values.
+    pub fn dtype(&self) -> DType {
+        self.source().0.dtype()
     }
 
     /// The value, computed if nobody has yet.

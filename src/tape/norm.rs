@@ -51,6 +51,10 @@ pub fn batch_norm(
     if u.dims().last() != Some(&channels) {
         return Err(Error::shape("batch_norm", format!("{channels} channels, input {:?}", u.dims())));
     }
+    #[cfg(feature = "cuda")]
+    if u.device().is_cuda() {
+        return super::norm_on_card::batch_norm(tape, x, u, bn, mode, act, residual);
+    }
     if tape.is_tracing() && matches!(mode, NormMode::Train { .. }) {
         return Err(Error::shape(
             "trace",

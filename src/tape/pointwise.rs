@@ -4,11 +4,24 @@ use super::{Op, Tape, Value, Var};
 use crate::Result;
 use crate::ops::pointwise;
 use crate::ops::{Activation, mem, norm};
+use candle_core::DType;
 
 pub use crate::ops::pointwise::UnaryOp;
 
-/// A smooth element-wise function (sigmoid, quick GELU).
+/// The same values as `dtype`, which is f32 but for maps on a card.
+pub fn cast(tape: &Tape, x: &Var, dtype: DType) -> Result<Var> {
+    let from = x.dtype();
+    if from == dtype {
+        return Ok(x.clone());
+    }
+    let source = x.clone();
+    let y = mem::cast(&x.tensor()?, dtype)?;
+    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&source, mem::cast(&dy, from)?)))
+}
+
+/// A smooth element-wise function (sigmoid, quick GELU); the result is f32.
 pub fn unary(tape: &Tape, x: &Var, op: UnaryOp) -> Result<Var> {
+    let x = &cast(tape, x, DType::F32)?;
     let input = x.tensor()?;
     let y = pointwise::forward(op, &input)?;
     let kept = if op.backward_reads_output() { y.clone() } else { input };
@@ -46,8 +59,7 @@ pub fn add(tape: &Tape, a: &Var, b: &Var, act: Activation) -> Result<Var> {
             norm::mask_by_output(&dy, y, act)?;
         }
         if a.needs_grad() && b.needs_grad() {
-            let copy = mem::tensor(mem::view(&dy)?.to_vec(), dy.shape().clone())?;
-            grads.add(&a, copy)?;
+            grads.add(&a, dy.copy()?)?;
             return grads.add(&b, dy);
         }
         grads.add(if a.needs_grad() { &a } else { &b }, dy)

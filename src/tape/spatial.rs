@@ -3,7 +3,7 @@
 use super::{Grads, Op, Tape, Value, Var};
 use crate::Result;
 use crate::ops::{adaptive, channels, place, spatial};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 pub use crate::ops::{
     place::Placement,
@@ -13,10 +13,10 @@ pub use crate::ops::{
 /// Mean over all pixels: `[N, H, W, C]` → `[N, C]`.
 pub fn global_mean(tape: &Tape, x: &Var) -> Result<Var> {
     let t = x.tensor()?;
-    let [_, h, w, _] = spatial::nhwc("global_mean", &t)?;
+    let ([_, h, w, _], dtype) = (spatial::nhwc("global_mean", &t)?, t.dtype());
     let source = x.clone();
     let y = tape.record(Value::Dense(spatial::global_mean(&t)?), x.needs_grad(), move |dy, grads| {
-        grads.add(&source, spatial::global_mean_backward(&dy, h, w)?)
+        grads.add(&source, spatial::global_mean_backward(&dy, h, w, dtype)?)
     });
     tape.note([x], y, || Op::GlobalMean)
 }
@@ -99,8 +99,9 @@ pub fn subsample_pad(tape: &Tape, x: &Var, stride: usize, c_out: usize) -> Resul
     tape.note([x], y, || Op::SubsamplePad { stride, c_out })
 }
 
-/// `[N, H, W, C]` → `[N, C·H·W]` in channel, row, column order.
+/// `[N, H, W, C]` → `[N, C·H·W]` in channel, row, column order; vectors are f32.
 pub fn flatten_chw(tape: &Tape, x: &Var) -> Result<Var> {
+    let x = &super::cast(tape, x, DType::F32)?;
     let t = x.tensor()?;
     let [_, h, w, c] = spatial::nhwc("flatten", &t)?;
     let source = x.clone();
@@ -119,8 +120,9 @@ pub fn unflatten_chw(tape: &Tape, x: &Var, hwc: [usize; 3]) -> Result<Var> {
     tape.note([x], y, || Op::UnflattenChw { hwc })
 }
 
-/// Crop, flip and normalisation of images in `[0, 1]`, one [`Placement`] per image.
+/// Crop, flip and normalisation of images in `[0, 1]`, one [`Placement`] per image; images are f32.
 pub fn place(tape: &Tape, x: &Var, places: &[Placement], mean: &[f32], std: &[f32]) -> Result<Var> {
+    let x = &super::cast(tape, x, DType::F32)?;
     let y = place::place(&x.tensor()?, places, mean, std)?;
     if !x.needs_grad() {
         return tape.note([x], Var::constant(y), || Op::Place);

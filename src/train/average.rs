@@ -22,9 +22,7 @@ impl WeightAverage {
         let t = self.steps as f64;
         let d = self.decay.min((1.0 + t) / (10.0 + t)) as f32;
         self.steps += 1;
-        self.weights.combine(&network.weights, |a, w| {
-            a.iter_mut().zip(w).for_each(|(a, w)| *a = d * *a + (1.0 - d) * w);
-        })
+        self.weights.blend(&network.weights, d, 1.0 - d)
     }
 
     /// A network with the averaged weights.

@@ -3,7 +3,7 @@
 use crate::data::Labelled;
 use crate::events::{Observer, Record, check_interrupt};
 use crate::loss::{argmax, log_softmax};
-use crate::ops::mem::view;
+use crate::ops::mem::{host, view};
 use crate::ops::place::Placement;
 use crate::teacher::Teacher;
 use crate::{Error, Result};
@@ -44,7 +44,7 @@ pub fn evaluate(model: &Teacher, data: &Labelled, batch: usize, observer: &mut d
     for chunk in all.chunks(batch.max(1)) {
         check_interrupt()?;
         let x = model.normalised(&data.images, chunk, &vec![Placement::default(); chunk.len()])?;
-        let logits = model.answers(&x)?;
+        let logits = host(&model.answers(&x)?)?;
         for (row, &i) in view(&logits)?.chunks_exact(classes).zip(chunk) {
             tally.add(row, data.labels[i] as usize, i)?;
         }

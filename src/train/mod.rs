@@ -4,6 +4,8 @@ mod average;
 mod evaluate;
 mod fitting;
 mod optimizer;
+#[cfg(feature = "cuda")]
+mod replay;
 mod schedule;
 mod step;
 mod supervised;
@@ -15,5 +17,5 @@ pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use fitting::{batch_for, fitting};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
-pub use step::{BN_MOMENTUM, StepReport, train_step};
+pub use step::{BN_MOMENTUM, Goal, StepReport, Stepper};
 pub use supervised::{SupervisedRecipe, supervised};

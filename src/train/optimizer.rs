@@ -1,7 +1,6 @@
 //! SGD and Adam with PyTorch's semantics, in place.
 
 use crate::nets::{Kind, Weights};
-use crate::ops::mem::view;
 use crate::ops::step;
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -23,7 +22,7 @@ pub struct Sgd {
     pub nesterov: bool,
     pub weight_decay: f32,
     pub decay: Decay,
-    velocity: Vec<Option<Vec<f32>>>,
+    velocity: Vec<Option<Tensor>>,
 }
 
 impl Sgd {
@@ -34,21 +33,17 @@ impl Sgd {
     /// One update with learning rate `lr`; slots without a gradient stay.
     pub fn step(&mut self, weights: &Weights, grads: &[Option<Tensor>], lr: f32) -> Result<()> {
         self.velocity.resize_with(weights.slots.len(), || None);
-        for (((slot, param), grad), velocity) in weights.iter().zip(grads).zip(&mut self.velocity) {
-            let Some(grad) = grad else { continue };
-            let decays = self.decay == Decay::All || slot.kind.is_weight();
-            let first = velocity.is_none();
-            let velocity = velocity.get_or_insert_with(|| vec![0f32; slot.len()]);
-            let rule = step::SgdRule {
-                lr,
-                momentum: if first { 0.0 } else { self.momentum },
-                look_ahead: if self.nesterov { self.momentum } else { 0.0 },
-                nesterov: self.nesterov,
-                weight_decay: if decays { self.weight_decay } else { 0.0 },
-            };
-            step::sgd(param, &view(grad)?, velocity, &rule)?;
-        }
-        Ok(())
+        let all = self.decay == Decay::All;
+        let slots = weights.iter().zip(grads).zip(&mut self.velocity);
+        let mut updates: Vec<step::Update> = slots
+            .filter_map(|(((slot, param), grad), velocity)| {
+                let decays = all || slot.kind.is_weight();
+                grad.as_ref().map(|grad| step::Update { param, grad, velocity, decays })
+            })
+            .collect();
+        let rule =
+            step::SgdRule { lr, momentum: self.momentum, nesterov: self.nesterov, weight_decay: self.weight_decay };
+        step::sgd_all(&mut updates, &rule)
     }
 }
 
@@ -57,7 +52,7 @@ pub struct Adam {
     pub betas: (f32, f32),
     pub eps: f32,
     steps: i32,
-    state: Vec<Option<(Vec<f32>, Vec<f32>)>>,
+    state: Vec<Option<[Tensor; 2]>>,
 }
 
 impl Adam {
@@ -75,27 +70,23 @@ impl Adam {
         lr: f32,
     ) -> Result<()> {
         self.steps += 1;
-        let mut count = 0;
-        for (i, (param, grad)) in params.into_iter().enumerate() {
-            count += 1;
-            if self.state.len() <= i {
-                self.state.push(None);
-            }
-            let Some(grad) = grad else { continue };
-            let n = param.elem_count();
-            let (m, v) = self.state[i].get_or_insert_with(|| (vec![0f32; n], vec![0f32; n]));
-            let rule = step::AdamRule {
-                lr,
-                betas: self.betas,
-                eps: self.eps,
-                correction: [1.0 - self.betas.0.powi(self.steps), 1.0 - self.betas.1.powi(self.steps)],
-            };
-            step::adam(param, &view(grad)?, m, v, &rule)?;
+        let params: Vec<_> = params.into_iter().collect();
+        if self.steps == 1 {
+            self.state.resize_with(params.len(), || None);
         }
-        if count != self.state.len() {
-            return Err(Error::shape("adam", format!("{count} parameters, {} before", self.state.len())));
+        if params.len() != self.state.len() {
+            return Err(Error::shape("adam", format!("{} parameters, {} before", params.len(), self.state.len())));
         }
-        Ok(())
+        let slots = params.into_iter().zip(&mut self.state);
+        let mut updates: Vec<step::Moments> =
+            slots.filter_map(|((param, grad), state)| grad.map(|grad| step::Moments { param, grad, state })).collect();
+        let rule = step::AdamRule {
+            lr,
+            betas: self.betas,
+            eps: self.eps,
+            correction: [1.0 - self.betas.0.powi(self.steps), 1.0 - self.betas.1.powi(self.steps)],
+        };
+        step::adam_all(&mut updates, &rule)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Sgd;
 use crate::Result;
-use crate::loss::Loss;
+use crate::loss::{Loss, Matching, Value, cross_entropy, matching_loss, soft_cross_entropy};
 use crate::nets::{Forward, Mode, Network};
 use crate::tape::{Tape, Var};
 use candle_core::Tensor;
@@ -17,15 +17,61 @@ pub struct StepReport {
     pub logits: Tensor,
 }
 
-/// Forward pass in training mode on normalised images `x [N, H, W, C]`, `loss` of the logits, backward pass, SGD update
-/// with learning rate `lr`.
-pub fn train_step(
+/// What the logits of a batch should be.
+#[derive(Clone, Copy)]
+pub enum Goal<'a> {
+    /// Cross-entropy against these.
+    Labels(&'a [u32]),
+    /// Cross-entropy against rows of probabilities, `[N·K]`.
+    Shares(&'a [f64]),
+    /// Another network's answers `[N, K]`, with a weight per sample.
+    Answers { answers: &'a Tensor, how: Matching, weights: Option<&'a [f32]> },
+}
+
+impl Goal<'_> {
+    pub(super) fn loss(&self, logits: &Tensor) -> Result<Loss> {
+        match *self {
+            Self::Labels(labels) => cross_entropy(logits, labels, None),
+            Self::Shares(targets) => soft_cross_entropy(logits, targets, None),
+            Self::Answers { answers, how, weights } => matching_loss(logits, answers, how, weights),
+        }
+    }
+}
+
+/// The training steps of one network. On a card that records graphs ([`crate::ops::Compute::graphs`]), steps on batches of the
+/// same size are recorded after the first few.
+#[derive(Default)]
+pub struct Stepper {
+    #[cfg(feature = "cuda")]
+    replay: super::replay::Replay,
+}
+
+impl Stepper {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forward pass in training mode on normalised images `x [N, H, W, C]`, loss of the logits, backward pass, SGD update with
+    /// learning rate `lr`. Network and optimizer are the same in all calls.
+    pub fn step(&mut self, network: &Network, sgd: &mut Sgd, x: Tensor, lr: f32, goal: Goal) -> Result<StepReport> {
+        #[cfg(feature = "cuda")]
+        if network.compute().graphs && x.device().is_cuda() {
+            return self.replay.step(network, sgd, x, lr, goal);
+        }
+        let (value, logits) = queue(network, sgd, x, lr, |logits| goal.loss(logits))?;
+        // Read last: a card then works on while this waits.
+        Ok(StepReport { loss: value.get()?, logits })
+    }
+}
+
+/// The step itself: on a card, queued and not waited for.
+pub(super) fn queue(
     network: &Network,
     sgd: &mut Sgd,
     x: Tensor,
     lr: f32,
     loss: impl FnOnce(&Tensor) -> Result<Loss>,
-) -> Result<StepReport> {
+) -> Result<(Value, Tensor)> {
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &network.weights, Mode::Train { momentum: BN_MOMENTUM });
     let y = network.forward(&mut f, Var::constant(x))?;
@@ -33,5 +79,5 @@ pub fn train_step(
     let Loss { value, grad } = loss(&logits)?;
     let mut grads = tape.backward([(y, grad)])?;
     sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
-    Ok(StepReport { loss: value, logits })
+    Ok((value, logits))
 }

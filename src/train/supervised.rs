@@ -1,14 +1,14 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{Decay, Schedule, Sgd, WeightAverage, train_step};
+use super::{Decay, Goal, Schedule, Sgd, Stepper, WeightAverage};
 use crate::augment::{CropFlip, Mixing};
 use crate::data::Labelled;
 use crate::distill::Input;
 use crate::events::{Observer, Record, check_interrupt};
-use crate::loss::{argmax, soft_cross_entropy};
+use crate::loss::argmax;
 use crate::nets::Network;
-use crate::ops::mem::{tensor, view};
-use crate::ops::place::place_bytes;
+use crate::ops::mem::{host, view};
+use crate::ops::place::Gallery;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,8 @@ pub fn supervised(
     let streams = Streams::new(seed);
     let mut sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
     let mut average = (recipe.average > 0.0).then(|| WeightAverage::new(&network, recipe.average)).transpose()?;
+    let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
+    let mut stepper = Stepper::new();
     let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
     let total = per_epoch * recipe.epochs;
     for epoch in 0..recipe.epochs {
@@ -106,8 +108,8 @@ pub fn supervised(
             let step = epoch * per_epoch + i;
             let mut rng = streams.stream("train/batch", step as u64);
             let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
-            let (x, targets) = batch_of(data, batch, input, recipe, &mut rng)?;
-            let report = train_step(&network, &mut sgd, x, lr as f32, |y| soft_cross_entropy(y, &targets, None))?;
+            let (x, targets) = batch_of(data, &images, batch, input, recipe, &mut rng)?;
+            let report = stepper.step(&network, &mut sgd, x, lr as f32, Goal::Shares(&targets))?;
             if !report.loss.is_finite() {
                 let found = format!("the loss is {} in epoch {}", report.loss, epoch + 1);
                 return Err(Error::Failed { found, hint: "lower the learning rate".into() });
@@ -115,7 +117,8 @@ pub fn supervised(
             if let Some(average) = &mut average {
                 average.update(&network)?;
             }
-            let logits = view(&report.logits)?;
+            let logits = host(&report.logits)?;
+            let logits = view(&logits)?;
             let rows = logits.chunks_exact(input.classes).zip(batch);
             hits += rows.filter(|(r, i)| argmax(r) == data.labels[**i] as usize).count();
             loss += report.loss;
@@ -147,14 +150,14 @@ fn check_fit(data: &Labelled, input: &Input) -> Result<()> {
 /// Augmented, normalised images and soft targets `[N·K]`.
 fn batch_of(
     data: &Labelled,
+    images: &Gallery,
     batch: &[usize],
     input: &Input,
     recipe: &SupervisedRecipe,
     rng: &mut Stream,
 ) -> Result<(candle_core::Tensor, Vec<f64>)> {
-    let slices: Vec<&[u8]> = batch.iter().map(|&i| data.images.image(i)).collect();
     let places = recipe.augment.draw(batch.len(), rng);
-    let mut x = place_bytes(&slices, input.dims, &places, &input.mean, &input.std)?;
+    let mut x = images.place(batch, &places, &input.mean, &input.std)?;
     let k = input.classes;
     let even = recipe.label_smoothing / k as f64;
     let mut targets = vec![even as f32; batch.len() * k];
@@ -163,8 +166,7 @@ fn batch_of(
     }
     if recipe.mixup > 0.0 {
         let mixing = Mixing::draw(recipe.mixup, batch.len(), rng);
-        let mixed = mixing.apply(&view(&x)?);
-        x = tensor(mixed, x.shape().clone())?;
+        x = mixing.images(&x)?;
         targets = mixing.apply(&targets);
     }
     Ok((x, targets.into_iter().map(f64::from).collect()))

@@ -1,9 +1,11 @@
 //! What the tests against PyTorch share: fixtures, comparison, and the loop over instruction sets and thread counts.
 #![allow(dead_code)]
 
+pub mod device;
+
 use candle_core::Tensor;
 use std::sync::Mutex;
-use synth::ops::mem::{tensor, view};
+use synth::ops::mem::{host, tensor, view};
 use synth::ops::simd::{self, Level};
 
 /// One comparison: what, ours, the reference.
@@ -16,7 +18,9 @@ pub struct Fixtures {
 
 impl Fixtures {
     pub fn load(name: &str) -> Self {
-        let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+        // Where cargo runs the test; a test that was built on another machine is told.
+        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+        let path = format!("{root}/tests/fixtures/{name}");
         Self { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}")) }
     }
 
@@ -51,7 +55,7 @@ impl Fixtures {
 
 /// Values in row order.
 pub fn values(t: &Tensor) -> Vec<f32> {
-    view(t).unwrap().to_vec()
+    view(&host(t).unwrap()).unwrap().to_vec()
 }
 
 /// A copy that shares no storage.
@@ -87,10 +91,27 @@ pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u3
     }
 }
 
+/// [`verify`] of a whole network.
+pub fn verify_network(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    match device::card() {
+        Some(card) => {
+            let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+            device::verify_network_on(&card, case, f)
+        }
+        None => verify(case, tolerance, f),
+    }
+}
+
 /// Compares what `f` returns on every path; `tolerance` is relative to the largest value of each reference.
+///
+/// With `SYNTH_TEST_DEVICE` it is compared on that card instead, with the tolerances of [`device`].
 ///
 /// Returns the largest distance met.
 pub fn verify(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    if let Some(card) = device::card() {
+        let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+        return device::verify_on(&card, case, f);
+    }
     let mut worst = 0f64;
     let bits = |pairs: &Vec<Pair>| pairs.iter().flat_map(|p| values(&p.1)).map(f32::to_bits).collect();
     every_path(f, bits, |level, pairs| {

@@ -66,10 +66,11 @@ fn check_len(what: &'static str, got: usize, expected: usize) -> Result<()> {
     Err(Error::shape("conv2d", format!("{what} has {got} values, expected {expected}")))
 }
 
-/// Forward pass: output `[N, H', W', C_out]` and, if `after.sums`, its sums.
+/// Forward pass: output `[N, H', W', C_out]` and, if `after.sums`, its sums, unless they would cost a pass of their own (on a
+/// card).
 ///
 /// # Errors
-/// Shapes that do not fit (see [`Conv2dSpec::sizes`]), or tensors that are not contiguous f32 on the CPU.
+/// Shapes that do not fit (see [`Conv2dSpec::sizes`]), or tensors that are not contiguous f32 (on a card: or bf16).
 pub fn forward(
     x: &Tensor,
     before: Option<&Affine>,
@@ -77,6 +78,7 @@ pub fn forward(
     spec: &Conv2dSpec,
     after: &After,
 ) -> Result<(Tensor, Option<Sums>)> {
+    on_cuda!(x, super::cuda::conv::forward(x, before, w, spec, after));
     let z = spec.sizes(x.dims(), w.dims())?;
     let plan = Plan::forward(spec, &z);
     let (xv, wv) = (view(x)?, view(w)?);
@@ -120,6 +122,7 @@ pub fn forward(
 ///
 /// `input` are the dimensions of the forward input.
 pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize]) -> Result<Tensor> {
+    on_cuda!(dy, super::cuda::conv::backward_input(dy, w, spec, input));
     let z = spec.sizes(input, w.dims())?;
     let (dyv, wv) = (view(dy)?, view(w)?);
     check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
@@ -148,6 +151,7 @@ pub fn backward_weights(
     spec: &Conv2dSpec,
     weights: &[usize],
 ) -> Result<Tensor> {
+    on_cuda!(x, super::cuda::conv::backward_weights(x, before, dy, spec, weights));
     let z = spec.sizes(x.dims(), weights)?;
     let (xv, dyv) = (view(x)?, view(dy)?);
     check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;

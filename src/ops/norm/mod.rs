@@ -6,7 +6,7 @@ mod kernels;
 
 use super::activation::Activation;
 use super::conv2d::{Affine, Sums};
-use super::mem::{build, update, view};
+use super::mem::{build, tensor, update, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -54,6 +54,7 @@ pub fn sums(x: &Tensor) -> Result<Sums> {
 
 /// `act(scale·x + shift + residual)`, written out.
 pub fn apply(x: &Tensor, affine: &Affine, residual: Option<&Tensor>) -> Result<Tensor> {
+    on_cuda!(x, super::cuda::norm::apply(x, affine, residual));
     let (scale, shift) = (view(&affine.scale)?, view(&affine.shift)?);
     let channels = scale.len();
     let count = rows(x, channels)?;
@@ -83,6 +84,7 @@ pub fn mask_by_output(dy: &Tensor, y: &Tensor, act: Activation) -> Result<()> {
     if act.is_identity() {
         return Ok(());
     }
+    on_cuda!(dy, super::cuda::pointwise::mask_by_output(dy, y, act));
     let yv = view(y)?;
     let n = yv.len();
     if dy.elem_count() != n {
@@ -176,13 +178,17 @@ pub fn backward_apply(
     }
 }
 
-/// Σ over all rows, per channel: the gradient of a bias.
-pub fn channel_sums(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(sums(x)?.sum)
+/// Σ over all rows, per channel, `[C]`: the gradient of a bias.
+pub fn channel_sums(x: &Tensor) -> Result<Tensor> {
+    on_cuda!(x, super::cuda::norm::channel_sums(x));
+    let sum: Vec<f32> = sums(x)?.sum.into_iter().map(|v| v as f32).collect();
+    let channels = sum.len();
+    tensor(sum, channels)
 }
 
 /// `a += b`, element by element.
 pub fn add_into(a: &Tensor, b: &Tensor) -> Result<()> {
+    on_cuda!(a, super::cuda::pointwise::add_into(a, b));
     let bv = view(b)?;
     if a.elem_count() != bv.len() {
         return Err(Error::shape("add", format!("{:?} and {:?}", a.dims(), b.dims())));

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
 use crate::nets::{Forward, Kind, Mode, Observed, SlotId};
-use crate::ops::mem::{tensor, view};
+use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
@@ -102,7 +102,7 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f6
             sums = f.moments.iter().map(zeros).collect::<Result<_>>()?;
         }
         for (sum, seen) in sums.iter_mut().zip(&f.moments) {
-            let m = seen.moments.tensor()?;
+            let m = host(&seen.moments.tensor()?)?;
             let m = view(&m)?;
             let channels = m.len() / 2;
             for c in 0..channels {
@@ -123,7 +123,8 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f6
 fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
     let last = teacher.network.weights.iter().filter(|(s, _)| s.kind == Kind::LinearWeight).last();
     let Some((_, weight)) = last.filter(|(s, _)| s.shape.last() == Some(&teacher.classes)) else { return Ok(None) };
-    let values = view(weight)?;
+    let weight = host(weight)?;
+    let values = view(&weight)?;
     let (mut of_sum, mut squares) = (0.0, 0.0);
     for row in values.chunks_exact(teacher.classes) {
         of_sum += row.iter().map(|v| f64::from(*v)).sum::<f64>().powi(2);

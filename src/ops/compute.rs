@@ -1,0 +1,168 @@
+//! Where a network computes and in which precision.
+
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+
+/// How the values of images and maps are kept. Weights, statistics, losses and gradients of weights are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Strictly: products in f32 too, no TF32.
+    F32,
+    /// bfloat16 values, f32 sums. On CUDA only.
+    Bf16,
+}
+
+impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// A device and a precision. A network lives on one ([`crate::nets::Network::to`]); its inputs follow it.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    pub device: Device,
+    pub precision: Precision,
+    /// Whether training steps on a card are recorded as CUDA graphs.
+    pub graphs: bool,
+}
+
+/// The CPU in f32, to be lent.
+pub static CPU: Compute = Compute { device: Device::Cpu, precision: Precision::F32, graphs: false };
+
+/// What a person asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first card if this program knows CUDA and one answers, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// The card with this number.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |text: &str| text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => number(text).map(Self::Cuda).ok_or_else(|| "give auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self::cpu()
+    }
+}
+
+impl Compute {
+    /// The CPU in f32.
+    pub fn cpu() -> Self {
+        CPU.clone()
+    }
+
+    /// What was asked for; without a precision, bf16 on a card and f32 on the CPU. The second value says in words what was
+    /// taken and why.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a card was asked for by name and there is none, or bf16 of the CPU.
+    pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<(Self, String)> {
+        let (device, (place, why)) = match choice {
+            DeviceChoice::Cpu => (Device::Cpu, ("the CPU".to_string(), "as asked".to_string())),
+            DeviceChoice::Cuda(ordinal) => {
+                let (device, name) = open(ordinal)
+                    .map_err(|why| Error::invalid(format!("device cuda:{ordinal}"), why, "take --device cpu"))?;
+                (device, (format!("cuda:{ordinal}"), name))
+            }
+            DeviceChoice::Auto => match open(0) {
+                Ok((device, name)) => (device, ("cuda:0".to_string(), name)),
+                // What to do about it is no part of what was taken.
+                Err(why) => {
+                    let found = why.split(';').next().unwrap_or_default().to_string();
+                    (Device::Cpu, ("the CPU".to_string(), found))
+                }
+            },
+        };
+        let usual = if device.is_cuda() { Precision::Bf16 } else { Precision::F32 };
+        let precision = precision.unwrap_or(usual);
+        if precision == Precision::Bf16 && !device.is_cuda() {
+            let found = format!("{place} ({why}) computes in f32");
+            return Err(Error::invalid("precision bf16", found, "take --precision f32, or a CUDA device"));
+        }
+        Ok((Self { device, precision, graphs: false }, format!("{place} in {} ({why})", precision.name())))
+    }
+
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
+    /// Kind of the values of images and maps.
+    pub fn dtype(&self) -> DType {
+        match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        }
+    }
+
+    /// `t` on this device; itself if it is there already.
+    pub fn bring(&self, t: &Tensor) -> Result<Tensor> {
+        Ok(t.to_device(&self.device)?)
+    }
+
+    /// Waits until everything that was asked of the device is done.
+    pub fn synchronize(&self) -> Result<()> {
+        Ok(self.device.synchronize()?)
+    }
+
+    /// `cpu`, or `cuda:N` with the name of the card.
+    pub fn name(&self) -> String {
+        match self.device.location() {
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            _ => "cpu".into(),
+        }
+    }
+}
+
+/// Card `ordinal` with its name, or why it cannot be had.
+fn open(ordinal: usize) -> std::result::Result<(Device, String), String> {
+    #[cfg(feature = "cuda")]
+    {
+        super::cuda::open(ordinal).map_err(|error| error.to_string())
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = ordinal;
+        Err("this program was built without CUDA".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        assert!(["gpu", "cuda:", "cuda:x", "cuda:-1"].iter().all(|text| text.parse::<DeviceChoice>().is_err()));
+    }
+
+    #[test]
+    fn bf16_is_refused_on_the_cpu() {
+        let error = Compute::choose(DeviceChoice::Cpu, Some(Precision::Bf16)).unwrap_err().to_string();
+        assert!(error.contains("bf16") && error.contains("--precision f32"), "{error}");
+        assert_eq!(Compute::choose(DeviceChoice::Cpu, None).unwrap().0.precision, Precision::F32);
+    }
+}

@@ -1,0 +1,115 @@
+//! Updates of all tensors of a network in one launch.
+
+use super::gpu::{Gpu, of_device};
+use super::launch::{Launch, STEP};
+use super::memory::address;
+use crate::ops::step::{AdamRule, Moments, SgdRule, Update};
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+
+/// Values per block of the kernels.
+const PER_BLOCK: usize = 1024;
+const THREADS: u32 = 256;
+
+/// What the kernels know of the tensors: see `kernels/step.cu`.
+struct Table {
+    rows: Vec<u64>,
+    blocks: usize,
+}
+
+impl Table {
+    /// With the two numbers that change from step to step.
+    fn new(numbers: [f32; 2]) -> Self {
+        Self { rows: numbers.map(|v| u64::from(v.to_bits())).to_vec(), blocks: 0 }
+    }
+
+    fn push(&mut self, tensors: &[&Tensor], flags: u64) -> Result<()> {
+        let n = tensors.first().map_or(0, |t| t.elem_count());
+        if n == 0 || n >> 31 != 0 || tensors.iter().any(|t| t.elem_count() != n || t.dtype() != DType::F32) {
+            let found: Vec<_> = tensors.iter().map(|t| (t.dims(), t.dtype())).collect();
+            return Err(Error::shape("optimizer", format!("parameter, gradient and state are {found:?}")));
+        }
+        for i in 0..4 {
+            self.rows.push(tensors.get(i).map_or(Ok(0), |t| address(t))?);
+        }
+        self.rows.extend([self.blocks as u64, n as u64 | flags << 32]);
+        self.blocks += n.div_ceil(PER_BLOCK);
+        Ok(())
+    }
+
+    /// The kernel `name` on all tensors; `numbers` appends its other arguments.
+    fn launch<'a>(self, gpu: &'a Gpu, name: &str, numbers: impl FnOnce(Launch<'a>) -> Launch<'a>) -> Result<()> {
+        if self.blocks == 0 {
+            return Ok(());
+        }
+        let (tensors, blocks) = ((self.rows.len() - 2) / 6, self.blocks);
+        let run =
+            |table| numbers(Launch::new(gpu, &STEP, name).pointer(table).size(tensors)).grid([blocks, 1], [THREADS, 1]);
+        if let Some(recording) = gpu.recording.lock().as_mut() {
+            return run(recording.keep(gpu, self.rows)?);
+        }
+        let table = gpu.upload_raw(&self.rows)?;
+        run(gpu.address_of(&table))
+    }
+}
+
+/// See [`crate::ops::step::sgd_all`].
+pub(crate) fn sgd(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    let gpu = of_device(first.param.device())?;
+    let mut table = Table::new([rule.lr, 0.0]);
+    for update in updates.iter_mut() {
+        let fresh = update.velocity.is_none();
+        let velocity = match update.velocity.take() {
+            Some(velocity) => velocity,
+            None => gpu.tensor(update.param.shape().clone(), DType::F32)?,
+        };
+        let flags = u64::from(fresh) | u64::from(update.decays) << 1;
+        table.push(&[update.param, update.grad, &velocity], flags)?;
+        *update.velocity = Some(velocity);
+    }
+    table.launch(&gpu, "sgd", |launch| {
+        launch.float(rule.momentum).int(i32::from(rule.nesterov)).float(rule.weight_decay)
+    })
+}
+
+/// See [`crate::ops::step::adam_all`].
+pub(crate) fn adam(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    let gpu = of_device(first.param.device())?;
+    let mut table = Table::new([rule.lr / rule.correction[0], rule.correction[1].sqrt()]);
+    for update in updates.iter_mut() {
+        let fresh = update.state.is_none();
+        let [m, v] = match update.state.take() {
+            Some(state) => state,
+            None => {
+                let shape = update.param.shape();
+                [gpu.tensor(shape.clone(), DType::F32)?, gpu.tensor(shape.clone(), DType::F32)?]
+            }
+        };
+        table.push(&[update.param, update.grad, &m, &v], u64::from(fresh))?;
+        *update.state = Some([m, v]);
+    }
+    let (first, second) = rule.betas;
+    table.launch(&gpu, "adam", |launch| launch.float(first).float(second).float(rule.eps))
+}
+
+/// `a ← alpha·a + beta·b` for every pair.
+pub(crate) fn blend<'a>(
+    pairs: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
+    alpha: f32,
+    beta: f32,
+) -> Result<()> {
+    let mut table = Table::new([alpha, beta]);
+    let mut gpu = None;
+    for (a, b) in pairs {
+        if gpu.is_none() {
+            gpu = Some(of_device(a.device())?);
+        }
+        table.push(&[a, b], 0)?;
+    }
+    match gpu {
+        Some(gpu) => table.launch(&gpu, "blend", |launch| launch),
+        None => Ok(()),
+    }
+}
