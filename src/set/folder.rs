@@ -13,7 +13,7 @@ use std::path::Path;
 pub(super) const SHARD_PIXEL_BYTES: usize = 256 << 20;
 
 /// The largest `synth.json`, in bytes.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+const MAX_JSON_BYTES: u64 = 4 << 20;
 
 const FORMAT: u32 = 1;
 const JSON: &str = "synth.json";
