@@ -7,13 +7,13 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// A recipe file is a page; this is a book.
-const SIZE_LIMIT: usize = 1 << 20;
+const SIZE_LIMIT: usize = 256 << 10;
 
 /// `base` with the text of a TOML file, which messages call by its path, and then single `KEY=VALUE` pairs over it. What they
 /// leave out stays as it is. Ranges are checked by the recipe itself.
 ///
 /// # Errors
-/// [`Error::File`] for a text that is no TOML, is larger than 1 MiB or has a key that the recipe does not have;
+/// [`Error::File`] for a text that is no TOML, is larger than 256 KiB or has a key that the recipe does not have;
 /// [`Error::Invalid`] for such a key in a pair, and for a value of the wrong kind.
 pub fn overlaid<T: Serialize + DeserializeOwned>(base: &T, file: Option<(&str, &Path)>, pairs: &[String]) -> Result<T> {
     let as_table = Table::try_from(base);

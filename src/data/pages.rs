@@ -190,3 +190,81 @@ impl Input<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::schema::parser::parse_message_type;
+    use parquet::schema::types::SchemaDescriptor;
+    use std::io::Write;
+    use std::sync::Arc;
+
+    /// A number as a field of type i32: zigzag, seven bits in each byte.
+    fn number(value: i64) -> Vec<u8> {
+        let mut rest = (value << 1 ^ value >> 63) as u64;
+        let mut bytes = Vec::new();
+        while rest > 0x7f {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    }
+
+    /// A page of `kind` that says these sizes, with `body` behind its header.
+    fn page(kind: i64, uncompressed: i64, compressed: i64, values: i64, body: usize) -> Vec<u8> {
+        let field = if kind == DICTIONARY_PAGE { 0x4c } else { 0x2c };
+        let parts: [&[u8]; 9] = [
+            &[0x15],
+            &number(kind),
+            &[0x15],
+            &number(uncompressed),
+            &[0x15],
+            &number(compressed),
+            &[field, 0x15],
+            &number(values),
+            &[0, 0],
+        ];
+        [parts.concat(), vec![0; body]].concat()
+    }
+
+    fn walked(compression: Compression, bytes: &[u8]) -> Result<Pages, String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let schema = parse_message_type("message m { required int64 label; }").unwrap();
+        let column = SchemaDescriptor::new(Arc::new(schema)).column(0);
+        let chunk = ColumnChunkMetaData::builder(column).set_compression(compression).set_data_page_offset(0);
+        walk(&file, &chunk.set_total_compressed_size(bytes.len() as i64).build().unwrap())
+    }
+
+    const SNAPPY: Compression = Compression::SNAPPY;
+
+    #[test]
+    fn the_pages_of_a_column_are_counted() {
+        let pages =
+            [page(DICTIONARY_PAGE, 40, 20, 5, 20), page(DATA_PAGE, 100, 30, 10, 30), page(DATA_PAGE_V2, 8, 8, 4, 8)];
+        assert_eq!(walked(SNAPPY, &pages.concat()), Ok(Pages { values: 14, value_bytes: 50 }));
+        assert_eq!(walked(SNAPPY, &[]), Ok(Pages::default()));
+    }
+
+    #[test]
+    fn pages_that_promise_more_than_they_hold_are_refused() {
+        for (bytes, part) in [
+            (page(DATA_PAGE, i64::from(i32::MAX), 30, 1, 30), "a page of 30 bytes that promises 2147483647"),
+            (page(DATA_PAGE, 2000, 30, 1, 30), "promises 2000"),
+            (page(DATA_PAGE, 30, 31, 1, 30), "a page of 31 bytes"),
+            (page(DATA_PAGE, -1, 30, 1, 30), "a page with -1 bytes"),
+            (page(DATA_PAGE, 30, 30, -5, 30), "a page with -5 values"),
+            (page(DICTIONARY_PAGE, 30, 30, i64::from(i32::MAX), 30), "a dictionary of 2147483647 values in 30 bytes"),
+            (page(DATA_PAGE, 30, 30, 1, 30)[..6].to_vec(), "does not end"),
+            (vec![0x18; 40], "a page that has 12 bytes"), // a binary longer than what is left
+            ([vec![0x9c; 40], vec![0; 40]].concat(), "nested too deep"),
+            (vec![0x19; 9], "a field of type 9"),
+            (vec![0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "too long a number"),
+        ] {
+            let found = walked(SNAPPY, &bytes);
+            assert!(found.as_ref().is_err_and(|found| found.contains(part)), "{part}: {found:?}");
+        }
+        assert!(walked(Compression::UNCOMPRESSED, &page(DATA_PAGE, 2000, 30, 1, 30)).is_ok()); // not believed by anybody
+    }
+}

@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 /// How the name of an index ends.
 const ENDING: &str = ".index.json";
-/// The index of a million tensors stays below this.
-const SIZE_LIMIT: u64 = 128 << 20;
+/// The index of a hundred thousand tensors stays below this.
+const SIZE_LIMIT: u64 = 16 << 20;
 /// More parts than any model has.
 const PART_LIMIT: usize = 4096;
 /// Bytes of the header length of a safetensors file.
