@@ -1,7 +1,9 @@
 //! Every seed and every finding of the fuzz targets, through the same functions: no panic, no hang, and never more than 512 MiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -15,14 +17,29 @@ const TICKS: u64 = 1000;
 /// An input that takes so long by the clock, however busy the machine is, hangs.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Beyond this the process ends, and says at which input, before the machine is out of memory.
+const END: usize = 3 << 30;
+
 /// Counts what is allocated, as it is asked for: a page that is never touched counts too.
 struct Counting;
+
+/// The input that is being read.
+static INPUT: Mutex<String> = Mutex::new(String::new());
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 fn add(bytes: usize) {
-    PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+    let now = NOW.fetch_add(bytes, Relaxed).saturating_add(bytes);
+    PEAK.fetch_max(now, Relaxed);
+    if now > END {
+        let name = INPUT.try_lock();
+        let name = name.as_ref().map_or("an input", |name| name.as_str());
+        // Nothing may be allocated here.
+        let _ =
+            [name, " takes too much memory\n"].iter().try_for_each(|part| std::io::stderr().write_all(part.as_bytes()));
+        std::process::abort();
+    }
 }
 
 // SAFETY: every call goes to the system's allocator as it is.
@@ -66,7 +83,8 @@ fn ticks() -> u64 {
 }
 
 /// Runs one input; says what went wrong.
-fn run(target: Target, bytes: Vec<u8>) -> Result<(), String> {
+fn run(target: Target, name: &str, bytes: Vec<u8>) -> Result<(), String> {
+    *INPUT.lock().unwrap() = name.to_string();
     PEAK.store(NOW.load(Relaxed), Relaxed);
     let (base, begin) = (NOW.load(Relaxed), ticks());
     let (done, waits) = channel();
@@ -123,9 +141,9 @@ fn bombs() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 /// The limits can be broken, or nothing below would say anything.
 fn assert_that_limits_hold() {
     let greedy: Target = |_| drop(std::hint::black_box(vec![0u8; MEMORY + 1]));
-    assert_eq!(run(greedy, Vec::new()), Err("it takes 512 MiB".into()));
+    assert_eq!(run(greedy, "greedy", Vec::new()), Err("it takes 512 MiB".into()));
     let panics: Target = |_| panic!("on purpose");
-    assert_eq!(run(panics, Vec::new()), Err("it panics".into()));
+    assert_eq!(run(panics, "panics", Vec::new()), Err("it panics".into()));
 }
 
 /// One test, so that nothing else allocates meanwhile.
@@ -137,14 +155,15 @@ fn every_seed_and_every_finding_is_taken_or_refused() {
         let seeds = inputs("corpus", name);
         assert!(seeds.len() >= 5, "{name}: {} seeds", seeds.len());
         for path in seeds.into_iter().chain(inputs("findings", name)) {
-            if let Err(found) = run(target, std::fs::read(&path).unwrap()) {
+            if let Err(found) = run(target, &path.display().to_string(), std::fs::read(&path).unwrap()) {
                 wrong.push(format!("{}: {found}", path.display()));
             }
         }
     }
     for (name, what, bytes) in bombs() {
         let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).unwrap();
-        wrong.extend(run(target, bytes).err().map(|found| format!("{name} {what}: {found}")));
+        wrong
+            .extend(run(target, &format!("{name} {what}"), bytes).err().map(|found| format!("{name} {what}: {found}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

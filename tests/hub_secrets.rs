@@ -34,7 +34,9 @@ fn synth(home: &Path, arguments: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
-    PROXIES.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in PROXIES {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -138,10 +140,11 @@ fn offline_makes_no_connection() {
     let home = place.path().join("home");
     let (url, connections) = listener();
     // The listener as the Hub, and as the way to any other.
-    let as_hub = |command: &mut Command| drop(command.env("HF_ENDPOINT", &url));
+    let as_hub = |command: &mut Command| {
+        command.env("HF_ENDPOINT", &url);
+    };
     let as_proxy = |command: &mut Command| {
-        command.env("HF_ENDPOINT", "http://hub.example");
-        PROXIES.iter().for_each(|name| drop(command.env(name, &url)));
+        command.env("HF_ENDPOINT", "http://hub.example").envs(PROXIES.map(|name| (name, &url)));
     };
     let ways: [&dyn Fn(&mut Command); 2] = [&as_hub, &as_proxy];
     let commands: &[&[&str]] = &[
