@@ -74,7 +74,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         model.save(folder.path(), &card, &serde_json::json!({"kind": "supervised"})).unwrap();
         let back = Model::load(folder.path(), None, &Overrides::default()).unwrap();
-        prop_assert_eq!(bits(&back.tensors().unwrap()), bits(&model.tensors().unwrap()));
+        let (found, expected) = (back.tensors().unwrap(), model.tensors().unwrap());
+        prop_assert_eq!(bits(&found), bits(&expected));
         let mut expected = model.config.clone();
         // A configuration without a licence takes that of the card's head.
         expected.pretrained_cfg.license = expected.pretrained_cfg.license.or(back.config.pretrained_cfg.license.clone());
