@@ -46,12 +46,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A file that is not what it claims to be.
     pub fn file(path: impl AsRef<Path>, found: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_path_buf(), found: found.into(), hint: hint.into() }
+        Self::File { path: path.as_ref().to_path_buf(), found: one_line(found.into()), hint: one_line(hint.into()) }
     }
 
     /// An argument out of range.
     pub fn invalid(what: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), found: found.into(), hint: hint.into() }
+        Self::Invalid { what: one_line(what.into()), found: one_line(found.into()), hint: one_line(hint.into()) }
     }
 
     /// A shape that does not fit.
@@ -63,5 +63,27 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+/// A text that may come from outside, on one line and without control characters, which could change what a terminal or a
+/// log shows.
+pub(crate) fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.replace(char::is_control, " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_files_say_stays_on_its_line() {
+        let error = Error::file("x", "key `a\n\u{1b}[31mb`", "look\there");
+        assert_eq!(error.to_string(), "x: key `a [31mb`; look here");
+        let error = Error::invalid("recipe", "at line 1\n  |\n1 | x\n", "see it");
+        assert_eq!(error.to_string(), "recipe: at line 1 | 1 | x; see it");
     }
 }

@@ -32,6 +32,8 @@ pub mod error;
 pub mod events;
 pub mod export;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
 pub mod invert;
 pub mod jobs;
@@ -39,6 +41,7 @@ pub mod loss;
 pub mod model;
 pub mod nets;
 pub mod ops;
+pub mod overlay;
 pub mod report;
 pub mod rng;
 pub mod set;

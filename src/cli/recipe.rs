@@ -3,11 +3,15 @@
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use synth::distill::StudentRecipe;
 use synth::invert::Recipe;
+use synth::overlay::overlaid;
 use synth::{Error, Result};
-use toml::{Table, Value};
+
+/// Bytes read of a recipe file: more than the largest one.
+const READ_LIMIT: u64 = 2 << 20;
 
 /// Values over the recipe's own.
 #[derive(Args)]
@@ -26,18 +30,8 @@ impl Overrides {
     /// # Errors
     /// An unreadable file, a key that the recipe does not have, a value of the wrong kind.
     pub fn apply<T: Serialize + DeserializeOwned>(&self, base: &T) -> Result<T> {
-        let as_table = Table::try_from(base);
-        let mut table = as_table.map_err(|error| Error::invalid("recipe", error.to_string(), "report this"))?;
-        if let Some(path) = &self.config {
-            merge(&mut table, read(path)?, path)?;
-        }
-        for pair in &self.values {
-            set(&mut table, pair)?;
-        }
-        table.try_into().map_err(|error: toml::de::Error| {
-            let found = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            Error::invalid("recipe", found, "see `synth recipes` for keys and kinds")
-        })
+        let text = self.config.as_deref().map(read).transpose()?;
+        overlaid(base, text.as_deref().zip(self.config.as_deref()), &self.values)
     }
 }
 
@@ -56,58 +50,10 @@ impl Overrides {
     }
 }
 
-fn read(path: &Path) -> Result<Table> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    text.parse::<Table>().map_err(|error| {
-        let found = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Error::file(path, found, "expected TOML as `synth recipes NAME` prints it")
-    })
-}
-
-fn merge(to: &mut Table, from: Table, path: &Path) -> Result<()> {
-    for (key, value) in from {
-        match (to.get_mut(&key), value) {
-            // A choice with fields (`schedule`, `matching`) has its name as the only key: it is replaced as a whole.
-            (Some(Value::Table(old)), Value::Table(new)) if !is_choice(old, &new) => merge(old, new, path)?,
-            (Some(old), new) => *old = new,
-            (None, _) => {
-                let hint = "see `synth recipes` for the keys";
-                return Err(Error::file(path, format!("the recipe has no key `{key}`"), hint));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_choice(old: &Table, new: &Table) -> bool {
-    old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
-}
-
-fn set(table: &mut Table, pair: &str) -> Result<()> {
-    let wrong = |found: String| Error::invalid("--set", found, "write KEY=VALUE with a key of `synth recipes NAME`");
-    let Some((key, text)) = pair.split_once('=') else { return Err(wrong(format!("`{pair}` has no `=`"))) };
-    let value = match format!("v = {text}").parse::<Table>() {
-        Ok(mut t) => t.remove("v").unwrap_or(Value::String(text.into())),
-        Err(_) => Value::String(text.into()),
-    };
-    let mut at = table;
-    let parts: Vec<&str> = key.trim().split('.').collect();
-    for part in &parts[..parts.len() - 1] {
-        at = match at.get_mut(*part) {
-            Some(Value::Table(t)) => t,
-            _ => return Err(wrong(format!("the recipe has no key `{key}`"))),
-        };
-    }
-    match at.get_mut(parts[parts.len() - 1]) {
-        // 5 is a fine way to write 5.0.
-        Some(old @ Value::Float(_)) => {
-            *old = match value {
-                Value::Integer(i) => Value::Float(i as f64),
-                other => other,
-            }
-        }
-        Some(old) => *old = value,
-        None => return Err(wrong(format!("the recipe has no key `{key}`"))),
-    }
-    Ok(())
+/// The text of a recipe file, as far as one can be long; what is longer is refused by [`overlaid`].
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    file.take(READ_LIMIT).read_to_string(&mut text).map_err(Error::io("read", path))?;
+    Ok(text)
 }

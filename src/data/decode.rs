@@ -14,7 +14,7 @@ pub const MAX_SIDE: usize = 4096;
 pub const MAX_PIXEL_BYTES: u64 = 16 << 30;
 
 /// What a decoder may allocate for one picture: one of [`MAX_SIDE`] squared, 16 bits, four channels, and its scratch.
-const MAX_DECODER_BYTES: u64 = 512 << 20;
+const MAX_DECODER_BYTES: u64 = 256 << 20;
 
 /// Why a picture was refused: what was found, what to do.
 #[derive(Debug)]

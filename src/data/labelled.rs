@@ -105,7 +105,7 @@ fn read_table(
         return Err(Error::file(file, "its class names differ from those of the files before", "read it on its own"));
     }
     let column = labels.column.clone();
-    table.read(&image, &[&column], limit, |start, batch| {
+    table.read(&image, &[(&column, 1)], limit, |start, batch| {
         push_pictures(file, batch, &image, start, collector)?;
         push_labels(file, batch, start, labels)
     })

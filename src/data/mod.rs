@@ -7,6 +7,7 @@ mod decode;
 mod image_folder;
 mod labelled;
 mod locate;
+mod pages;
 pub(crate) mod table;
 
 #[cfg(test)]

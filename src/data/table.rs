@@ -1,5 +1,6 @@
 //! One parquet file: its columns, its class names, its rows in batches of the columns that are asked for.
 
+use super::pages;
 use crate::data::MAX_CLASSES;
 use crate::{Error, Result};
 use arrow_array::cast::AsArray;
@@ -14,6 +15,12 @@ use std::path::{Path, PathBuf};
 
 /// Rows decoded at once: few enough that a batch is small, enough to keep every thread busy.
 const BATCH_ROWS: usize = 1024;
+
+/// Bytes that a batch may take where its rows are large.
+const BATCH_BYTES: u64 = 128 << 20;
+
+/// The largest description of features: the names of [`MAX_CLASSES`] classes stay below this.
+const FEATURES_LIMIT: usize = 4 << 20;
 
 /// Key of the schema metadata under which `datasets` keeps feature types and class names, as JSON.
 pub(crate) const FEATURES_KEY: &str = "huggingface";
@@ -37,6 +44,10 @@ impl Table {
         let pairs = metadata.metadata().file_metadata().key_value_metadata();
         let json = pairs.into_iter().flatten().find(|kv| kv.key == FEATURES_KEY).and_then(|kv| kv.value.as_deref());
         let features = match json {
+            Some(json) if json.len() > FEATURES_LIMIT => {
+                let found = format!("its feature description has {} bytes", json.len());
+                return Err(Error::file(path, found, format!("at most {FEATURES_LIMIT} are read")));
+            }
             Some(json) => serde_json::from_str::<serde_json::Value>(json).map_err(|e| {
                 Error::file(path, format!("its feature description is broken JSON ({e})"), "rewrite it")
             })?,
@@ -120,22 +131,30 @@ impl Table {
     }
 
     /// Passes the rows of some columns to `each`, in batches, with the row number of each batch's first row; of the
-    /// column `image` only the `bytes` are read.
+    /// column `image` only the `bytes` are read. `others` are columns with the most values that a row has in them: 1, or
+    /// more in a list.
     pub fn read(
         self,
         image: &str,
-        others: &[&str],
+        others: &[(&str, usize)],
         limit: usize,
         mut each: impl FnMut(usize, &RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let Self { path, file, metadata, .. } = self;
-        let leaves = metadata.parquet_schema().columns().iter().enumerate().filter(|(_, leaf)| {
-            let parts = leaf.path().parts();
-            let root = parts.first().map_or("", |s| s.as_str());
-            others.contains(&root) || (root == image && parts.get(1).is_some_and(|s| s == "bytes"))
-        });
-        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves.map(|(i, _)| i));
-        let batch_rows = BATCH_ROWS.min(limit);
+        let columns = metadata.parquet_schema().columns().iter().enumerate();
+        let leaves: Vec<(usize, usize)> = columns
+            .filter_map(|(index, leaf)| {
+                let parts = leaf.path().parts();
+                let root = parts.first().map_or("", |s| s.as_str());
+                let of_image = root == image && parts.get(1).is_some_and(|s| s == "bytes");
+                let most = others.iter().find(|(name, _)| *name == root).map(|(_, most)| *most);
+                Some((index, if of_image { 1 } else { most? }))
+            })
+            .collect();
+        let row_bytes = check_pages(&path, &file, &metadata, &leaves)?;
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves.iter().map(|(index, _)| *index));
+        let batch_rows =
+            usize::try_from(BATCH_BYTES / row_bytes.max(1)).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS.min(limit));
         let promised = metadata.metadata().file_metadata().num_rows();
         guard(&path, || {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
@@ -167,6 +186,26 @@ fn check_ranges(path: &Path, file: &File, metadata: &ArrowReaderMetadata) -> Res
         inside(start, chunk.compressed_size()) && inside(chunk.data_page_offset(), 0)
     });
     if sound { Ok(()) } else { Err(damaged(path, &"a column lies outside the file")) }
+}
+
+/// Looks at the pages of columns, each with the most values per row; gives the bytes that a row may take.
+fn check_pages(path: &Path, file: &File, metadata: &ArrowReaderMetadata, leaves: &[(usize, usize)]) -> Result<u64> {
+    let mut row_bytes = 0;
+    for &(leaf, most) in leaves {
+        let mut largest = 0;
+        for group in metadata.metadata().row_groups() {
+            let chunk = group.columns().get(leaf).ok_or_else(|| damaged(path, &"a column is missing"))?;
+            let found = pages::walk(file, chunk).map_err(|found| damaged(path, &found))?;
+            // An empty list takes a level too.
+            let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+            if found.values > rows.saturating_mul(most.max(1) as u64) {
+                return Err(damaged(path, &format!("{} values of one column in {rows} rows", found.values)));
+            }
+            largest = found.value_bytes.max(largest);
+        }
+        row_bytes += largest.saturating_mul(most as u64);
+    }
+    Ok(row_bytes)
 }
 
 /// Turns a panic of a decoder on a damaged file into an error: our own code has none, the libraries below may.

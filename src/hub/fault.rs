@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::name::{HubName, Kind, quote};
+use super::settings::Token;
 use crate::Error;
 
 /// A failure before it is known which repository it concerns.
@@ -87,6 +88,18 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
+    /// The same without a token in what a server says.
+    pub(super) fn without(self, token: &Token) -> Self {
+        match self {
+            Self::Forbidden(said) => Self::Forbidden(token.hidden_in(&said)),
+            Self::Status(status, said) => Self::Status(status, token.hidden_in(&said)),
+            Self::Redirect(target) => Self::Redirect(token.hidden_in(&target)),
+            Self::RedirectLoop(target) => Self::RedirectLoop(token.hidden_in(&target)),
+            Self::Malformed(found) => Self::Malformed(token.hidden_in(&found)),
+            other => other,
+        }
+    }
+
     /// Whether the same request may succeed when it is made again.
     pub(super) fn is_transient(&self) -> bool {
         matches!(

@@ -35,16 +35,29 @@ impl Listing {
     pub(super) fn fetch(http: &Http, endpoint: &str, name: &HubName, revision: &str) -> Result<Self, Fault> {
         let address = format!("{}/revision/{}", api(endpoint, name), url::part(revision));
         let answer: Answer = http.send(&Call::get(address))?.json(http.patience())?;
-        if !is_commit(&answer.sha) {
-            return Err(Fault::Malformed(format!("`sha` is {}, no commit", super::name::quote(&answer.sha))));
-        }
-        // A name that would leave the folder cannot be fetched, and nothing that is needed has one.
-        let files = answer.siblings.into_iter().map(|file| file.rfilename).filter(|file| is_safe_path(file)).collect();
-        Ok(Self { commit: answer.sha, files, private: answer.private })
+        answer.checked()
+    }
+
+    /// Reads the text of an answer.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let answer = serde_json::from_slice::<Answer>(bytes);
+        answer.map_err(|error| Fault::Malformed(error.to_string()))?.checked()
     }
 
     pub(super) fn has(&self, file: &str) -> bool {
         self.files.iter().any(|known| known == file)
+    }
+}
+
+impl Answer {
+    /// What of it is to be believed.
+    fn checked(self) -> Result<Listing, Fault> {
+        if !is_commit(&self.sha) {
+            return Err(Fault::Malformed(format!("`sha` is {}, no commit", super::name::quote(&self.sha))));
+        }
+        // A name that would leave the folder cannot be fetched, and nothing that is needed has one.
+        let files = self.siblings.into_iter().map(|file| file.rfilename).filter(|file| is_safe_path(file)).collect();
+        Ok(Listing { commit: self.sha, files, private: self.private })
     }
 }
 

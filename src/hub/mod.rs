@@ -43,6 +43,37 @@ pub use fetch::Fetched;
 pub use name::{DEFAULT_REVISION, HubName, Kind, RepoId, split_commit};
 pub use settings::{Patience, Settings, Token};
 
+/// What this program reads of the answers of a Hub, from any bytes.
+pub(crate) fn read_reply(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().next().unwrap_or_default();
+    let base = http::url::parse("https://hub.example/a/b");
+    if let Ok(target) = base.and_then(|base| http::url::join(&base, line)) {
+        assert_eq!(target.scheme_str(), Some("https"), "{line:?}");
+    }
+    if let Some(hash) = hash::Hash::of_etag(line) {
+        assert!(hash.hex().bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+    push::lfs::read_reply(bytes);
+    let Ok(listing) = listing::Listing::parse(bytes) else { return };
+    assert!(listing.files.iter().all(|file| name::is_safe_path(file)));
+    for kind in [Kind::Model, Kind::Dataset] {
+        let Ok(name) = HubName::parse("a/b", kind) else { continue };
+        let chosen = [
+            select::model_files(&name, &listing).map(|files| [files.small, vec![files.weights]].concat()),
+            select::dataset_files(&name, &listing, None).map(Option::unwrap_or_default),
+            select::dataset_files(&name, &listing, Some("train")).map(Option::unwrap_or_default),
+            select::set_files(&name, &listing),
+        ];
+        for files in chosen {
+            match files {
+                Ok(files) => assert!(files.iter().all(|file| listing.has(file)), "{files:?}"),
+                Err(error) => assert!(!error.to_string().contains(char::is_control), "{error:?}"),
+            }
+        }
+    }
+}
+
 /// Somebody who watches files come and go.
 pub trait Watch {
     /// `done` of `total` bytes of all files have been moved; `file` is the one that is moving.

@@ -35,6 +35,11 @@ impl Token {
         Ok((!text.is_empty()).then(|| Self(text.to_string())))
     }
 
+    /// `text` without this token, which a server may have repeated.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        text.replace(&self.0, "(the token)")
+    }
+
     /// The value of the header `Authorization`.
     pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.0)

@@ -13,7 +13,7 @@ use std::path::Path;
 pub(super) const SHARD_PIXEL_BYTES: usize = 256 << 20;
 
 /// The largest `synth.json`, in bytes.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+const MAX_JSON_BYTES: u64 = 4 << 20;
 
 const FORMAT: u32 = 1;
 const JSON: &str = "synth.json";
@@ -126,9 +126,9 @@ fn read_json(folder: &Path) -> Result<(serde_json::Value, Description)> {
     }
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(format!("broken JSON ({e})")))?;
-    let entry = json.get("set").cloned().ok_or_else(|| refuse("no entry `set`".into()))?;
-    let description: Description =
-        serde_json::from_value(entry).map_err(|e| refuse(format!("its entry `set` cannot be used ({e})")))?;
+    let entry = json.get("set").ok_or_else(|| refuse("no entry `set`".into()))?;
+    let description =
+        Description::deserialize(entry).map_err(|e| refuse(format!("its entry `set` cannot be used ({e})")))?;
     description.check().map_err(|found| refuse(format!("its entry `set` speaks of {found}")))?;
     Ok((json, description))
 }

@@ -178,12 +178,13 @@ impl<'a> Reader<'a> {
             return refuse(found, "get the set again");
         }
         self.class_names = names;
-        let mut columns = vec!["label", "teacher_logits", "teacher_confidence", "priority"];
+        let classes = self.description.classes;
+        let mut columns = vec![("label", 1), ("teacher_logits", classes), ("teacher_confidence", 1), ("priority", 1)];
         if !self.description.views.is_empty() {
-            columns.push("view_logits");
+            columns.push(("view_logits", classes * self.description.views.len()));
         }
         let present = table.columns();
-        if let Some(missing) = columns.iter().chain(&["image"]).find(|c| !present.contains(c)) {
+        if let Some(missing) = columns.iter().map(|(name, _)| name).chain(&["image"]).find(|c| !present.contains(c)) {
             return refuse(format!("there is no column `{missing}`"), "get the set again");
         }
         table.read("image", &columns, usize::MAX, |start, batch| self.push(file, start, batch))

@@ -18,8 +18,8 @@ use crate::{Error, Result};
 pub const FILE_NAME: &str = "config.json";
 /// The name of the file in which transformers describes a model's images.
 pub const PREPROCESSOR_NAME: &str = "preprocessor_config.json";
-/// A configuration with the names of tens of thousands of classes stays below this.
-const SIZE_LIMIT: u64 = 16 << 20;
+/// A configuration with the names of tens of thousands of classes stays below this. Parsed JSON can take 80 times its text.
+const SIZE_LIMIT: u64 = 4 << 20;
 /// The largest image side, and the largest number of image channels.
 const SIDE_LIMIT: usize = 4096;
 const CHANNEL_LIMIT: usize = 64;
@@ -110,7 +110,7 @@ fn limited(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(Error::file(path, "more than 16 MB", "expected a small JSON file"));
+        return Err(Error::file(path, "more than 4 MB", "expected a small JSON file"));
     }
     Ok(bytes)
 }
@@ -146,7 +146,13 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::File`] as for [`ModelConfig::read`].
     pub fn parse(bytes: &[u8], source: impl AsRef<Path>) -> Result<Self> {
-        Self::of_json(json(bytes, source.as_ref())?, None, source.as_ref())
+        Self::parse_with(bytes, None, source.as_ref())
+    }
+
+    /// As [`ModelConfig::read`], from the bytes of `config.json` and, if it is there, `preprocessor_config.json`.
+    pub(crate) fn parse_with(bytes: &[u8], preprocessor: Option<&[u8]>, source: &Path) -> Result<Self> {
+        let preprocessor = preprocessor.map(|bytes| json(bytes, source)).transpose()?;
+        Self::of_json(json(bytes, source)?, preprocessor.as_ref(), source)
     }
 
     fn of_json(value: Value, preprocessor: Option<&Value>, source: &Path) -> Result<Self> {

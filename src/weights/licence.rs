@@ -6,7 +6,7 @@ use std::path::Path;
 /// The head of a card is at its start and short.
 const HEAD_LIMIT: u64 = 64 << 10;
 /// No `synth.json` is larger.
-const PROVENANCE_LIMIT: u64 = 64 << 20;
+const PROVENANCE_LIMIT: u64 = 4 << 20;
 /// The Hub's identifiers, such as `apache-2.0`, are shorter.
 const LONGEST: usize = 64;
 
@@ -30,7 +30,8 @@ pub fn is_known(folder: &Path) -> bool {
     stated_in(folder).is_some_and(|id| id != "other") || known().unwrap_or(false)
 }
 
-fn in_card(card: &str) -> Option<String> {
+/// As [`stated_in`], from the text of a card.
+pub(crate) fn in_card(card: &str) -> Option<String> {
     let mut lines = card.trim_start_matches('\u{feff}').lines();
     if lines.next()?.trim_end() != "---" {
         return None;

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::Number;
 use sha2::{Digest, Sha256};
 
 use super::fault::quote;
@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 /// How the name of an index ends.
 const ENDING: &str = ".index.json";
-/// The index of a million tensors stays below this.
-const SIZE_LIMIT: u64 = 128 << 20;
+/// The index of a hundred thousand tensors stays below this.
+const SIZE_LIMIT: u64 = 16 << 20;
 /// More parts than any model has.
 const PART_LIMIT: usize = 4096;
 /// Bytes of the header length of a safetensors file.
@@ -41,7 +41,14 @@ pub(crate) struct Index {
 struct Written {
     weight_map: BTreeMap<String, String>,
     #[serde(default)]
-    metadata: Value,
+    metadata: Option<About>,
+}
+
+/// Only this is kept of it: parsed JSON of any form can take 80 times its text.
+#[derive(Deserialize)]
+struct About {
+    #[serde(default)]
+    total_size: Option<Number>,
 }
 
 impl Index {
@@ -53,11 +60,16 @@ impl Index {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        Self::parse(&bytes, path)
+    }
+
+    /// As [`Index::read`], from the bytes of the file at `path`.
+    pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let refuse = |found: String| Error::file(path, found, "the index is damaged; download or copy it again");
         if bytes.len() as u64 > SIZE_LIMIT {
             return Err(refuse(format!("over {SIZE_LIMIT} bytes")));
         }
-        let written: Written = serde_json::from_slice(&bytes).map_err(|error| refuse(format!("no index: {error}")))?;
+        let written: Written = serde_json::from_slice(bytes).map_err(|error| refuse(format!("no index: {error}")))?;
         let files: BTreeSet<&String> = written.weight_map.values().collect();
         if files.is_empty() || files.len() > PART_LIMIT {
             return Err(refuse(format!("it names {} files, expected 1 to {PART_LIMIT}", files.len())));
@@ -65,8 +77,8 @@ impl Index {
         if let Some(bad) = files.into_iter().find(|file| !is_part(file)) {
             return Err(refuse(format!("it names {}, which is no file of weights beside it", quote(bad))));
         }
-        let total = &written.metadata["total_size"];
-        let total = total.as_u64().or_else(|| total.as_f64().map(|bytes| bytes as u64));
+        let total = written.metadata.and_then(|about| about.total_size);
+        let total = total.and_then(|total| total.as_u64().or_else(|| total.as_f64().map(|bytes| bytes as u64)));
         Ok(Self { path: path.to_path_buf(), map: written.weight_map, total })
     }
 
@@ -146,7 +158,7 @@ fn tensor_bytes(bytes: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::weights::{RawData, RawTensor};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const NAMES: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 

@@ -120,6 +120,14 @@ impl Http {
 
     /// As [`Http::send`], in one try.
     pub(super) fn once(&self, call: &Call) -> std::result::Result<Reply, Fault> {
+        self.follow(call).map_err(|fault| match &self.token {
+            Some(token) => fault.without(token),
+            None => fault,
+        })
+    }
+
+    /// Sends a request and follows where it leads.
+    fn follow(&self, call: &Call) -> std::result::Result<Reply, Fault> {
         let mut uri = url::parse(&call.url)?;
         for _ in 0..=REDIRECTS {
             check_interrupt()?;

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const PROVENANCE: &str = "synth.json";
 const DATA: &str = "data";
 /// The largest `synth.json`.
-const JSON_LIMIT: u64 = 64 << 20;
+const JSON_LIMIT: u64 = 4 << 20;
 /// What a model folder may hold, and what it must.
 const MODEL: [&str; 5] = ["README.md", "config.json", "metrics.jsonl", "model.safetensors", PROVENANCE];
 const MODEL_NEEDS: [&str; 3] = ["config.json", "model.safetensors", PROVENANCE];

@@ -64,6 +64,11 @@ struct Refusal {
     message: String,
 }
 
+/// Reads an answer from any bytes.
+pub(in crate::hub) fn read_reply(bytes: &[u8]) {
+    let _: std::result::Result<Answer, _> = serde_json::from_slice(bytes);
+}
+
 /// Sends the files that the store does not have. `sent` is told how many bytes of a file are through.
 pub(super) fn upload(
     http: &Http,

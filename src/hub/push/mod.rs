@@ -9,7 +9,7 @@
 //! | commit | `POST /api/{kind}s/{id}/commit/{rev}`: small files, and the hashes of the large ones |
 
 mod contents;
-mod lfs;
+pub(super) mod lfs;
 
 use std::cell::RefCell;
 

@@ -1,6 +1,7 @@
 //! Configurations that other libraries write, in the form of [`ModelConfig`](super::ModelConfig): transformers'
 //! `config.json` with its `preprocessor_config.json`, and timm's older flat form.
 
+use super::CHANNEL_LIMIT;
 use serde_json::{Map, Value, json};
 
 /// What a configuration file becomes, or what is wrong with it.
@@ -92,6 +93,9 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
     // A fresh configuration of transformers has two classes and does not state them.
     let num_classes = names.as_ref().map(Vec::len).or(count(&map, "num_labels")).unwrap_or(2);
     let channels = count(&map, "num_channels").unwrap_or(3);
+    if channels > CHANNEL_LIMIT {
+        return Err(format!("num_channels is {channels}, expected 1 to {CHANNEL_LIMIT}"));
+    }
     let images = Preprocessing { channels, image_size: count(&map, "image_size"), preprocessor };
     let mut config = json!({
         "architecture": if class.is_empty() { map["model_type"].as_str().unwrap_or_default() } else { class },

@@ -9,8 +9,11 @@ use super::super::fault::{Fault, Parse};
 use super::value::{Arena, Node, Value};
 use super::{globals, objects};
 
-/// More values on the stack, or remembered, than any checkpoint has.
-const STACK_LIMIT: usize = 1 << 22;
+/// More values on the stack, remembered or compound than any checkpoint has: a pickle of a byte each would take a hundred times
+/// its size.
+const STACK_LIMIT: usize = 1 << 20;
+/// More items in all lists and dicts together.
+const ITEM_LIMIT: usize = 1 << 22;
 
 /// The longest name of a Python module or function.
 const NAME_LIMIT: usize = 4096;
@@ -37,7 +40,8 @@ pub(super) fn run(bytes: &[u8]) -> Parse<Pickle<'_>> {
         marks: Vec::new(),
         memo: HashMap::new(),
         arena: Arena::default(),
-        budget: bytes.len(),
+        budget: bytes.len().min(ITEM_LIMIT),
+        room: ITEM_LIMIT,
     };
     loop {
         let opcode = machine.byte()?;
@@ -46,7 +50,8 @@ pub(super) fn run(bytes: &[u8]) -> Parse<Pickle<'_>> {
             return Ok(Pickle { arena: machine.arena, root, length: machine.position });
         }
         machine.step(opcode)?;
-        if machine.stack.len() > STACK_LIMIT || machine.memo.len() > STACK_LIMIT || machine.marks.len() > STACK_LIMIT {
+        let held = [machine.stack.len(), machine.memo.len(), machine.marks.len(), machine.arena.nodes.len()];
+        if held.into_iter().any(|count| count > STACK_LIMIT) {
             return Err(Fault::damaged(format!("a pickle that holds more than {STACK_LIMIT} values at once")));
         }
     }
@@ -62,6 +67,8 @@ struct Machine<'a> {
     arena: Arena<'a>,
     /// Items that may still be copied.
     budget: usize,
+    /// Items that may still be put into lists, tuples and dicts.
+    room: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -158,8 +165,12 @@ impl<'a> Machine<'a> {
     /// APPEND, APPENDS, SETITEM, SETITEMS, ADDITEMS: items into the value below them.
     fn fill(&mut self, opcode: u8) -> Parse<()> {
         let items = match opcode {
-            b'a' => vec![self.pop()?],
+            b'a' => {
+                self.make_room(1)?;
+                vec![self.pop()?]
+            }
             b's' => {
+                self.make_room(2)?;
                 let value = self.pop()?;
                 vec![self.pop()?, value]
             }
@@ -268,7 +279,16 @@ impl<'a> Machine<'a> {
     /// Everything above the last mark.
     fn pop_mark(&mut self) -> Parse<Vec<Value<'a>>> {
         let mark = self.marks.pop().ok_or_else(|| Fault::damaged("a mark is missing in the pickle"))?;
-        Ok(self.stack.split_off(mark.min(self.stack.len())))
+        // Exactly as large as needed: `split_off` may hand over the capacity of the whole stack.
+        let items: Vec<Value> = self.stack.drain(mark.min(self.stack.len())..).collect();
+        self.make_room(items.len())?;
+        Ok(items)
+    }
+
+    fn make_room(&mut self, items: usize) -> Parse<()> {
+        let left = self.room.checked_sub(items);
+        self.room = left.ok_or_else(|| Fault::damaged(format!("a pickle with more than {ITEM_LIMIT} items")))?;
+        Ok(())
     }
 
     fn take(&mut self, length: usize) -> Parse<&'a [u8]> {

@@ -140,6 +140,18 @@ fn copies_are_limited_by_the_length_of_the_pickle() {
     assert!(machine_refusal(&pickle(&[&pairs, &copies])).contains("copies itself"));
 }
 
+/// A byte of a pickle must not become a hundred.
+#[test]
+fn values_that_nobody_needs_are_limited() {
+    for (bytes, part) in [
+        (b"]0".repeat(1_100_000), "values at once"),
+        (b"N".repeat(1_100_000), "values at once"),
+        ([b"](".as_slice(), &b"N".repeat(1_000_000), b"e("].concat().repeat(5), "more than 4194304 items"),
+    ] {
+        assert!(machine_refusal(&pickle(&[&bytes])).contains(part), "{part}");
+    }
+}
+
 #[test]
 fn malformed_programs_are_errors() {
     for bytes in [

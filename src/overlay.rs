@@ -1,0 +1,86 @@
+//! Values over a recipe: a TOML file, then single `KEY=VALUE` pairs, both from outside.
+
+use crate::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// A recipe file is a page; this is a book.
+const SIZE_LIMIT: usize = 256 << 10;
+
+/// `base` with the text of a TOML file, which messages call by its path, and then single `KEY=VALUE` pairs over it. What they
+/// leave out stays as it is. Ranges are checked by the recipe itself.
+///
+/// # Errors
+/// [`Error::File`] for a text that is no TOML, is larger than 256 KiB or has a key that the recipe does not have;
+/// [`Error::Invalid`] for such a key in a pair, and for a value of the wrong kind.
+pub fn overlaid<T: Serialize + DeserializeOwned>(base: &T, file: Option<(&str, &Path)>, pairs: &[String]) -> Result<T> {
+    let as_table = Table::try_from(base);
+    let mut table = as_table.map_err(|error| Error::invalid("recipe", error.to_string(), "report this"))?;
+    if let Some((text, path)) = file {
+        merge(&mut table, parsed(text, path)?, path)?;
+    }
+    for pair in pairs {
+        set(&mut table, pair)?;
+    }
+    table.try_into().map_err(|error: toml::de::Error| {
+        Error::invalid("recipe", error.to_string(), "see `synth recipes` for keys and kinds")
+    })
+}
+
+fn parsed(text: &str, path: &Path) -> Result<Table> {
+    let hint = "expected TOML as `synth recipes NAME` prints it";
+    if text.len() > SIZE_LIMIT {
+        return Err(Error::file(path, format!("{} bytes", text.len()), hint));
+    }
+    text.parse::<Table>().map_err(|error| Error::file(path, error.to_string(), hint))
+}
+
+fn merge(to: &mut Table, from: Table, path: &Path) -> Result<()> {
+    for (key, value) in from {
+        match (to.get_mut(&key), value) {
+            // A choice with fields (`schedule`, `matching`) has its name as the only key: it is replaced as a whole.
+            (Some(Value::Table(old)), Value::Table(new)) if !is_choice(old, &new) => merge(old, new, path)?,
+            (Some(old), new) => *old = new,
+            (None, _) => {
+                let hint = "see `synth recipes` for the keys";
+                return Err(Error::file(path, format!("the recipe has no key `{key}`"), hint));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_choice(old: &Table, new: &Table) -> bool {
+    old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
+}
+
+fn set(table: &mut Table, pair: &str) -> Result<()> {
+    let wrong = |found: String| Error::invalid("--set", found, "write KEY=VALUE with a key of `synth recipes NAME`");
+    let Some((key, text)) = pair.split_once('=') else { return Err(wrong(format!("`{pair}` has no `=`"))) };
+    let value = match format!("v = {text}").parse::<Table>() {
+        Ok(mut t) => t.remove("v").unwrap_or(Value::String(text.into())),
+        Err(_) => Value::String(text.into()),
+    };
+    let mut at = table;
+    let parts: Vec<&str> = key.trim().split('.').collect();
+    for part in &parts[..parts.len() - 1] {
+        at = match at.get_mut(*part) {
+            Some(Value::Table(t)) => t,
+            _ => return Err(wrong(format!("the recipe has no key `{key}`"))),
+        };
+    }
+    match at.get_mut(parts[parts.len() - 1]) {
+        // 5 is a fine way to write 5.0.
+        Some(old @ Value::Float(_)) => {
+            *old = match value {
+                Value::Integer(i) => Value::Float(i as f64),
+                other => other,
+            }
+        }
+        Some(old) => *old = value,
+        None => return Err(wrong(format!("the recipe has no key `{key}`"))),
+    }
+    Ok(())
+}
