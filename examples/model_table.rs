@@ -22,6 +22,9 @@ A folder needs no further word: `synth invert path/to/folder`. Bare files of tor
 |---|---|---|---|---|---|
 ";
 
+/// The heading behind the table.
+const REST: &str = "\n## Students";
+
 fn main() -> anyhow::Result<()> {
     let mut rows = rows();
     rows.sort_by_key(|row| (row.name.replace('_', "-"), row.library.clone()));
@@ -35,6 +38,9 @@ fn main() -> anyhow::Result<()> {
         eprintln!("{}: {error:.1e}", row.title());
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MODELS.md");
+    // What follows the table is not measured here.
+    let before = std::fs::read_to_string(path)?;
+    page.push_str(before.find(REST).map_or("", |at| &before[at..]));
     synth::files::write_atomic(path, page.as_bytes())?;
     Ok(())
 }

@@ -257,7 +257,7 @@ mod tests {
             (page(DATA_PAGE, 30, 30, -5, 30), "a page with -5 values"),
             (page(DICTIONARY_PAGE, 30, 30, i64::from(i32::MAX), 30), "a dictionary of 2147483647 values in 30 bytes"),
             (page(DATA_PAGE, 30, 30, 1, 30)[..6].to_vec(), "does not end"),
-            (vec![0x18; 40], "a page that has 12 bytes"), // a binary longer than what is left
+            (vec![0x18; 40], "a page that has 24 bytes where 12 are left"), // a binary beyond the end
             ([vec![0x9c; 40], vec![0; 40]].concat(), "nested too deep"),
             (vec![0x19; 9], "a field of type 9"),
             (vec![0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "too long a number"),
