@@ -6,7 +6,7 @@ use super::{on, random};
 use candle_core::Tensor;
 use std::sync::Arc;
 use synth::nets::registry::{Shape, from_name, usual_input};
-use synth::nets::{Forward, Mode, Network};
+use synth::nets::{Forward, Mode, Network, Observed};
 use synth::ops::mem::cast;
 use synth::ops::{Compute, Precision};
 use synth::rng::Streams;
@@ -49,11 +49,11 @@ fn pass(network: &Network, x: &Tensor, mode: Mode, compute: &Compute) -> Vec<(St
     let logits = y.tensor().unwrap();
     let dy = cast(&compute.bring(&random(logits.dims(), 6)).unwrap(), logits.dtype()).unwrap();
     let mut seeds = vec![(y, dy)];
-    for (i, (_, m)) in f.moments.iter().enumerate() {
+    for (i, Observed { moments: m, .. }) in f.moments.iter().enumerate() {
         seeds.push((m.clone(), compute.bring(&random(m.dims(), 30 + i as u64)).unwrap()));
     }
     let mut out = vec![("logits".to_string(), logits)];
-    let moments: Vec<Tensor> = f.moments.iter().map(|(_, m)| m.tensor().unwrap()).collect();
+    let moments: Vec<Tensor> = f.moments.iter().map(|seen| seen.moments.tensor().unwrap()).collect();
     let mut grads = tape.backward(seeds).unwrap();
     out.push(("image".into(), grads.take(&x).unwrap()));
     let gradients = f.gradients(&mut grads);
