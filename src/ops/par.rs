@@ -24,6 +24,15 @@ pub(crate) fn each_chunk(values: &mut [f32], len: usize, f: impl Fn((usize, &mut
     }
 }
 
+/// Sums rows of `len` partial sums, one for each piece, in the order of the pieces.
+pub(crate) fn sum_rows(partial: &[f32], len: usize) -> Vec<f64> {
+    let mut total = vec![0f64; len];
+    for row in partial.chunks_exact(len) {
+        total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
+    }
+    total
+}
+
 /// Pieces of about `grain` items that cover `0..total`; the cut depends on the sizes alone.
 pub(crate) fn pieces(total: usize, grain: usize) -> usize {
     total.div_ceil(grain.max(1)).max(1)

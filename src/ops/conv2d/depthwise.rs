@@ -74,13 +74,7 @@ pub(crate) unsafe fn gather(
             }
         });
     });
-    epilogue.sums.then(|| {
-        let mut total = vec![0f64; sums_len];
-        for row in partial.chunks_exact(sums_len) {
-            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
-        }
-        total
-    })
+    epilogue.sums.then(|| par::sum_rows(&partial, sums_len))
 }
 
 /// Of every phase, where its taps lie from the first value of an output pixel's window.

@@ -78,13 +78,7 @@ pub(crate) unsafe fn gather(
             piece(plan, images, blocks, x.as_ptr(), weights, prologue.as_ref(), &epilogue, out.at(0), sums);
         }
     });
-    epilogue.sums.then(|| {
-        let mut total = vec![0f64; sums_len];
-        for row in partial.chunks_exact(sums_len) {
-            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
-        }
-        total
-    })
+    epilogue.sums.then(|| par::sum_rows(&partial, sums_len))
 }
 
 /// Pieces of work that a convolution should have at least, if its weights are large: several threads share a small batch.

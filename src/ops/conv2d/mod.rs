@@ -97,15 +97,7 @@ pub fn forward(
         // SAFETY: lengths were checked against the sizes; the kernels write every output element.
         unsafe {
             build((z.n, z.out_h, z.out_w, z.c_out), |out| {
-                sums = if plan.is_depthwise() {
-                    depthwise::gather(&plan, z.n, &xv, &wv, spec.kernel, prologue, epilogue, out)
-                } else if narrow::applies(&plan) {
-                    narrow::gather(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out)
-                } else {
-                    let packed = PackedWeights::new(&plan, &wv, spec.kernel, false);
-                    let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
-                    run(&plan, z.n, &xv, &packed, prologue, epilogue, out)
-                };
+                sums = run(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out);
             })
         }
     })
@@ -116,6 +108,33 @@ pub fn forward(
         });
         (out, sums)
     })
+}
+
+/// Runs a plan, forward or (with `transposed` weights) backward to the input, the way that suits it.
+///
+/// # Safety
+/// As for [`gather::gather`].
+unsafe fn run(
+    plan: &Plan,
+    n: usize,
+    x: &[f32],
+    (w, kernel, transposed): (&[f32], [usize; 2], bool),
+    prologue: Option<Prologue>,
+    epilogue: Epilogue,
+    out: *mut f32,
+) -> Option<Vec<f64>> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if plan.is_depthwise() {
+            return depthwise::gather(plan, n, x, w, kernel, prologue, epilogue, out);
+        }
+        if narrow::applies(plan) {
+            return narrow::gather(plan, n, x, (w, kernel, transposed), prologue, epilogue, out);
+        }
+        let packed = PackedWeights::new(plan, w, kernel, transposed);
+        let gather = if winograd::applies(plan) { winograd::gather } else { gather::gather };
+        gather(plan, n, x, &packed, prologue, epilogue, out)
+    }
 }
 
 /// Gradient with respect to what the convolution multiplied (after its prologue): `[N, H, W, C]`.
@@ -130,15 +149,7 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
     // SAFETY: lengths were checked; the phases of the plan cover every input pixel.
     unsafe {
         build((z.n, z.h, z.w, z.c_in), |out| {
-            if plan.is_depthwise() {
-                depthwise::gather(&plan, z.n, &dyv, &wv, spec.kernel, None, Epilogue::NONE, out);
-            } else if narrow::applies(&plan) {
-                narrow::gather(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
-            } else {
-                let packed = PackedWeights::new(&plan, &wv, spec.kernel, true);
-                let run = if winograd::applies(&plan) { winograd::gather } else { gather::gather };
-                run(&plan, z.n, &dyv, &packed, None, Epilogue::NONE, out);
-            }
+            run(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
         })
     }
 }
@@ -163,8 +174,8 @@ pub fn backward_weights(
                 depthwise::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else if narrow::applies(&plan) {
                 narrow::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
-            } else if winograd::applies_to_weights(&plan) {
-                winograd::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
+            } else if winograd::weights::applies(&plan) {
+                winograd::weights::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else if wide::applies(&plan) {
                 wide::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel)
             } else {

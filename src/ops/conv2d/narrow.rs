@@ -88,13 +88,7 @@ pub(super) unsafe fn gather(
             finish(to, plan.out_h * plan.out_w, plan.c_out, residual, &epilogue, partial_ptr.at(i * sums_len));
         });
     });
-    epilogue.sums.then(|| {
-        let mut total = vec![0f64; sums_len];
-        for row in partial.chunks_exact(sums_len) {
-            total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
-        }
-        total
-    })
+    epilogue.sums.then(|| par::sum_rows(&partial, sums_len))
 }
 
 /// Floats of one padded image, with what the last pixels of a row may read beyond it.

@@ -26,10 +26,7 @@ fn rows(t: &Tensor, channels: usize) -> Result<usize> {
 
 /// Sums `pieces` rows of `2·channels` partial sums in order.
 fn in_order(partial: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut total = vec![0f64; 2 * channels];
-    for row in partial.chunks_exact(2 * channels) {
-        total.iter_mut().zip(row).for_each(|(t, v)| *t += f64::from(*v));
-    }
+    let mut total = par::sum_rows(partial, 2 * channels);
     let second = total.split_off(channels);
     (total, second)
 }
