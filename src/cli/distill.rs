@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, Computing, minutes};
+use super::options::{Common, Computing, SnapshotOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -52,6 +52,8 @@ pub struct Distill {
     early_stop: Option<usize>,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -107,7 +109,10 @@ impl Distill {
             seed: self.common.seed,
             compute: &compute,
         };
-        let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let reporter = global.reporter(&staging)?;
+        let mut watching =
+            self.snapshots.watch(reporter, staging.path(), &["distill"], self.minutes, job.updates())?;
+        let (student, provenance) = job.run(watching.as_mut())?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;
         staging.finish()?;

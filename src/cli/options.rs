@@ -1,11 +1,13 @@
 //! Options that several subcommands share.
 
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use synth::events::Observer;
 use synth::jobs::{Access, SHIPPED, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::ops::{Compute, DeviceChoice, Precision};
+use synth::report::{Every, Reporter, Snapshots};
 use synth::{Error, Result};
 
 /// Which model, and what a bare checkpoint file does not say of itself.
@@ -64,6 +66,31 @@ pub struct Common {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// For a curve of the student's accuracy over time, measured afterwards.
+#[derive(Args)]
+pub struct SnapshotOptions {
+    /// Write the student's weights this many times, evenly over the run, into `snapshots/` of the result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    snapshots: Option<u16>,
+}
+
+impl SnapshotOptions {
+    /// `reporter`, and snapshots of the student (the network of `stages`) below `folder` where they are asked for: evenly within
+    /// `limit`, or within `updates`.
+    pub fn watch(
+        &self,
+        reporter: Reporter,
+        folder: &Path,
+        stages: &'static [&'static str],
+        limit: Option<Duration>,
+        updates: usize,
+    ) -> Result<Box<dyn Observer>> {
+        let Some(count) = self.snapshots else { return Ok(Box::new(reporter)) };
+        let every = Every::of(count.into(), limit, updates);
+        Ok(Box::new(Snapshots::new(reporter, &folder.join("snapshots"), stages, every)?))
+    }
 }
 
 /// Where to compute.

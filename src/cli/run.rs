@@ -1,6 +1,6 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{Common, Computing, TeacherOptions, minutes};
+use super::options::{Common, Computing, SnapshotOptions, TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
@@ -39,6 +39,8 @@ pub struct Run {
     /// Images of the set [default: at most max(10000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -82,7 +84,10 @@ impl Run {
             seed: self.common.seed,
             compute: &compute,
         };
-        let ran = job.run(&mut global.reporter(&staging)?)?;
+        let (stages, updates) = job.updates();
+        let reporter = global.reporter(&staging)?;
+        let mut watching = self.snapshots.watch(reporter, staging.path(), stages, self.minutes, updates)?;
+        let ran = job.run(watching.as_mut())?;
         ran.inverted.write(&staging.path().join("set"))?;
         let card = synth::report::model_card(student, &ran.student.config, &ran.provenance);
         let folder = staging.path().join("student");

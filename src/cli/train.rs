@@ -1,6 +1,6 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
-use super::options::{Common, Computing};
+use super::options::{Common, Computing, SnapshotOptions};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
@@ -32,6 +32,9 @@ pub struct Train {
     /// Use no more than this many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Leave out this many images, evenly over the rows: for checks that must not look at the test set
+    #[arg(long, value_name = "N")]
+    hold_back: Option<usize>,
     /// Mean per channel that is subtracted, for pixels in 0..1 [default: measured on the images]
     #[arg(long, value_name = "M,..", value_delimiter = ',')]
     mean: Option<Vec<f64>>,
@@ -40,6 +43,8 @@ pub struct Train {
     std: Option<Vec<f64>>,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -53,7 +58,10 @@ impl Train {
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
-        let data = global.access().labelled(&self.data, &options)?;
+        let mut data = global.access().labelled(&self.data, &options)?;
+        if let Some(count) = self.hold_back {
+            data = data.held_back(count)?.0;
+        }
         let (mean, std) = data.images.mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
@@ -68,7 +76,9 @@ impl Train {
             seed: self.common.seed,
             compute: &compute,
         };
-        let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let (reporter, updates) = (global.reporter(&staging)?, recipe.epochs * recipe.steps_per_epoch(data.len()));
+        let mut watching = self.snapshots.watch(reporter, staging.path(), &["train"], None, updates)?;
+        let (model, provenance) = job.run(watching.as_mut())?;
         let card = synth::report::model_card(&self.net, &model.config, &provenance);
         model.save(staging.path(), &card, &provenance)?;
         staging.finish()?;

@@ -108,6 +108,7 @@ pub fn distill(
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let (done, total) = (trainer.done(), recipe.steps);
         observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
+        observer.updated("distill", &trainer)?;
         if done % check_every == 0 || done == total {
             last = compare(&trainer.current()?, set, &held_out, input)?;
             let values = vec![("agreement", last.0), ("kl", last.1)];

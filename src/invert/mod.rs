@@ -225,6 +225,7 @@ fn adversary_round(
             images: recipe.student.batch,
             values: vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)],
         });
+        observer.updated("adversary", trainer)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! | `metrics.rs` | `metrics.jsonl`, one object per record |
 //! | `summary.rs` | last values, time and trend per stage |
 //! | `health/` | numbers of a finished run that need no real data |
+//! | `snapshots.rs` | the student's weights at times of its run, for a curve of its accuracy |
 //! | `alarms.rs` | which of them mean that the run has failed, and why |
 //! | `describe.rs` | `synth inspect` of a set |
 //! | `transfer.rs` | a bar for files from and to the Hub |
@@ -18,6 +19,7 @@ pub mod health;
 mod metrics;
 mod model_index;
 mod progress;
+mod snapshots;
 mod summary;
 mod transfer;
 
@@ -28,6 +30,7 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use model_index::{Arguments, MeasuredOn, with_accuracy};
 pub use progress::Progress;
+pub use snapshots::{Every, Snapshot, Snapshots, read_snapshots};
 pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
 

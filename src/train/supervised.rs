@@ -4,14 +4,16 @@ use super::{Decay, Goal, Schedule, Sgd, Stepper, WeightAverage};
 use crate::augment::{CropFlip, Mixing};
 use crate::data::Labelled;
 use crate::distill::Input;
-use crate::events::{Observer, Record, check_interrupt};
+use crate::events::{Observer, Pupil, Record, check_interrupt};
 use crate::loss::argmax;
+use crate::model::write_weights;
 use crate::nets::Network;
 use crate::ops::mem::{host, view};
 use crate::ops::place::Gallery;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// All choices of a supervised run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +59,12 @@ impl Default for SupervisedRecipe {
 }
 
 impl SupervisedRecipe {
+    /// Updates per pass over `images` images: a last, smaller batch counts if it has at least two.
+    pub fn steps_per_epoch(&self, images: usize) -> usize {
+        let batch = self.batch.max(1);
+        images / batch + usize::from(images % batch >= 2)
+    }
+
     /// # Errors
     /// The first value that is out of its range, with the range.
     pub fn check(&self) -> Result<()> {
@@ -98,7 +106,7 @@ pub fn supervised(
     let mut average = (recipe.average > 0.0).then(|| WeightAverage::new(&network, recipe.average)).transpose()?;
     let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
     let mut stepper = Stepper::new();
-    let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
+    let per_epoch = recipe.steps_per_epoch(data.len());
     let total = per_epoch * recipe.epochs;
     for epoch in 0..recipe.epochs {
         let order = permutation(data.len(), &mut streams.stream("train/order", epoch as u64));
@@ -124,6 +132,7 @@ pub fn supervised(
             loss += report.loss;
             let values = vec![("loss", report.loss), ("lr", lr)];
             observer.record(&Record { stage: "train", done: step + 1, total, images: batch.len(), values });
+            observer.updated("train", &InTraining { network: &network, average: average.as_ref() })?;
         }
         let values = vec![("loss", loss / per_epoch as f64), ("accuracy", hits as f64 / order.len() as f64)];
         observer.record(&Record { stage: "epoch", done: epoch + 1, total: recipe.epochs, images: 0, values });
@@ -131,6 +140,21 @@ pub fn supervised(
     match average {
         Some(a) => a.network(&network),
         None => Ok(network),
+    }
+}
+
+/// What would be kept now.
+struct InTraining<'a> {
+    network: &'a Network,
+    average: Option<&'a WeightAverage>,
+}
+
+impl Pupil for InTraining<'_> {
+    fn write(&self, path: &Path) -> Result<()> {
+        match self.average {
+            Some(average) => write_weights(&average.network(self.network)?, path),
+            None => write_weights(self.network, path),
+        }
     }
 }
 
