@@ -110,8 +110,7 @@ impl Distill {
             compute: &compute,
         };
         let reporter = global.reporter(&staging)?;
-        let mut watching =
-            self.snapshots.watch(reporter, staging.path(), &["distill"], self.minutes, job.updates())?;
+        let mut watching = self.snapshots.watch(reporter, staging.path(), &["distill"], self.minutes, job.updates())?;
         let (student, provenance) = job.run(watching.as_mut())?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;

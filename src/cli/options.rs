@@ -114,6 +114,16 @@ enum PrecisionName {
 }
 
 impl Computing {
+    /// These options for a process that this one starts.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut words = vec!["--device".to_string(), self.device.to_string()];
+        if let Some(precision) = self.precision.and_then(|name| name.to_possible_value()) {
+            words.extend(["--precision".into(), precision.get_name().into()]);
+        }
+        words.extend(self.cuda_graphs.then(|| "--cuda-graphs".into()));
+        words
+    }
+
     /// The device; a program that knows CUDA says on stderr what it took.
     pub fn open(&self, quiet: bool) -> Result<Compute> {
         let precision = self.precision.map(|name| match name {

@@ -29,7 +29,7 @@ pub struct Train {
     /// Passes over the images
     #[arg(long, value_name = "E")]
     epochs: Option<usize>,
-    /// Use no more than this many images
+    /// Use no more than this many images: the first ones, or with --hold-back evenly over what that leaves
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Leave out this many images, evenly over the rows: for checks that must not look at the test set
@@ -57,10 +57,11 @@ impl Train {
         let compute = self.computing.open(global.quiet)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
-        let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
+        let limit = self.limit.filter(|_| self.hold_back.is_none());
+        let options = ReadOptions { split: Some(self.split.clone()), limit, ..ReadOptions::default() };
         let mut data = global.access().labelled(&self.data, &options)?;
         if let Some(count) = self.hold_back {
-            data = data.held_back(count)?.0;
+            data = data.held_back(count)?.0.thinned(self.limit.unwrap_or(usize::MAX))?;
         }
         let (mean, std) = data.images.mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));

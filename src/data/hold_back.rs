@@ -25,6 +25,22 @@ impl Labelled {
         Ok((self.rows(&rest, &format!("without {count}"))?, self.rows(&back, &format!("{count} held back"))?))
     }
 
+    /// At most `count` images, evenly over the rows.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for none; [`Error::Io`] where pixels live on disk.
+    pub fn thinned(self, count: usize) -> Result<Self> {
+        let n = self.len();
+        if count == 0 {
+            return Err(Error::invalid(format!("dataset {}", self.name), "no image left of it", "keep at least one"));
+        }
+        if count >= n {
+            return Ok(self);
+        }
+        let rows: Vec<usize> = (0..count).map(|i| i * n / count).collect();
+        self.rows(&rows, &format!("{count} of them"))
+    }
+
     fn rows(&self, rows: &[usize], part: &str) -> Result<Self> {
         let Images { channels, height, width, .. } = self.images;
         let mut pixels = Store::new();
@@ -65,6 +81,9 @@ mod tests {
         }
         assert_eq!((rest.name.as_str(), back.name.as_str()), ("d/train (without 4)", "d/train (4 held back)"));
         assert_eq!(data(20).held_back(18).unwrap().1.labels.len(), 18);
+        assert_eq!(data(20).thinned(3).unwrap().labels, [0, 6, 13]);
+        assert_eq!(data(20).thinned(30).unwrap().len(), 20);
+        assert!(data(20).thinned(0).is_err());
         assert!(data(20).held_back(0).is_err() && data(20).held_back(19).is_err());
     }
 }

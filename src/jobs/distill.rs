@@ -125,7 +125,9 @@ impl DistillJob<'_> {
     pub fn updates(&self) -> usize {
         let images = &self.set.images;
         let batch = self.recipe.clone().fitted([images.height, images.width]).batch.max(1);
-        self.stop.epochs.map_or(self.recipe.steps, |epochs| (epochs * self.set.len() as f64 / batch as f64).ceil() as usize)
+        self.stop
+            .epochs
+            .map_or(self.recipe.steps, |epochs| (epochs * self.set.len() as f64 / batch as f64).ceil() as usize)
     }
 
     /// The set's images as the student sees them.

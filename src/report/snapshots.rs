@@ -147,8 +147,7 @@ pub fn read_snapshots(folder: &Path) -> Result<Vec<Snapshot>> {
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let wrong = |found: String| Error::file(&path, found, "remove the folder of this run and do it again");
     let one = |(i, line): (usize, &str)| {
-        let snapshot: Snapshot =
-            serde_json::from_str(line).map_err(|e| wrong(format!("line {}: {e}", i + 1)))?;
+        let snapshot: Snapshot = serde_json::from_str(line).map_err(|e| wrong(format!("line {}: {e}", i + 1)))?;
         let plain = Path::new(&snapshot.file).file_name() == Some(snapshot.file.as_ref());
         if plain { Ok(snapshot) } else { Err(wrong(format!("line {} names a file elsewhere", i + 1))) }
     };
