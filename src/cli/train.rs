@@ -1,12 +1,11 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
-use super::options::{Common, Computing, SnapshotOptions};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
 use synth::data::ReadOptions;
-use synth::files::Staging;
 use synth::jobs::TrainJob;
 use synth::train::SupervisedRecipe;
 use synth::{Error, Result};
@@ -48,12 +47,14 @@ pub struct Train {
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
@@ -77,12 +78,17 @@ impl Train {
             seed: self.common.seed,
             compute: &compute,
         };
-        let (reporter, updates) = (global.reporter(&staging)?, recipe.epochs * recipe.steps_per_epoch(data.len()));
-        let mut watching = self.snapshots.watch(reporter, staging.path(), &["train"], None, updates)?;
-        let (model, provenance) = job.run(watching.as_mut())?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => return distill::report_again(&self.output, &provenance, self.common.json),
+        };
+        let updates = recipe.epochs * recipe.steps_per_epoch(data.len());
+        self.snapshots.begin(&mut session, &["train"], None, updates)?;
+        let (model, provenance) = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         let card = synth::report::model_card(&self.net, &model.config, &provenance);
         model.save(staging.path(), &card, &provenance)?;
-        staging.finish()?;
+        session.finish(staging)?;
         distill::report(&self.output, &model, &provenance, self.common.json)
     }
 }

@@ -35,7 +35,8 @@ pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
 
 use crate::Result;
-use crate::events::{Observer, Record};
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::events::{Observer, Pupil, Record};
 use std::path::Path;
 use std::time::Instant;
 
@@ -44,6 +45,7 @@ pub struct Reporter {
     progress: Progress,
     metrics: Option<Metrics>,
     summary: Summary,
+    snapshots: Option<Snapshots>,
 }
 
 impl Reporter {
@@ -53,7 +55,25 @@ impl Reporter {
     /// [`crate::Error::Io`] if the log cannot be opened; later trouble with the disk is reported and does not end the run.
     pub fn new(quiet: bool, log: Option<&Path>) -> Result<Self> {
         let metrics = log.map(Metrics::open).transpose()?;
-        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default() })
+        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default(), snapshots: None })
+    }
+
+    /// Takes snapshots from now on.
+    pub fn take_snapshots(&mut self, snapshots: Snapshots) {
+        self.snapshots = Some(snapshots);
+    }
+
+    /// Copies the snapshots taken, if they were, into `folder`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn copy_snapshots(&self, folder: &Path) -> Result<()> {
+        self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.copy(folder))
+    }
+
+    /// Hands the log to the system, as far as it is written.
+    pub fn flush(&mut self) {
+        self.metrics.iter_mut().for_each(Metrics::flush);
     }
 
     /// Stages so far: last values, seconds, trends.
@@ -69,6 +89,28 @@ impl Observer for Reporter {
         self.progress.take(record, now, spent);
         if let Some(metrics) = &mut self.metrics {
             metrics.take(record, now);
+        }
+    }
+
+    fn updated(&mut self, stage: &'static str, pupil: &dyn Pupil) -> Result<()> {
+        self.snapshots.as_mut().map_or(Ok(()), |snapshots| snapshots.updated(stage, pupil))
+    }
+}
+
+/// What is logged goes on where it was; progress and summary are of this process.
+impl Resumable for Reporter {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.metrics.as_ref().map_or(Ok(()), |metrics| to.part("metrics", metrics))?;
+        self.snapshots.as_ref().map_or(Ok(()), |snapshots| to.part("snapshots", snapshots))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        if let Some(metrics) = self.metrics.as_mut().filter(|_| from.has("metrics")) {
+            from.restore("metrics", metrics)?;
+        }
+        match &mut self.snapshots {
+            Some(snapshots) if from.has("snapshots") => from.restore("snapshots", snapshots),
+            _ => Ok(()),
         }
     }
 }

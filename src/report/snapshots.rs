@@ -1,11 +1,11 @@
 //! Weights of the student at times of its run: what a curve of accuracy over time is measured on, afterwards and elsewhere, so that
 //! the run spends no time on evaluation and sees no data.
 
-use crate::events::{Observer, Pupil, Record};
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::events::Pupil;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -48,80 +48,47 @@ pub struct Snapshot {
     pub writing_seconds: f64,
 }
 
-/// Passes everything on to another observer and writes the student's weights now and then.
-pub struct Snapshots<O> {
-    inner: O,
+/// Writes the student's weights now and then, and the list of what it wrote.
+pub struct Snapshots {
     folder: PathBuf,
     /// Those stages whose network becomes the student.
     stages: &'static [&'static str],
     every: Every,
     began: Instant,
+    /// What earlier processes of the same run spent, writing of snapshots not counted.
+    earlier: Duration,
     writing: Duration,
     updates: usize,
-    taken: usize,
+    taken: Vec<Snapshot>,
+    /// The how manieth is due next.
     due: usize,
 }
 
-impl<O: Observer> Snapshots<O> {
+impl Snapshots {
     /// Snapshots of `stages` into `folder`, which is created; the clock starts now.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn new(inner: O, folder: &Path, stages: &'static [&'static str], every: Every) -> Result<Self> {
+    pub fn new(folder: &Path, stages: &'static [&'static str], every: Every) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let folder = folder.to_path_buf();
         Ok(Self {
-            inner,
-            folder,
+            folder: folder.to_path_buf(),
             stages,
             every,
             began: Instant::now(),
+            earlier: Duration::ZERO,
             writing: Duration::ZERO,
             updates: 0,
-            taken: 0,
+            taken: Vec::new(),
             due: 1,
         })
     }
 
-    /// How many times one should have been taken by now.
-    fn passed(&self) -> usize {
-        match self.every {
-            Every::Updates(updates) => self.updates / updates.max(1),
-            Every::Time(time) => {
-                let spent = self.began.elapsed().saturating_sub(self.writing);
-                (spent.as_secs_f64() / time.as_secs_f64().max(1e-3)) as usize
-            }
-        }
-    }
-
-    fn take(&mut self, stage: &str, pupil: &dyn Pupil) -> Result<()> {
-        let start = Instant::now();
-        let seconds = (start - self.began).saturating_sub(self.writing).as_secs_f64();
-        let file = format!("{:04}.safetensors", self.taken + 1);
-        pupil.write(&self.folder.join(&file))?;
-        self.taken += 1;
-        self.writing += start.elapsed();
-        let line = Snapshot {
-            file,
-            stage: stage.into(),
-            updates: self.updates,
-            seconds,
-            writing_seconds: self.writing.as_secs_f64(),
-        };
-        let path = self.folder.join(INDEX);
-        let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
-        let log = OpenOptions::new().create(true).append(true).open(&path);
-        log.and_then(|mut file| file.write_all(text.as_bytes())).map_err(Error::io("write", &path))
-    }
-}
-
-impl<O: Observer> Observer for Snapshots<O> {
-    fn record(&mut self, record: &Record) {
-        self.inner.record(record);
-    }
-
-    fn updated(&mut self, stage: &'static str, pupil: &dyn Pupil) -> Result<()> {
-        self.inner.updated(stage, pupil)?;
+    /// Counts an update, and looks at the pupil if it is time.
+    ///
+    /// # Errors
+    /// What [`Pupil::write`] reports; [`Error::Io`].
+    pub fn updated(&mut self, stage: &str, pupil: &dyn Pupil) -> Result<()> {
         if !self.stages.contains(&stage) {
             return Ok(());
         }
@@ -133,6 +100,73 @@ impl<O: Observer> Observer for Snapshots<O> {
         self.due = passed + 1;
         self.take(stage, pupil)
     }
+
+    /// Copies what was taken, with its list, into `folder`, which is created.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn copy(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        for snapshot in &self.taken {
+            let from = self.folder.join(&snapshot.file);
+            fs::copy(&from, folder.join(&snapshot.file)).map_err(Error::io("copy", &from))?;
+        }
+        let line = |snapshot| serde_json::to_string(snapshot).unwrap_or_default() + "\n";
+        let path = folder.join(INDEX);
+        fs::write(&path, self.taken.iter().map(line).collect::<String>()).map_err(Error::io("write", &path))
+    }
+
+    /// Time of the run so far, over all of its processes.
+    fn elapsed(&self) -> Duration {
+        (self.earlier + self.began.elapsed()).saturating_sub(self.writing)
+    }
+
+    /// How many should have been taken by now.
+    fn passed(&self) -> usize {
+        match self.every {
+            Every::Updates(updates) => self.updates / updates.max(1),
+            Every::Time(time) => (self.elapsed().as_secs_f64() / time.as_secs_f64().max(1e-3)) as usize,
+        }
+    }
+
+    fn take(&mut self, stage: &str, pupil: &dyn Pupil) -> Result<()> {
+        let (start, seconds) = (Instant::now(), self.elapsed().as_secs_f64());
+        let file = format!("{:04}.safetensors", self.taken.len() + 1);
+        pupil.write(&self.folder.join(&file))?;
+        self.writing += start.elapsed();
+        let writing_seconds = self.writing.as_secs_f64();
+        self.taken.push(Snapshot { file, stage: stage.into(), updates: self.updates, seconds, writing_seconds });
+        Ok(())
+    }
+}
+
+/// Those taken after the state are taken again, to the same bits and other times.
+impl Resumable for Snapshots {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("seconds", self.elapsed().as_secs_f64().to_bits())?;
+        to.value("updates", self.updates)?;
+        to.value("due", self.due)?;
+        to.value("taken", &self.taken)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let seconds = f64::from_bits(from.value("seconds")?);
+        self.earlier = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        (self.began, self.writing) = (Instant::now(), Duration::ZERO);
+        self.updates = from.value("updates")?;
+        self.due = from.value("due")?;
+        self.taken = from.value("taken")?;
+        let is_there = |snapshot: &Snapshot| is_plain(&snapshot.file) && self.folder.join(&snapshot.file).is_file();
+        match self.taken.iter().all(is_there) {
+            true => Ok(()),
+            false => Err(from.fault("taken", "a snapshot is missing beside it")),
+        }
+    }
+}
+
+/// Whether a name is that of a file in the folder itself.
+fn is_plain(file: &str) -> bool {
+    Path::new(file).file_name() == Some(file.as_ref())
 }
 
 /// The list of a folder's snapshots, oldest first; none where there is no such folder.
@@ -148,8 +182,11 @@ pub fn read_snapshots(folder: &Path) -> Result<Vec<Snapshot>> {
     let wrong = |found: String| Error::file(&path, found, "remove the folder of this run and do it again");
     let one = |(i, line): (usize, &str)| {
         let snapshot: Snapshot = serde_json::from_str(line).map_err(|e| wrong(format!("line {}: {e}", i + 1)))?;
-        let plain = Path::new(&snapshot.file).file_name() == Some(snapshot.file.as_ref());
-        if plain { Ok(snapshot) } else { Err(wrong(format!("line {} names a file elsewhere", i + 1))) }
+        if is_plain(&snapshot.file) {
+            Ok(snapshot)
+        } else {
+            Err(wrong(format!("line {} names a file elsewhere", i + 1)))
+        }
     };
     text.lines().take(MOST).enumerate().map(one).collect()
 }
@@ -157,7 +194,6 @@ pub fn read_snapshots(folder: &Path) -> Result<Vec<Snapshot>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Silent;
 
     struct Word;
 
@@ -167,34 +203,71 @@ mod tests {
         }
     }
 
+    fn of(folder: &Path, stages: &'static [&'static str], every: Every) -> Snapshots {
+        Snapshots::new(&folder.join("here"), stages, every).unwrap()
+    }
+
+    /// What the list in a copy says.
+    fn copied(snapshots: &Snapshots, folder: &Path) -> Vec<Snapshot> {
+        let there = folder.join("there");
+        snapshots.copy(&there).unwrap();
+        let found = read_snapshots(&there).unwrap();
+        assert!(found.iter().all(|snapshot| there.join(&snapshot.file).is_file()));
+        found
+    }
+
+    fn updates(found: &[Snapshot]) -> Vec<usize> {
+        found.iter().map(|snapshot| snapshot.updates).collect()
+    }
+
     #[test]
     fn snapshots_lie_evenly_over_the_updates_of_their_stages() {
         let folder = tempfile::tempdir().unwrap();
         let every = Every::of(4, None, 10);
         assert_eq!(every, Every::Updates(3));
-        let mut watching = Snapshots::new(Silent, folder.path(), &["distill"], every).unwrap();
+        let mut watching = of(folder.path(), &["distill"], every);
         for stage in ["adversary", "distill"] {
             (0..10).for_each(|_| watching.updated(stage, &Word).unwrap());
         }
-        let found = read_snapshots(folder.path()).unwrap();
-        assert_eq!(found.iter().map(|s| s.updates).collect::<Vec<_>>(), [3, 6, 9]);
-        assert!(found.iter().all(|s| s.stage == "distill" && folder.path().join(&s.file).is_file()));
+        let found = copied(&watching, folder.path());
+        assert_eq!(updates(&found), [3, 6, 9]);
+        assert!(found.iter().all(|s| s.stage == "distill"));
         assert!(found.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds), "{found:?}");
     }
 
     #[test]
     fn with_a_time_limit_they_lie_evenly_over_time_and_a_long_update_brings_one() {
         let folder = tempfile::tempdir().unwrap();
-        let every = Every::of(10, Some(Duration::from_millis(300)), 1);
-        let mut watching = Snapshots::new(Silent, folder.path(), &["train"], every).unwrap();
+        let every = Every::of(10, Some(Duration::from_secs(3)), 1);
+        let mut watching = of(folder.path(), &["train"], every);
         watching.updated("train", &Word).unwrap();
         for _ in 0..2 {
-            std::thread::sleep(Duration::from_millis(100));
+            watching.earlier += Duration::from_secs(1);
             watching.updated("train", &Word).unwrap();
             watching.updated("train", &Word).unwrap();
         }
-        let found = read_snapshots(folder.path()).unwrap();
-        assert_eq!(found.iter().map(|s| s.updates).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(updates(&copied(&watching, folder.path())), [2, 4]);
+    }
+
+    #[test]
+    fn a_run_that_goes_on_from_an_earlier_state_takes_again_what_came_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = of(folder.path(), &["train"], Every::Updates(2));
+        first.earlier = Duration::from_secs(100);
+        (0..5).for_each(|_| first.updated("train", &Word).unwrap());
+        let mut saver = Saver::default();
+        first.save(&mut saver).unwrap();
+        let state = saver.keep();
+        (0..4).for_each(|_| first.updated("train", &Word).unwrap());
+
+        let mut second = of(folder.path(), &["train"], Every::Updates(2));
+        second.restore(&state).unwrap();
+        (0..4).for_each(|_| second.updated("train", &Word).unwrap());
+        let found = copied(&second, folder.path());
+        assert_eq!(updates(&found), [2, 4, 6, 8]);
+        assert!(found.iter().all(|s| (100.0..200.0).contains(&s.seconds)), "{found:?}");
+        fs::remove_file(folder.path().join("here/0001.safetensors")).unwrap();
+        assert!(second.restore(&state).is_err());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::overlay::overlaid;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Goes on where a killed run stopped, or starts anew; none while the program has no such option.
-const RESUME: Option<&str> = None;
+/// Goes on where a killed run stopped, or starts anew.
+const RESUME: &str = "--resume";
 
 /// Folder of a run below that of the results.
 pub fn run_folder(out: &Path, id: &str) -> PathBuf {
@@ -92,8 +92,7 @@ impl Surroundings<'_> {
         if self.suite.snapshots > 0 {
             words.extend(strings(["--snapshots", &self.suite.snapshots.to_string()]));
         }
-        words.extend(RESUME.map(String::from));
-        words.push("--json".into());
+        words.extend(strings([RESUME, "--json"]));
         words.extend(self.more.iter().cloned());
         Ok(Some(words))
     }
