@@ -54,14 +54,21 @@ impl SuiteRun {
         };
         let count = carry_out_suite(&suite, &options, &compute, &tell)?;
         let page = options.out.join("index.html");
-        if self.json {
-            return print_json(&json!({
+        let line = format!("{} done, {} failed, {} open", count.done, count.failed, count.open);
+        match self.json {
+            true => print_json(&json!({
                 "done": count.done, "failed": count.failed, "open": count.open,
                 "results": options.out.join("results.jsonl"), "page": page,
-            }));
+            }))?,
+            false => print(&format!("{line}; see {}\n", page.display()))?,
         }
-        let line = format!("{} done, {} failed, {} open", count.done, count.failed, count.open);
-        print(&format!("{line}; see {}\n", page.display()))
+        match count.failed {
+            0 => Ok(()),
+            failed => Err(Error::Failed {
+                found: format!("{failed} runs of the suite"),
+                hint: format!("their rows say why: see {}, and the same call tries them again", page.display()),
+            }),
+        }
     }
 
     /// What would be done.

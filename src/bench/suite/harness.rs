@@ -181,6 +181,8 @@ impl Work<'_> {
 fn words(error: Error) -> Result<String> {
     match error {
         Error::Interrupted => Err(Error::Interrupted),
+        Error::Paused { .. } => Err(Error::Interrupted),
+        Error::Failed { found, hint } => Ok(format!("{found}; {hint}")),
         other => Ok(other.to_string()),
     }
 }

@@ -97,7 +97,7 @@ fn reason(log: &Path, status: ExitStatus) -> String {
     let text = end_of(log).unwrap_or_default();
     let text = text.rsplit("\n$ synth ").next().unwrap_or_default();
     let words = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    let words = words.map(|words| words.replace(char::is_control, " "));
+    let words = words.map(|words| words.trim_start_matches("run failed: ").replace(char::is_control, " "));
     words.unwrap_or_else(|| format!("ended with {status}; see log.txt"))
 }
 

@@ -77,6 +77,8 @@ pub struct Row {
     pub adversary_updates: Option<u64>,
     pub student_updates: Option<u64>,
     pub peak_memory_mib: Option<f64>,
+    /// How often its stages were taken up again after an interruption.
+    pub resumed: u64,
     /// Names of the alarms that the run raised.
     pub alarms: Vec<String>,
     pub made: Option<Made>,
@@ -121,6 +123,7 @@ impl Row {
             adversary_updates: updates(&set["recipe"]),
             student_updates: student["steps"].as_u64().filter(|_| student["on_the_fly"] != true),
             peak_memory_mib: student["peak_memory_mib"].as_f64(),
+            resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).sum(),
             alarms: alarms(&student),
             made,
             settings: run.settings.clone(),

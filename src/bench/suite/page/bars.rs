@@ -46,8 +46,12 @@ pub fn accuracy(group: &Group, painted: &[Colour], test: bool) -> String {
 /// Minutes of inversion, distillation and evaluation, one bar per entry.
 pub fn times(group: &Group) -> String {
     let parts = |entry: &Entry| PARTS.map(|(_, of)| entry.stat(|row| Some(of(row) / 60.0)).map_or(0.0, |s| s.mean));
-    let known: Vec<(&Entry, [f64; 3])> =
-        group.entries.iter().filter(|entry| !entry.rows.is_empty()).map(|entry| (entry, parts(entry))).collect();
+    let known: Vec<(&Entry, [f64; 3])> = group
+        .entries
+        .iter()
+        .filter(|entry| !entry.rows.is_empty() && entry.kind != "teacher")
+        .map(|entry| (entry, parts(entry)))
+        .collect();
     let most = known.iter().map(|(_, parts)| parts.iter().sum::<f64>()).fold(0.0, f64::max);
     if most <= 0.0 {
         return String::new();

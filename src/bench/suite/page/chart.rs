@@ -10,7 +10,6 @@ use std::fmt::Write;
 pub struct Curve<'a> {
     entry: &'a Entry,
     colour: Colour,
-    /// Baselines are dashed.
     points: Vec<CurvePoint>,
 }
 
@@ -18,6 +17,13 @@ pub struct Curve<'a> {
 pub struct Reference {
     name: &'static str,
     top1: f64,
+}
+
+impl Reference {
+    /// `teacher (test set) 94.90`
+    fn name(&self) -> String {
+        format!("{} {:.2}", self.name, self.top1)
+    }
 }
 
 /// Curves of the methods and of the baselines that had the same budget.
@@ -86,18 +92,12 @@ impl Frame {
         points.map(place).collect::<Vec<_>>().join(" ")
     }
 
-    fn references(&self, references: &[Reference], named: bool) -> String {
-        let mut out = String::new();
-        for reference in references {
+    fn references(&self, references: &[Reference]) -> String {
+        let line = |reference: &Reference| {
             let (y, right) = (self.y.at(reference.top1), self.size.0 - 8.0);
-            let _ = write!(out, "<line class=\"reference\" x1=\"30\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
-            if named {
-                let text = format!("{} {:.1} %", reference.name, reference.top1);
-                let below = if y < 22.0 { y + 13.0 } else { y - 4.0 };
-                let _ = writeln!(out, "<text x=\"34\" y=\"{below:.1}\">{}</text>", escape(&text));
-            }
-        }
-        out
+            format!("<line class=\"reference\" x1=\"30\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\n")
+        };
+        references.iter().map(line).collect()
     }
 
     fn curve(&self, curve: &Curve) -> String {
@@ -126,8 +126,12 @@ impl Frame {
 impl Curve<'_> {
     /// `ssd 84.10 ± 0.20`
     fn name(&self) -> String {
-        let last = self.points.last().map(|point| percent(point.stat));
-        format!("{} {}", self.entry.label, last.unwrap_or_default())
+        format!("{} {}", self.entry.label, self.last().unwrap_or_default())
+    }
+
+    /// Its last level.
+    fn last(&self) -> Option<String> {
+        self.points.last().map(|point| percent(point.stat))
     }
 }
 
@@ -136,12 +140,19 @@ pub fn together(curves: &[Curve], references: &[Reference]) -> String {
     let frame = Frame::new(curves, references, (440.0, 270.0), (6, 5));
     let names: Vec<String> = curves.iter().map(Curve::name).collect();
     let mut out = format!("<figure class=\"chart\">\n{}", frame.open(&names.join("; ")));
-    out.push_str(&frame.references(references, true));
+    out.push_str(&frame.references(references));
     curves.iter().for_each(|curve| out.push_str(&frame.curve(curve)));
     out.push_str("</svg>\n<ul class=\"legend\">");
     for curve in curves {
-        let (colour, name) = (curve.colour.css(), escape(&curve.name()));
-        let _ = write!(out, "<li><i style=\"background:{colour}\"></i>{name}</li>");
+        let name = escape(&curve.name());
+        let mark = match curve.entry.is_method() {
+            true => format!("<i style=\"background:{}\"></i>", curve.colour.css()),
+            false => "<i class=\"dashes\"></i>".into(),
+        };
+        let _ = write!(out, "<li>{mark}{name}</li>");
+    }
+    for reference in references {
+        let _ = write!(out, "<li><i class=\"dots\"></i>{}</li>", escape(&reference.name()));
     }
     out.push_str("</ul>\n</figure>\n");
     out
@@ -152,9 +163,10 @@ pub fn each(curves: &[Curve], references: &[Reference]) -> String {
     let frame = Frame::new(curves, references, (180.0, 140.0), (2, 3));
     let mut out = "<div class=\"each\">\n".to_string();
     for curve in curves {
-        let name = escape(&curve.name());
-        let _ = write!(out, "<figure>\n<figcaption>{name}</figcaption>\n{}", frame.open(&curve.name()));
-        out.push_str(&frame.references(references, false));
+        let (name, level) = (escape(&curve.entry.label), curve.last().unwrap_or_default());
+        let caption = format!("<figcaption title=\"{name}\"><b>{name}</b><span>{level}</span></figcaption>");
+        let _ = write!(out, "<figure>\n{caption}\n{}", frame.open(&curve.name()));
+        out.push_str(&frame.references(references));
         for other in curves.iter().filter(|other| !std::ptr::eq(*other, curve)) {
             let line = frame.places(other.points.iter().map(|p| (p.seconds, p.stat.mean)));
             let _ = writeln!(out, "<polyline class=\"other\" points=\"{line}\"/>");
@@ -163,7 +175,7 @@ pub fn each(curves: &[Curve], references: &[Reference]) -> String {
     }
     out.push_str("</div>\n");
     if !references.is_empty() {
-        let named = references.iter().map(|r| format!("{} {:.1} %", r.name, r.top1)).collect::<Vec<_>>();
+        let named = references.iter().map(Reference::name).collect::<Vec<_>>();
         let _ = writeln!(out, "<p class=\"note\">Grey: the others. Dotted: {}.</p>", escape(&named.join(", ")));
     }
     out

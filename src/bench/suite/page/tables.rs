@@ -45,24 +45,27 @@ pub fn measured(group: &Group) -> String {
     out
 }
 
-/// What others have published for the same pair.
+/// What others have published for the same pair, source by source.
 pub fn published(rows: &[Published]) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let mut out = "<h3>Published by others <span class=\"tag\">not measured here</span></h3>\n\
                    <p class=\"note\">Other teachers, other machines, and hours that contain other things than ours.</p>\n\
-                   <div class=\"scroll published\" tabindex=\"0\"><table>\n<tr><th>method</th><th>top-1</th><th>its teacher</th>\
-                   <th>hours</th><th>what the hours contain</th><th>accuracy is</th><th>source</th></tr>\n"
+                   <div class=\"scroll published\" tabindex=\"0\"><table>\n<tr><th>method</th><th>top-1</th>\
+                   <th>its teacher</th><th>hours</th></tr>\n"
         .to_string();
+    let mut told = None;
     for row in rows {
+        let about = (row.source, row.hours_contain, row.accuracy_is);
+        if told.replace(about) != Some(about) {
+            let (source, hours, accuracy) = (escape(row.source), escape(row.hours_contain), escape(row.accuracy_is));
+            let words = format!("<b>Published:</b> {source}. Accuracy: {accuracy}. Hours: {hours}.");
+            let _ = writeln!(out, "<tr class=\"source\"><td colspan=\"4\">{words}</td></tr>");
+        }
         let number = |value: Option<f64>| value.map_or("-".into(), |value| value.to_string());
         let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(row.method), row.top1);
-        let _ = write!(out, "<td>{}</td><td>{}</td>", number(row.teacher), number(row.hours));
-        for words in [row.hours_contain, row.accuracy_is, row.source] {
-            let _ = write!(out, "<td class=\"words\">{}</td>", escape(words));
-        }
-        out.push_str("</tr>\n");
+        let _ = writeln!(out, "<td>{}</td><td>{}</td></tr>", number(row.teacher), number(row.hours));
     }
     out.push_str("</table></div>\n");
     out
