@@ -4,6 +4,7 @@
 //! [`Command`] and an arm of [`run`]. Results go to stdout through [`print`], everything else to stderr.
 
 mod bench;
+mod collect;
 mod distill;
 mod eval;
 mod export;
@@ -53,6 +54,7 @@ pub struct Global {
 enum Command {
     Run(run::Run),
     Invert(invert::Invert),
+    Collect(collect::Collect),
     Distill(distill::Distill),
     Eval(eval::Eval),
     Export(export::Export),
@@ -91,6 +93,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match &cli.command {
         Command::Run(command) => command.run(global),
         Command::Invert(command) => command.run(global),
+        Command::Collect(command) => command.run(global),
         Command::Distill(command) => command.run(global),
         Command::Train(command) => command.run(global),
         Command::Recipes(command) => command.run(global),

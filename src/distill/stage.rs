@@ -95,6 +95,10 @@ pub fn distill(
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
+    if let Some(weights) = set.sampling_weights() {
+        let weights: Vec<f32> = train.iter().map(|&row| weights[row]).collect();
+        priorities = priorities.with_wanted(&weights);
+    }
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
     let check_every = recipe.steps.div_ceil(CHECKS).max(1);

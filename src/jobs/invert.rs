@@ -88,7 +88,7 @@ impl InvertJob<'_> {
             provenance,
         };
         let health = Health::of(&set, Some(&teacher))?;
-        add_health(&mut set.provenance, &health);
+        add_health(&mut set.provenance, &health, &Value::Null);
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })

@@ -1,9 +1,10 @@
-//! Whole jobs with their files: what `synth invert`, `distill`, `run` and `train` do once their options are known.
+//! Whole jobs with their files: what `synth invert`, `collect`, `distill`, `run` and `train` do once their options are known.
 //!
 //! A result folder is built aside and appears under its name only when it is complete.
 
 mod access;
 mod card;
+mod collect;
 mod distill;
 mod invert;
 mod run;
@@ -12,6 +13,7 @@ mod train;
 
 pub use access::Access;
 pub use card::CardFile;
+pub use collect::{CollectJob, Collected, Unfilled, open_sources, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use run::{Init, Ran, RunJob};
@@ -24,7 +26,7 @@ use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
 use crate::ops::{self, Compute};
-use crate::report::{Health, alarms};
+use crate::report::{Health, alarms_of};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
 use serde_json::{Value, json};
@@ -85,9 +87,9 @@ pub fn circumstances(seed: u64, compute: &Compute) -> Value {
     })
 }
 
-/// Notes the health of a result and says aloud which alarms it raises.
-fn add_health(provenance: &mut Value, health: &Health) {
-    let raised = alarms(health);
+/// Notes the health of a result and says aloud which alarms it raises; `set` is the provenance of its images.
+fn add_health(provenance: &mut Value, health: &Health, set: &Value) {
+    let raised = alarms_of(set, health);
     for alarm in &raised {
         tracing::warn!("alarm: {alarm}");
     }

@@ -9,6 +9,7 @@
 
 pub mod buffer;
 pub(crate) mod card;
+pub mod fingerprint;
 mod folder;
 pub mod preview;
 pub mod priority;
@@ -37,7 +38,8 @@ pub struct SyntheticSet {
     pub labels: Vec<u32>,
     /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
     pub logits: Store<f32>,
-    /// Sampling priority as it was in the replay buffer, `[n]`, finite and not negative.
+    /// Sampling priority as it was in the replay buffer, or the weights of [`SyntheticSet::sampling_weights`]; `[n]`, finite
+    /// and not negative.
     pub priority: Vec<f32>,
     /// `[classes]`
     pub class_names: Vec<String>,
@@ -125,6 +127,12 @@ impl SyntheticSet {
     /// The highest softmax probability of the teacher's answer to each image, `[n]`, 0 to 1.
     pub fn teacher_confidence(&self) -> Vec<f32> {
         (0..self.len()).map(|i| confidence(self.answer(i))).collect()
+    }
+
+    /// How often each image is meant to be drawn, `[n]`, in units of the mean: the priorities of a set whose provenance says so
+    /// (entry `sampling`), as `synth collect` writes it; `None` for all others.
+    pub fn sampling_weights(&self) -> Option<&[f32]> {
+        (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
     }
 
     /// Images per class, `[classes]`.

@@ -34,6 +34,8 @@ pub struct Priorities {
     /// δ_i = w_{i−1}·KL; images that nobody has looked at yet carry the largest one.
     gap: Vec<f64>,
     weight: Vec<f64>,
+    /// The probabilities that a set asks for, which gaps are multiplied by; even without them.
+    wanted: Option<Vec<f64>>,
 }
 
 /// A drawn batch.
@@ -47,7 +49,15 @@ pub struct Draw {
 impl Priorities {
     /// `n` images that nobody has looked at yet.
     pub fn new(rule: PriorityRule, n: usize) -> Self {
-        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n] }
+        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n], wanted: None }
+    }
+
+    /// The same, drawn in proportion to `weights` (one per image, not negative, not all 0) as well: importance weights then
+    /// lead back to these instead of to an even draw.
+    pub fn with_wanted(self, weights: &[f32]) -> Self {
+        let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        let usable = weights.len() == self.len() && sum > 0.0;
+        Self { wanted: usable.then(|| weights.iter().map(|w| f64::from(*w) / sum).collect()), ..self }
     }
 
     pub fn len(&self) -> usize {
@@ -67,6 +77,10 @@ impl Priorities {
         let fresh = self.fresh();
         self.gap.resize(self.gap.len() + n, fresh);
         self.weight.resize(self.weight.len() + n, 1.0);
+        if let Some(wanted) = &mut self.wanted {
+            let mean = 1.0 / wanted.len().max(1) as f64;
+            wanted.resize(wanted.len() + n, mean);
+        }
     }
 
     /// Image `i` is a new one.
@@ -81,7 +95,8 @@ impl Priorities {
 
     /// `(|δ_i| + ε)^α`, not yet divided by the sum.
     fn mass(&self, i: usize) -> f64 {
-        (self.gap[i].abs() + EPSILON).powf(self.rule.alpha)
+        let mass = (self.gap[i].abs() + EPSILON).powf(self.rule.alpha);
+        self.wanted.as_ref().map_or(mass, |wanted| wanted[i] * mass)
     }
 
     /// P_i of every image.
@@ -106,13 +121,17 @@ impl Priorities {
                 cumulative.partition_point(|c| *c <= u).min(p.len() - 1)
             })
             .collect();
-        let raw: Vec<f64> = indices.iter().map(|&i| self.importance(p[i])).collect();
+        let raw: Vec<f64> = indices.iter().map(|&i| self.importance(i, p[i])).collect();
         let largest = raw.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         Draw { indices, weights: raw.into_iter().map(|w| (w / largest) as f32).collect() }
     }
 
-    fn importance(&self, p: f64) -> f64 {
-        (self.len() as f64 * p).powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
+    fn importance(&self, i: usize, p: f64) -> f64 {
+        let over = match &self.wanted {
+            Some(wanted) => p / wanted[i].max(f64::MIN_POSITIVE),
+            None => self.len() as f64 * p,
+        };
+        over.powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
     }
 
     /// Takes in the gaps `KL(teacher ‖ student)` that were seen on drawn images.
@@ -125,7 +144,7 @@ impl Priorities {
         }
         let sum: f64 = (0..self.len()).map(|i| self.mass(i)).sum();
         for &i in indices {
-            self.weight[i] = self.importance(self.mass(i) / sum);
+            self.weight[i] = self.importance(i, self.mass(i) / sum);
         }
     }
 }
