@@ -40,6 +40,16 @@ pub struct Collect {
     /// With --balance nayak: the least probability of the teacher's decision
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     min_confidence: f64,
+    /// Prefer images that look related to the teacher's task: where not all can be taken, and in the weights for the sampler of
+    /// `distill`. Every image goes through the teacher once more, by itself
+    #[arg(long)]
+    related: bool,
+    /// Take only the first of images that show the same, as when sets are mixed
+    #[arg(long)]
+    distinct: bool,
+    /// Add images on both sides of the teacher's borders, found from the others; four per way, towards the rarest classes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    boundary: u32,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -67,6 +77,9 @@ impl Collect {
             samples: self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize),
             pool: self.pool.map(|n| n as usize),
             balance,
+            related: self.related,
+            distinct: self.distinct,
+            boundary: self.boundary as usize,
             seed: self.common.seed,
             compute: &compute,
         };
@@ -116,6 +129,16 @@ impl Collect {
             ),
         ));
         rows.push(("confidence", format!("{:.3} on average", number(&health["answers"]["confidence"]))));
+        let made = [
+            ("varied_copies", "varied copies"),
+            ("boundary", "on both sides of borders"),
+            ("repeated", "repeated, left out"),
+        ];
+        for (key, what) in made {
+            if about["metrics"][key].as_u64().is_some_and(|n| n > 0) {
+                rows.push(("images", format!("{} {what}", about["metrics"][key])));
+            }
+        }
         for class in unfilled.iter().take(20) {
             rows.push(("unfilled", format!("{}: {} of {} images", class.class, class.have, class.wanted)));
         }

@@ -128,6 +128,7 @@ mod tests {
             places: (0..images.len()).map(|number| Place { part: 0, number }).collect(),
             logits: images.iter().flat_map(row).collect(),
             classes: 3,
+            repeated: 0,
         }
     }
 

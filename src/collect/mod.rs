@@ -12,6 +12,7 @@
 
 mod archive;
 mod balance;
+pub mod boundary;
 mod dataset;
 mod encoded;
 mod fill;
@@ -24,6 +25,7 @@ mod picture;
 #[cfg(test)]
 mod picture_tests;
 mod pool;
+pub mod related;
 pub mod shaders;
 mod source;
 mod spec;

@@ -90,28 +90,36 @@ impl Pool {
         Ok(())
     }
 
-    /// The pixels of the images at `wanted` (ascending), one after another.
+    /// Passes the images at `wanted` (ascending), which were readable before, to `each`, some at a time.
     ///
     /// # Errors
-    /// As [`Source::visit`]; [`Error::Failed`] where an image that was there cannot be read any more.
-    pub fn gather(&mut self, wanted: &[Place], pixels: &mut Store<u8>) -> Result<()> {
-        let before = pixels.len();
+    /// As [`Source::visit`]; [`Error::Failed`] where one of them cannot be read any more.
+    pub fn visit_at(&mut self, wanted: &[Place], each: &mut dyn FnMut(&[Place], &[u8]) -> Result<()>) -> Result<()> {
+        let mut passed = 0;
         for (i, part) in self.parts.iter_mut().enumerate() {
             let of_part = |p: &&Place| p.part as usize == i;
             let numbers: Vec<usize> = wanted.iter().filter(of_part).map(|p| p.number).collect();
-            if !numbers.is_empty() {
-                let mut tally = Tally::default();
-                part.source.visit(&numbers, self.dims, &mut tally, &mut |_, found| pixels.extend(found))?;
+            if numbers.is_empty() {
+                continue;
             }
+            part.source.visit(&numbers, self.dims, &mut Tally::default(), &mut |numbers, pixels| {
+                passed += numbers.len();
+                each(&places(i, numbers), pixels)
+            })?;
         }
-        let len: usize = self.dims.iter().product();
-        match pixels.len() - before == wanted.len() * len {
-            true => Ok(()),
-            false => {
-                let found = "images that the teacher has seen cannot be read a second time".into();
-                Err(Error::Failed { found, hint: "a source changed meanwhile; collect again".into() })
-            }
+        if passed != wanted.len() {
+            let found = "images that the teacher has seen cannot be read a second time".into();
+            return Err(Error::Failed { found, hint: "a source changed meanwhile; collect again".into() });
         }
+        Ok(())
+    }
+
+    /// The pixels of the images at `wanted` (ascending), one after another.
+    ///
+    /// # Errors
+    /// As [`Pool::visit_at`] and [`Store::extend`].
+    pub fn gather(&mut self, wanted: &[Place], pixels: &mut Store<u8>) -> Result<()> {
+        self.visit_at(wanted, &mut |_, found| pixels.extend(found))
     }
 
     /// What `synth.json` says of every source: what it is, its weight, how many items were looked at, and what happened to

@@ -5,9 +5,12 @@ use crate::events::{Observer, Record};
 use crate::loss::argmax;
 use crate::ops::store::Store;
 use crate::set::confidence;
+use crate::set::fingerprint::perceptual;
 use crate::teacher::Teacher;
 use crate::train::batch_for;
 use crate::{Error, Result};
+use rayon::prelude::*;
+use std::collections::HashSet;
 
 /// Images per pass through the teacher, where they are small.
 pub(super) const BATCH: usize = 256;
@@ -19,20 +22,31 @@ pub struct Survey {
     /// `[n, classes]`
     pub logits: Store<f32>,
     pub classes: usize,
+    /// Images that were left out because an earlier one shows the same.
+    pub repeated: usize,
 }
 
 impl Survey {
-    /// Asks the teacher about all images of `pool`.
+    /// Asks the teacher about all images of `pool`; with `distinct`, only about the first of those that show the same (by their
+    /// [`perceptual`] fingerprint).
     ///
     /// # Errors
     /// As [`Pool::visit`]; [`Error::Failed`] where nothing can be read, or an answer is not finite.
-    pub fn of(pool: &mut Pool, teacher: &Teacher, observer: &mut dyn Observer) -> Result<Self> {
-        let total = pool.len();
-        let mut survey = Self { places: Vec::with_capacity(total), logits: Store::new(), classes: teacher.classes };
+    pub fn of(pool: &mut Pool, teacher: &Teacher, distinct: bool, observer: &mut dyn Observer) -> Result<Self> {
+        let (total, dims, classes) = (pool.len(), pool.dims(), teacher.classes);
+        let mut survey = Self { places: Vec::with_capacity(total), logits: Store::new(), classes, repeated: 0 };
+        let mut seen = HashSet::new();
         pool.visit(&mut |places, pixels| {
-            survey.logits.extend(&answers(teacher, pixels)?)?;
-            survey.places.extend_from_slice(places);
-            let done = survey.places.len();
+            if distinct {
+                let (new, kept) = first_seen(places, pixels, dims, &mut seen);
+                survey.repeated += places.len() - new.len();
+                survey.logits.extend(&answers(teacher, &kept)?)?;
+                survey.places.extend_from_slice(&new);
+            } else {
+                survey.logits.extend(&answers(teacher, pixels)?)?;
+                survey.places.extend_from_slice(places);
+            }
+            let done = survey.places.len() + survey.repeated;
             observer.record(&Record { stage: "pool", done, total, images: places.len(), values: Vec::new() });
             Ok(())
         })?;
@@ -68,6 +82,20 @@ impl Survey {
     pub fn confidence(&self, row: usize) -> f32 {
         confidence(self.answer(row))
     }
+}
+
+/// Those of some images whose fingerprint was not seen before.
+fn first_seen(
+    places: &[Place],
+    pixels: &[u8],
+    dims: [usize; 3],
+    seen: &mut HashSet<[u128; 2]>,
+) -> (Vec<Place>, Vec<u8>) {
+    let len: usize = dims.iter().product();
+    let prints: Vec<[u128; 2]> = pixels.par_chunks_exact(len).map(|image| perceptual(image, dims)).collect();
+    let new: Vec<usize> = (0..places.len()).filter(|&i| seen.insert(prints[i])).collect();
+    let kept = new.iter().flat_map(|&i| &pixels[i * len..(i + 1) * len]).copied().collect();
+    (new.into_iter().map(|i| places[i]).collect(), kept)
 }
 
 /// The teacher's logits for 8-bit images `[n, H, W, C]`.

@@ -106,6 +106,7 @@ pub fn distill(
     let mut last = (0.0, f64::NAN);
     while trainer.done() < recipe.steps {
         check_interrupt()?;
+        priorities.set_even_share(set.even_share(trainer.done() as f64 / recipe.steps as f64));
         let answers = pool_answers()?;
         let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
         let r = trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })?;

@@ -2,6 +2,7 @@
 
 use super::{Access, add_health, circumstances, identity, merge, mib, seconds};
 use crate::collect::{Balance, Place, Pool, Selection, Source, Survey, Wish, fill, open};
+use crate::collect::{boundary, related};
 use crate::data::Images;
 use crate::events::{Observer, Record};
 use crate::hub::{HubName, Kind};
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of pixels and answers of a set from which on they live on disk.
 const IN_MEMORY: usize = 192 << 20;
+/// Where in training the share of an even draw begins to rise.
+const EVEN_SHARE_RISES_FROM: f64 = 0.7;
 /// Images that a quota chooses from, per image of the set, where sources are endless.
 const POOL_FOR_QUOTA: usize = 4;
 
@@ -34,6 +37,12 @@ pub struct CollectJob<'a> {
     /// Images that the teacher looks at; without it `samples`, or four times as many with quotas.
     pub pool: Option<usize>,
     pub balance: Balance,
+    /// Whether images that look related to the teacher's task are preferred; see [`related`].
+    pub related: bool,
+    /// Whether only the first of images that show the same is taken.
+    pub distinct: bool,
+    /// Images on both sides of the teacher's borders to add; see [`boundary`].
+    pub boundary: usize,
     pub seed: u64,
     pub compute: &'a Compute,
 }
@@ -118,30 +127,41 @@ impl CollectJob<'_> {
         let usual = if matches!(balance, Balance::Nayak { .. }) { POOL_FOR_QUOTA * samples } else { samples };
         let size = self.pool.unwrap_or(usual).max(samples);
         let mut pool = Pool::new(self.sources, size, dims, &streams)?;
-        let survey = Survey::of(&mut pool, &teacher, observer)?;
+        let survey = Survey::of(&mut pool, &teacher, self.distinct, observer)?;
         let passed = start.elapsed();
+        let preference = match self.related {
+            true => Some(preference_of(&survey, &mut pool, &teacher, self.seed, observer)?),
+            false => None,
+        };
 
-        let chosen = balance.choose(&survey, samples, None, &streams);
+        let chosen = balance.choose(&survey, samples, preference.as_deref(), &streams);
         let mut gathered = gather(&mut pool, &survey, &chosen, observer)?;
         let filled = fill_quotas(&teacher, &survey, &chosen, dims, &streams, &mut gathered)?;
+        let mut crossings = 0;
+        if self.boundary > 0 {
+            let images = boundary::Images { pixels: &mut gathered.pixels, logits: &mut gathered.logits };
+            crossings = boundary::add_crossings(&teacher, images, self.boundary, &streams)?;
+        }
         let Gathered { pixels, logits } = gathered;
         let labels: Vec<u32> = logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
         if labels.is_empty() {
             let found = "no image of the pool is sure enough".into();
             return Err(Error::Failed { found, hint: "lower --min-confidence".into() });
         }
-        let weights = balance.weights(&labels, teacher.classes);
+        let weights = weights(balance, &labels, teacher.classes, &chosen, preference.as_deref());
         let unfilled = unfilled(&self.teacher.class_names(), &chosen.missing, &filled, &labels);
         let used = pool.count(chosen.rows.iter().map(|&row| survey.places[row]));
         let times = [passed, start.elapsed()];
         let facts = json!({
             "sources": pool.provenance(&used),
             "balance": balance,
-            "sampling": if weights.is_some() { json!({ "weights": "priority" }) } else { Value::Null },
+            "sampling": sampling(weights.is_some(), self.related),
             "metrics": {
                 "pool": survey.len(),
                 "pool_per_class": histogram(&survey.decisions(), teacher.classes),
                 "varied_copies": filled.iter().sum::<usize>(),
+                "boundary": crossings,
+                "repeated": survey.repeated,
                 "unfilled": unfilled,
             },
         });
@@ -170,6 +190,46 @@ fn provenance(teacher: &Model, [pass, total]: [Duration; 2]) -> Value {
         "wall_seconds": { "total": seconds(total), "pool": seconds(pass) },
         "peak_memory_mib": mib(peak_memory()),
     })
+}
+
+/// What a set says of its weights. Where relatedness is in them, the share of an even draw rises late in training.
+fn sampling(weighted: bool, related: bool) -> Value {
+    match (weighted, related) {
+        (true, true) => {
+            let share = json!({ "first": related::EVEN_SHARE, "rises_from": EVEN_SHARE_RISES_FROM });
+            json!({ "weights": "priority", "even_share": share })
+        }
+        (true, false) => json!({ "weights": "priority" }),
+        (false, _) => Value::Null,
+    }
+}
+
+/// Relatedness of the images in a survey.
+fn preference_of(
+    survey: &Survey,
+    pool: &mut Pool,
+    teacher: &Teacher,
+    seed: u64,
+    observer: &mut dyn Observer,
+) -> Result<Vec<f64>> {
+    let found = related::relatedness(pool, teacher, &survey.places, seed, observer)?;
+    Ok(related::preference(&found))
+}
+
+/// How often each image of the set is to be drawn: by balance, by preference, or both; images that were made count as average.
+fn weights(
+    balance: Balance,
+    labels: &[u32],
+    classes: usize,
+    chosen: &Selection,
+    preference: Option<&[f64]>,
+) -> Option<Vec<f32>> {
+    let by_class = balance.weights(labels, classes);
+    let Some(preference) = preference else { return by_class };
+    let mean = chosen.rows.iter().map(|&row| preference[row]).sum::<f64>() / chosen.rows.len().max(1) as f64;
+    let mut weights = by_class.unwrap_or_else(|| vec![1.0; labels.len()]);
+    weights.iter_mut().zip(&chosen.rows).for_each(|(weight, &row)| *weight *= (preference[row] / mean) as f32);
+    Some(weights)
 }
 
 fn histogram(decisions: &[u32], classes: usize) -> Vec<usize> {

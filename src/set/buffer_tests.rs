@@ -133,6 +133,10 @@ fn wanted_probabilities_are_honoured() {
     assert!((total(1) / total(0) - 3.0).abs() < 0.1, "{} {}", total(0), total(1));
     p.extend(1);
     assert_eq!(p.probabilities().len(), 4);
+    let mut p = super::priority::Priorities::new(rule, 4).with_wanted(&[1.0, 3.0, 0.0, 0.0]);
+    p.set_even_share(0.2);
+    // 0.8·v + 0.2/4
+    assert!(p.probabilities().iter().zip([0.25, 0.65, 0.05, 0.05]).all(|(a, b)| (a - b).abs() < 1e-9));
     // Nothing to go by: an even draw.
     let even = super::priority::Priorities::new(rule, 2).with_wanted(&[0.0, 0.0]);
     assert_eq!(even.probabilities(), [0.5, 0.5]);

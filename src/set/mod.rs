@@ -135,6 +135,16 @@ impl SyntheticSet {
         (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
     }
 
+    /// The share of an even draw among the sampling weights at a point of training, 0 (its begin) to 1 (its end), as the set's
+    /// provenance asks for it: constant at first, then rising to 1. Relatedness helps to converge, and in the end everything
+    /// that a pool holds helps.
+    pub fn even_share(&self, progress: f64) -> f64 {
+        let about = &self.provenance["sampling"]["even_share"];
+        let (Some(first), Some(from)) = (about["first"].as_f64(), about["rises_from"].as_f64()) else { return 0.0 };
+        let risen = ((progress - from) / (1.0 - from).max(1e-9)).clamp(0.0, 1.0);
+        first.clamp(0.0, 1.0) + (1.0 - first.clamp(0.0, 1.0)) * risen
+    }
+
     /// Images per class, `[classes]`.
     pub fn histogram(&self) -> Vec<usize> {
         let mut counts = vec![0; self.class_names.len()];

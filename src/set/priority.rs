@@ -36,6 +36,8 @@ pub struct Priorities {
     weight: Vec<f64>,
     /// The probabilities that a set asks for, which gaps are multiplied by; even without them.
     wanted: Option<Vec<f64>>,
+    /// Share of an even draw among these, 0 to 1.
+    even_share: f64,
 }
 
 /// A drawn batch.
@@ -49,7 +51,7 @@ pub struct Draw {
 impl Priorities {
     /// `n` images that nobody has looked at yet.
     pub fn new(rule: PriorityRule, n: usize) -> Self {
-        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n], wanted: None }
+        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n], wanted: None, even_share: 0.0 }
     }
 
     /// The same, drawn in proportion to `weights` (one per image, not negative, not all 0) as well: importance weights then
@@ -58,6 +60,17 @@ impl Priorities {
         let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
         let usable = weights.len() == self.len() && sum > 0.0;
         Self { wanted: usable.then(|| weights.iter().map(|w| f64::from(*w) / sum).collect()), ..self }
+    }
+
+    /// From now on a share of the wanted probabilities, 0 to 1, is even.
+    pub fn set_even_share(&mut self, share: f64) {
+        self.even_share = share.clamp(0.0, 1.0);
+    }
+
+    /// The probability of image `i` that the set asks for.
+    fn wanted(&self, i: usize) -> Option<f64> {
+        let wanted = self.wanted.as_ref()?;
+        Some((1.0 - self.even_share) * wanted[i] + self.even_share / wanted.len() as f64)
     }
 
     pub fn len(&self) -> usize {
@@ -96,7 +109,7 @@ impl Priorities {
     /// `(|δ_i| + ε)^α`, not yet divided by the sum.
     fn mass(&self, i: usize) -> f64 {
         let mass = (self.gap[i].abs() + EPSILON).powf(self.rule.alpha);
-        self.wanted.as_ref().map_or(mass, |wanted| wanted[i] * mass)
+        self.wanted(i).map_or(mass, |wanted| wanted * mass)
     }
 
     /// P_i of every image.
@@ -127,8 +140,8 @@ impl Priorities {
     }
 
     fn importance(&self, i: usize, p: f64) -> f64 {
-        let over = match &self.wanted {
-            Some(wanted) => p / wanted[i].max(f64::MIN_POSITIVE),
+        let over = match self.wanted(i) {
+            Some(wanted) => p / wanted.max(f64::MIN_POSITIVE),
             None => self.len() as f64 * p,
         };
         over.powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
