@@ -57,9 +57,10 @@ impl Invert {
         let job = InvertJob {
             teacher: &teacher,
             recipe: &recipe,
+            embeddings: None,
             adversary: self.adversary.as_deref().unwrap_or(usual_student(&teacher.config, "resnet8")),
             teacher_blocks: false,
-            on_the_fly: false,
+            on_the_fly: recipe.on_the_fly,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

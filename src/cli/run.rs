@@ -6,7 +6,7 @@ use super::{Global, distill};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use synth::Result;
+use synth::{Error, Result};
 use synth::files::Staging;
 use synth::invert::Recipe;
 use synth::jobs::{Init, RunJob, usual_student};
@@ -65,8 +65,14 @@ impl Run {
             recipe.buffer.samples = samples;
         }
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
+        let on_the_fly = self.on_the_fly || recipe.on_the_fly;
+        if on_the_fly && self.minutes.is_some() {
+            let found = format!("recipe {} trains the student within the rounds, whose rates follow from their number", recipe.name);
+            let hint = "state it with --set rounds=N, or take a second stage with --set on_the_fly=false";
+            return Err(Error::invalid("--minutes", found, hint));
+        }
         let init = match self.init {
-            None if self.on_the_fly => Init::Adversary,
+            None if on_the_fly => Init::Adversary,
             None => Init::fitting(&teacher, student)?,
             Some(Start::Adversary) => Init::Adversary,
             Some(Start::Scratch) => Init::Scratch,
@@ -76,8 +82,9 @@ impl Run {
             teacher: &teacher,
             student,
             recipe: &recipe,
+            embeddings: None,
             init,
-            on_the_fly: self.on_the_fly,
+            on_the_fly,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

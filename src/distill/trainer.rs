@@ -7,7 +7,7 @@ use crate::data::Images;
 use crate::loss::kl_per_sample;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{host, tensor, view};
-use crate::ops::place::{Gallery, Placement, place_bytes};
+use crate::ops::place::{Gallery, Placement, place, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
 use crate::set::Views;
@@ -147,24 +147,43 @@ impl Trainer {
             (None, Answers::Live(teacher)) => teacher.answers(&x)?,
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };
-        let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
+        let temperature = r.priority.temperature;
+        let (report, logits) = self.update(x, &answers, weights)?;
+        if mixing.is_none() {
+            let gaps = kl_per_sample(&logits, &answers, temperature)?;
+            pool.priorities.update(&draw.indices, &gaps);
+        }
+        Ok(report)
+    }
+
+    /// One update on images `[N, H, W, C]` in pixel values that are nowhere kept, augmented as the recipe says and answered by
+    /// `teacher`.
+    pub fn step_on(&mut self, images: &Tensor, teacher: &Teacher) -> Result<TrainReport> {
+        let mut rng = self.streams.stream(self.purpose, self.done as u64);
+        let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
+        let x = place(images, &places, &self.input.mean, &self.input.std)?;
+        let answers = teacher.answers(&x)?;
+        Ok(self.update(x, &answers, None)?.0)
+    }
+
+    /// The update itself on normalised images; the second value is the student's logits before it.
+    fn update(&mut self, x: Tensor, answers: &Tensor, weights: Option<&[f32]>) -> Result<(TrainReport, Tensor)> {
+        let r = &self.recipe;
+        let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
         let seen = self.input.seen(x)?;
-        let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
+        let goal = Goal::Answers { answers, how: r.matching, weights };
         let report = self.stepper.step(&self.student, &mut self.sgd, seen, lr as f32, goal)?;
         if !report.loss.is_finite() {
             let found = format!("the loss is {} at step {}", report.loss, self.done);
             return Err(Error::Failed { found, hint: "lower student.lr".into() });
         }
-        if mixing.is_none() {
-            let gaps = kl_per_sample(&report.logits, &answers, r.priority.temperature)?;
-            pool.priorities.update(&draw.indices, &gaps);
-        }
         if let Some(average) = &mut self.average {
             average.update(&self.student)?;
         }
         self.done += 1;
-        Ok(TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &answers)? })
+        let agreement = agreement(&report.logits, answers)?;
+        Ok((TrainReport { loss: report.loss, lr, agreement }, report.logits))
     }
 
     /// Augmented, normalised images, and their answers if those are recorded.

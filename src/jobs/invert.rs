@@ -5,7 +5,7 @@ use crate::Result;
 use crate::distill::start_from;
 use crate::events::Observer;
 use crate::files::Staging;
-use crate::invert::{Inversion, Plan, Recipe, invert};
+use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::nets::Network;
 use crate::ops::mem::peak_memory;
@@ -28,6 +28,8 @@ const ADVERSARY_WARMUP: usize = 100;
 pub struct InvertJob<'a> {
     pub teacher: &'a Model,
     pub recipe: &'a Recipe,
+    /// Embeddings of the class names, for a generator that reads them; see [`invert`].
+    pub embeddings: Option<&'a LabelEmbeddings>,
     /// Architecture of the adversary.
     pub adversary: &'a str,
     /// Whether the adversary starts with the teacher's tensors where names and shapes agree.
@@ -69,7 +71,7 @@ impl InvertJob<'_> {
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
         let student = student.to(self.compute)?;
-        let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
+        let inversion = invert(&teacher, student, &recipe, self.embeddings, self.seed, self.limit, observer)?;
         let times = json!({
             "total": seconds(start.elapsed()),
             "synthesis": seconds(inversion.synthesis_time),
@@ -97,6 +99,12 @@ impl InvertJob<'_> {
         Ok(Inverted { set, adversary, generator })
     }
 
+    /// Which embeddings of the class names the generator read, if it reads any.
+    fn embeddings_used(&self) -> Option<&str> {
+        let reads = self.recipe.generator.input == Input::LabelEmbedding;
+        reads.then(|| self.embeddings.map_or("orthogonal", |e| &e.source))
+    }
+
     fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
         let Plan { practice, fill, rounds } = inversion.plan;
         let what = json!({
@@ -110,6 +118,7 @@ impl InvertJob<'_> {
                 "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },
                 "tensors_copied": tensors_copied,
             },
+            "label_embeddings": self.embeddings_used(),
             "wall_seconds": times,
             "peak_memory_mib": mib(peak_memory()),
             "metrics": {
@@ -122,14 +131,17 @@ impl InvertJob<'_> {
 }
 
 impl Inverted {
-    /// Writes the set folder with `generator.safetensors` and `adversary.safetensors` beside the data.
+    /// Writes the set folder with `generator.safetensors`, if there was a generator, and `adversary.safetensors` beside the data.
     ///
     /// # Errors
     /// As [`SyntheticSet::write`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         self.set.write(folder)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        Checkpoint::write_safetensors(folder.join("generator.safetensors"), &self.generator.tensors()?, &metadata)?;
+        let generator = self.generator.tensors()?;
+        if !generator.is_empty() {
+            Checkpoint::write_safetensors(folder.join("generator.safetensors"), &generator, &metadata)?;
+        }
         let mut metadata = metadata;
         metadata.insert("architecture".into(), self.adversary.config.architecture.clone());
         Checkpoint::write_safetensors(folder.join("adversary.safetensors"), &self.adversary.tensors()?, &metadata)

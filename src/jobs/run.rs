@@ -4,7 +4,7 @@ use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, m
 use crate::Result;
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
-use crate::invert::Recipe;
+use crate::invert::{LabelEmbeddings, Recipe};
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
 use crate::ops::Compute;
@@ -19,6 +19,8 @@ pub struct RunJob<'a> {
     pub teacher: &'a Model,
     pub student: &'a str,
     pub recipe: &'a Recipe,
+    /// Embeddings of the class names, for a generator that reads them; see [`crate::invert::invert`].
+    pub embeddings: Option<&'a LabelEmbeddings>,
     pub init: Init,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
@@ -70,7 +72,8 @@ impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
     fn second_stage(&self) -> StudentRecipe {
         let recipe = self.recipe.student(self.init == Init::TeacherBlocks);
-        if self.init == Init::Scratch {
+        // An adversary that had no rounds knows nothing.
+        if self.init == Init::Scratch || self.recipe.adversary_updates() == 0 {
             return recipe;
         }
         StudentRecipe {
@@ -98,6 +101,7 @@ impl RunJob<'_> {
         let job = InvertJob {
             teacher: self.teacher,
             recipe: self.recipe,
+            embeddings: self.embeddings,
             adversary: self.student,
             teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
