@@ -26,6 +26,7 @@
 
 pub mod augment;
 pub mod bench;
+pub mod checkpoint;
 pub mod data;
 pub mod distill;
 pub mod error;

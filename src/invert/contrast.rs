@@ -2,6 +2,7 @@
 
 use super::ContrastRecipe;
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{Loss, contrast};
 use crate::nets::{Forward, Mode, Network, contrast_head, infer};
 use crate::ops::Compute;
@@ -19,11 +20,22 @@ const BETAS: (f32, f32) = (0.9, 0.999);
 /// What stays between batches: the features of past images, the head, its optimizer.
 pub struct Contrast {
     rule: ContrastRecipe,
-    features: usize,
-    head: Network,
+    head: Head,
+    bank: Bank,
+}
+
+/// The head with its optimizer.
+pub struct Head {
+    network: Network,
     adam: Adam,
-    /// Features of both views of past images, second view first: `2·features` values each. The oldest is overwritten first.
-    bank: Vec<f32>,
+}
+
+/// Features of past images.
+pub struct Bank {
+    features: usize,
+    capacity: usize,
+    /// Of both views, second view first: `2·features` values each. The oldest is overwritten first.
+    rows: Vec<f32>,
     next: usize,
 }
 
@@ -39,23 +51,34 @@ pub struct ContrastPass {
 impl Contrast {
     /// An empty bank for images with so many `features`.
     pub fn new(rule: ContrastRecipe, features: usize, compute: &Compute, rng: &mut Stream) -> Result<Self> {
-        let head = Network::init(Arc::new(contrast_head(features, rule.width)), rng)?.to(compute)?;
-        Ok(Self { rule, features, head, adam: Adam::new(BETAS), bank: Vec::new(), next: 0 })
+        let network = Network::init(Arc::new(contrast_head(features, rule.width)), rng)?.to(compute)?;
+        let head = Head { network, adam: Adam::new(BETAS) };
+        Ok(Self { rule, head, bank: Bank { features, capacity: rule.bank, rows: Vec::new(), next: 0 } })
     }
 
-    /// Images in the bank.
-    pub fn len(&self) -> usize {
-        self.bank.len() / (2 * self.features)
+    /// The head, for states.
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
-    /// Whether nothing is remembered yet.
-    pub fn is_empty(&self) -> bool {
-        self.bank.is_empty()
+    /// The head, for states.
+    pub fn head_mut(&mut self) -> &mut Head {
+        &mut self.head
+    }
+
+    /// The bank, for states.
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    /// The bank, for states.
+    pub fn bank_mut(&mut self) -> &mut Bank {
+        &mut self.bank
     }
 
     /// Which remembered images a pass is compared with.
     pub fn draw(&self, rng: &mut Stream) -> Vec<usize> {
-        match self.len() {
+        match self.bank.len() {
             0 => Vec::new(),
             len => (0..self.rule.negatives.min(len)).map(|_| rng.random_range(0..len)).collect(),
         }
@@ -66,10 +89,10 @@ impl Contrast {
     pub fn pass(&self, second: &Tensor, first: &Tensor, negatives: &[usize]) -> Result<ContrastPass> {
         let batch = second.dims()[0];
         let tape = Tape::new();
-        let mut f = Forward::new(&tape, &self.head.weights, Mode::Train { momentum: 0.0 });
+        let mut f = Forward::new(&tape, &self.head.network.weights, Mode::Train { momentum: 0.0 });
         let x = tape.leaf(self.beside(second, negatives, 0)?);
-        let p = self.head.forward(&mut f, x.clone())?;
-        let q = infer(&self.head, &self.beside(first, negatives, 1)?)?;
+        let p = self.head.network.forward(&mut f, x.clone())?;
+        let q = infer(&self.head.network, &self.beside(first, negatives, 1)?)?;
         let loss = contrast(&p.tensor()?, &q, batch, self.rule.temperature)?;
         let mut grads: Grads = tape.backward([(p, loss.grad)])?;
         let grad = match grads.take(&x) {
@@ -82,11 +105,11 @@ impl Contrast {
 
     /// Features of the batch above those of the bank; `part` 0 is the second view, 1 the first.
     fn beside(&self, batch: &Tensor, negatives: &[usize], part: usize) -> Result<Tensor> {
-        let f = self.features;
+        let f = self.bank.features;
         let own = host(batch)?;
         let mut rows = view(&own)?.to_vec();
         for &i in negatives {
-            rows.extend_from_slice(&self.bank[(2 * i + part) * f..][..f]);
+            rows.extend_from_slice(&self.bank.rows[(2 * i + part) * f..][..f]);
         }
         let count = rows.len() / f;
         Ok(tensor(rows, (count, f))?.to_device(batch.device())?)
@@ -94,23 +117,67 @@ impl Contrast {
 
     /// The head's update after a pass.
     pub fn learn(&mut self, pass: &ContrastPass) -> Result<()> {
-        self.adam.step(trainable(&self.head.weights, &pass.head_grads), self.rule.lr as f32)
+        self.head.adam.step(trainable(&self.head.network.weights, &pass.head_grads), self.rule.lr as f32)
     }
 
     /// Takes the images of a pass into the bank.
     pub fn remember(&mut self, pass: &ContrastPass) -> Result<()> {
-        let (f, capacity) = (self.features, self.rule.bank);
         let [second, first] = [host(&pass.seen[0])?, host(&pass.seen[1])?];
-        let (second, first) = (view(&second)?, view(&first)?);
+        self.bank.take(&view(&second)?, &view(&first)?);
+        Ok(())
+    }
+}
+
+impl Bank {
+    /// Images in it.
+    pub fn len(&self) -> usize {
+        self.rows.len() / (2 * self.features)
+    }
+
+    /// Whether nothing is remembered yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn take(&mut self, second: &[f32], first: &[f32]) {
+        let f = self.features;
         for (a, b) in second.chunks_exact(f).zip(first.chunks_exact(f)) {
             let at = 2 * f * self.next;
-            if at == self.bank.len() {
-                self.bank.resize(at + 2 * f, 0.0);
+            if at == self.rows.len() {
+                self.rows.resize(at + 2 * f, 0.0);
             }
-            self.bank[at..at + f].copy_from_slice(a);
-            self.bank[at + f..at + 2 * f].copy_from_slice(b);
-            self.next = (self.next + 1) % capacity;
+            self.rows[at..at + f].copy_from_slice(a);
+            self.rows[at + f..at + 2 * f].copy_from_slice(b);
+            self.next = (self.next + 1) % self.capacity;
         }
+    }
+}
+
+impl Resumable for Head {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.part("weights", &self.network.weights)?;
+        to.part("adam", &self.adam)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        from.restore("weights", &mut self.network.weights)?;
+        from.restore("adam", &mut self.adam)
+    }
+}
+
+impl Resumable for Bank {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.array("rows", &self.rows);
+        to.value("next", self.next)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let (rows, next): (Vec<f32>, usize) = (from.array("rows")?, from.value("next")?);
+        let (width, len) = (2 * self.features, rows.len() / (2 * self.features));
+        if !rows.len().is_multiple_of(width) || len > self.capacity || next > len || next >= self.capacity {
+            return Err(from.fault("rows", "it has another size"));
+        }
+        (self.rows, self.next) = (rows, next);
         Ok(())
     }
 }
@@ -154,7 +221,7 @@ mod tests {
             contrast.remember(&pass).unwrap();
         }
         // Rows 0 and 1 of the first batch, 0 and 1 of the second, which took the place of the first.
-        assert_eq!(contrast.bank, [12.0, 13.0, 12.5, 13.5, 2.0, 3.0, 2.5, 3.5, 10.0, 11.0, 10.5, 11.5]);
+        assert_eq!(contrast.bank.rows, [12.0, 13.0, 12.5, 13.5, 2.0, 3.0, 2.5, 3.5, 10.0, 11.0, 10.5, 11.5]);
         assert_eq!(contrast.draw(&mut rng).len(), 2);
     }
 }

@@ -1,5 +1,7 @@
 //! How many batches and rounds an inversion has, and what each is for.
 
+use super::Recipe;
+
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -20,9 +22,17 @@ pub struct Plan {
     pub practice: usize,
     pub fill: usize,
     pub rounds: usize,
+    /// Batches of a round.
+    pub batches: usize,
 }
 
 impl Plan {
+    /// What a recipe with a batch plans for `classes` classes.
+    pub(super) fn of(recipe: &Recipe, classes: usize) -> Self {
+        let Recipe { practice, rounds, batches, .. } = *recipe;
+        Self { practice, fill: recipe.fill(classes), rounds, batches }
+    }
+
     /// Cuts practice and fill in proportion to `most` batches in all, where they are more; `done` of them are over, and
     /// one of fill, if there is any, is left at least.
     pub(super) fn shorten(&mut self, most: usize, done: usize) {
@@ -36,12 +46,14 @@ impl Plan {
         self.practice = practice;
     }
 
+    /// Batches in all.
     pub(super) fn total(&self) -> usize {
-        self.practice + self.fill + self.rounds
+        self.practice + self.fill + self.rounds * self.batches
     }
 
+    /// Rounds whose batches are all made.
     pub(super) fn rounds_done(&self, batch: usize) -> usize {
-        batch.saturating_sub(self.practice + self.fill)
+        batch.saturating_sub(self.practice + self.fill) / self.batches
     }
 
     pub(super) fn phase(&self, batch: usize) -> Phase {
@@ -57,12 +69,12 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::Plan;
+    use super::{Phase, Plan};
 
     #[test]
     fn practice_and_fill_are_cut_in_proportion_and_never_below_what_is_done() {
         let cut = |most: usize, done: usize| {
-            let mut plan = Plan { practice: 10, fill: 20, rounds: 5 };
+            let mut plan = Plan { practice: 10, fill: 20, rounds: 5, batches: 1 };
             plan.shorten(most, done);
             (plan.practice, plan.fill, plan.rounds)
         };
@@ -71,8 +83,19 @@ mod tests {
         assert_eq!(cut(3, 1), (1, 2, 5));
         assert_eq!(cut(0, 1), (1, 1, 5), "one batch of each");
         assert_eq!(cut(3, 6), (6, 1, 5), "six are over");
-        let mut unpractised = Plan { practice: 0, fill: 20, rounds: 5 };
+        let mut unpractised = Plan { practice: 0, fill: 20, rounds: 5, batches: 1 };
         unpractised.shorten(4, 7);
         assert_eq!(unpractised.fill, 7);
+        let mut unfilled = Plan { practice: 10, fill: 0, rounds: 5, batches: 1 };
+        unfilled.shorten(4, 1);
+        assert_eq!((unfilled.practice, unfilled.fill), (4, 0), "nothing to fill");
+    }
+
+    #[test]
+    fn a_round_is_over_with_its_last_batch() {
+        let plan = Plan { practice: 1, fill: 2, rounds: 3, batches: 2 };
+        assert_eq!(plan.total(), 9);
+        assert_eq!([2, 3, 4, 5, 6, 7, 9].map(|batch| plan.rounds_done(batch)), [0, 0, 0, 1, 1, 2, 3]);
+        assert_eq!([0, 1, 2, 3].map(|batch| plan.phase(batch)), [Phase::Practice, Phase::Fill, Phase::Fill, Phase::Rounds]);
     }
 }

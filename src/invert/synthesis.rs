@@ -6,6 +6,7 @@ use super::lifecycle::accumulate;
 use super::objective::InnerPass;
 use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
 use crate::augment::{Augmentation, Motion, Moves};
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{BnStatsLoss, LayerStatistics};
 use crate::nets::{
     Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, generator, pixels,
@@ -16,7 +17,7 @@ use crate::ops::place::Placement;
 use crate::rng::{self, Stream, Streams};
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Adam, BN_MOMENTUM, trainable};
+use crate::train::{Adam, BN_MOMENTUM, Guard, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub struct Synthesiser<'a> {
     pub(super) meta: Adam,
     pub(super) bn: BnStatsLoss,
     pub(super) contrast: Option<Contrast>,
+    pub(super) guard: Guard,
 }
 
 impl<'a> Synthesiser<'a> {
@@ -131,13 +133,23 @@ impl<'a> Synthesiser<'a> {
             meta: Adam::new(betas),
             bn,
             contrast: contrast.transpose()?,
+            guard: Guard::new("generator", "generator.lr"),
             recipe: recipe.clone(),
         })
     }
 
-    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents.
+    /// How often the rates had to be halved because a loss was no number.
+    pub fn halvings(&self) -> u32 {
+        self.guard.halvings()
+    }
+
+    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
+    /// number is made again, from where it began, with lower rates.
     ///
     /// `histogram` counts the buffer's images per teacher class (for φ); without an adversary its term is 0.
+    ///
+    /// # Errors
+    /// As [`Guard::trip`], when that happens again and again.
     pub fn batch(
         &mut self,
         index: usize,
@@ -145,6 +157,34 @@ impl<'a> Synthesiser<'a> {
         histogram: &[usize],
         adversary: Option<&Network>,
     ) -> Result<Synthesised> {
+        let mut saver = Saver::default();
+        self.save_own(&mut saver)?;
+        let sound = saver.keep();
+        loop {
+            let found = match self.attempt(index, steps, histogram, adversary)? {
+                Attempt::Made(made, kept) => match self.generator.weights.non_finite()? {
+                    None => {
+                        if let (Some(contrast), Some(kept)) = (&mut self.contrast, &kept) {
+                            contrast.remember(kept)?;
+                        }
+                        return Ok(made);
+                    }
+                    Some((name, count)) => format!("{count} weights in {name} are no numbers"),
+                },
+                Attempt::NoNumber(loss) => format!("the loss is {loss}"),
+            };
+            self.restore_own(&sound)?;
+            self.guard.trip(&found, &format!("batch {index}"))?;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        index: usize,
+        steps: usize,
+        histogram: &[usize],
+        adversary: Option<&Network>,
+    ) -> Result<Attempt> {
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
         let mut rng = self.streams.stream("invert/batch", index as u64);
@@ -156,7 +196,7 @@ impl<'a> Synthesiser<'a> {
         let fast = self.working_copy(index)?;
         let betas = (g.betas.0 as f32, g.betas.1 as f32);
         let (mut adam, mut adam_z) = (Adam::new(betas), Adam::new(betas));
-        let over_run = g.over_run.factor(index, self.planned, 0);
+        let over_run = g.over_run.factor(index, self.planned, 0) * self.guard.factor();
         let mut meta_grads = Vec::new();
         let mut kept: Option<Kept> = None;
         let mut last = Terms::default();
@@ -164,7 +204,9 @@ impl<'a> Synthesiser<'a> {
         for step in 0..steps {
             let draws = self.draws(labels.len(), &mut rng);
             let pass = self.inner_step(&fast, &latents, &labels, &draws, histogram, adversary)?;
-            must_be_finite(&pass, index, step)?;
+            if !pass.terms.total.is_finite() {
+                return Ok(Attempt::NoNumber(pass.terms.total));
+            }
             if let (Some(contrast), Some(found)) = (&mut self.contrast, &pass.contrast) {
                 contrast.learn(found)?;
             }
@@ -190,17 +232,13 @@ impl<'a> Synthesiser<'a> {
             self.bn.observe(&moments)?;
         }
         self.meta_step(&fast, &meta_grads, steps, g.lr * over_run)?;
-        let images = match kept {
-            Some(Kept { images, contrast, .. }) => {
-                if let (Some(bank), Some(found)) = (&mut self.contrast, &contrast) {
-                    bank.remember(found)?;
-                }
-                if g.keep == Keep::AfterLast { self.images(&fast, &latents)? } else { images }
-            }
+        let (kept, contrast) = kept.map_or((None, None), |kept| (Some(kept.images), kept.contrast));
+        let images = match kept.filter(|_| g.keep != Keep::AfterLast) {
+            Some(images) => images,
             None => self.images(&fast, &latents)?,
         };
         let pixels = view(&host(&images)?)?.iter().map(|v| recipe.quantise.byte(*v)).collect();
-        Ok(Synthesised { pixels, images, labels, last })
+        Ok(Attempt::Made(Synthesised { pixels, images, labels, last }, contrast))
     }
 
     /// Images `[N, H, W, C]` that the generator makes of new noise, the `index`-th of all such batches.
@@ -270,12 +308,44 @@ struct Kept {
     contrast: Option<ContrastPass>,
 }
 
-fn must_be_finite(pass: &InnerPass, batch: usize, step: usize) -> Result<()> {
-    if pass.terms.total.is_finite() {
-        return Ok(());
+/// How making a batch ended.
+enum Attempt {
+    /// With the features of the images that were kept, for the bank.
+    Made(Synthesised, Option<ContrastPass>),
+    /// The loss of a step was this.
+    NoNumber(f64),
+}
+
+impl Synthesiser<'_> {
+    /// What a batch that is made again begins with: the bank only changes once a batch is done.
+    fn save_own<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.part("generator", &self.generator.weights)?;
+        to.part("meta", &self.meta)?;
+        to.part("bn", &self.bn)?;
+        self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("head", contrast.head()))
     }
-    let found = format!("the inversion loss is {} in batch {batch}, step {step}", pass.terms.total);
-    Err(Error::Failed { found, hint: "lower generator.lr, or check the teacher's normalisation".into() })
+
+    fn restore_own(&mut self, from: &Saved) -> Result<()> {
+        from.restore("generator", &mut self.generator.weights)?;
+        from.restore("meta", &mut self.meta)?;
+        from.restore("bn", &mut self.bn)?;
+        self.bn.bring(self.teacher.network.compute())?;
+        self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("head", contrast.head_mut()))
+    }
+}
+
+impl Resumable for Synthesiser<'_> {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.save_own(to)?;
+        self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("bank", contrast.bank()))?;
+        to.part("guard", &self.guard)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.restore_own(from)?;
+        self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("bank", contrast.bank_mut()))?;
+        from.restore("guard", &mut self.guard)
+    }
 }
 
 /// The generator of a recipe.

@@ -1,5 +1,6 @@
 //! Named tensors of a network, in the layout that the kernels read, and the way to and from files.
 
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::mem::{host, tensor, update, view};
 use crate::ops::{Compute, step};
 use crate::rng::{self, Stream};
@@ -253,8 +254,25 @@ impl Weights {
     }
 }
 
+impl Resumable for Weights {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.iter().try_for_each(|(slot, tensor)| to.tensor(&slot.name, tensor))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        for (slot, tensor) in self.iter() {
+            let saved = from.tensor(&slot.name)?;
+            if saved.dims() != tensor.dims() {
+                return Err(from.fault(&slot.name, &format!("it is {:?}, expected {:?}", saved.dims(), tensor.dims())));
+            }
+            copy_values(tensor, &saved)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes the values of `from` over those of `to`. Tensors may be one and the same, and may lie in different places.
-fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
+pub(crate) fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
     if to.id() == from.id() {
         return Ok(());
     }

@@ -111,7 +111,7 @@ fn distillation_steps() {
                 priorities: &mut priorities,
                 answers,
             };
-            losses.push(trainer.step(pool).unwrap().loss);
+            losses.push(trainer.step(pool).unwrap().unwrap().loss);
         }
         (trainer.finished(&data.images, None).unwrap().to(&CPU).unwrap().weights, losses)
     };
