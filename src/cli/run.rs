@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use synth::{Error, Result};
 use synth::invert::Recipe;
-use synth::jobs::{Init, RunJob, usual_student};
+use synth::jobs::{Init, RunJob, label_embeddings, usual_student};
 
 /// From a teacher to a student in one go
 #[derive(Args)]
@@ -79,11 +79,12 @@ impl Run {
             Some(Start::Scratch) => Init::Scratch,
             Some(Start::TeacherBlocks) => Init::TeacherBlocks,
         };
+        let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
         let job = RunJob {
             teacher: &teacher,
             student,
             recipe: &recipe,
-            embeddings: None,
+            embeddings: embeddings.as_ref(),
             init,
             on_the_fly,
             limit: self.minutes,

@@ -104,3 +104,15 @@ fn combinations_that_make_no_sense_are_refused() {
     refused(&["feed=fresh"], "feed");
     refused(&["feed=fresh", "generator.lifecycle=carry-over", "generator.input=pixels"], "feed");
 }
+
+/// The recipe files beside the program fit the recipes that they are for.
+#[test]
+fn recipe_files_are_of_this_program() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/recipes/dfq-comparison.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let base = Recipe::named("dfq").unwrap();
+    let recipe = overlaid(&base, Some((&text, &path)), &[]).unwrap().fitted([32, 32]);
+    recipe.check().unwrap();
+    assert_eq!((recipe.loss.balance, recipe.loss.adversarial, recipe.practice), (20.0, 1.0, 0));
+    assert_ne!(recipe, base);
+}
