@@ -170,7 +170,8 @@ fn run(case: &Case) -> Result<Health> {
     let (mut recipe, mut pupil) = small(case.seed, teacher.classes);
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
     let mut watch = Summary::default();
-    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, None, case.seed, None, &mut watch)?;
+    let inversion =
+        invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, None, case.seed, None, &mut watch)?;
     let set = set_of(inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);
     let input = teacher.input();

@@ -8,7 +8,7 @@ use synth::checkpoint::{Resumable, Saver};
 use synth::distill::StudentRecipe;
 use synth::events::Silent;
 use synth::invert::{
-    BufferRecipe, ContrastRecipe, Feed, Input, Labels, LabelEmbeddings, LossRecipe, Recipe, Synthesiser, Target, invert,
+    BufferRecipe, ContrastRecipe, Feed, Input, LabelEmbeddings, Labels, LossRecipe, Recipe, Synthesiser, Target, invert,
 };
 use synth::jobs::{Init, InvertJob, Ran, RunJob};
 use synth::loss::Adversarial;
@@ -131,7 +131,8 @@ fn batches_after_a_state_are_those_that_would_have_been() {
         let mut second = Synthesiser::new(&teacher, &recipe, Streams::new(5)).unwrap();
         second.restore(&state).unwrap();
         for index in 2..4 {
-            let (a, b) = (first.batch(index, 2, &[1; 4], None).unwrap(), second.batch(index, 2, &[1; 4], None).unwrap());
+            let (a, b) =
+                (first.batch(index, 2, &[1; 4], None).unwrap(), second.batch(index, 2, &[1; 4], None).unwrap());
             assert!(a.pixels == b.pixels && a.labels == b.labels, "{name}, batch {index}");
             assert_eq!(a.last.total.to_bits(), b.last.total.to_bits(), "{name}, batch {index}");
         }
@@ -169,10 +170,7 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
         let dims: Vec<usize> = if input == Input::Pixels { vec![8, 16, 16, 3] } else { vec![8, 12] };
         let count = dims.iter().product::<usize>();
         let latents = synth::ops::mem::tensor(synth::rng::normal(&mut rng, count), &dims[..]).unwrap();
-        let draws = synth::invert::Draws {
-            view: recipe.augment.draw(8, [16, 16], &mut rng),
-            contrast: None,
-        };
+        let draws = synth::invert::Draws { view: recipe.augment.draw(8, [16, 16], &mut rng), contrast: None };
         let labels = [0, 1, 2, 3, 0, 1, 2, 3];
         let step = |latents: &candle_core::Tensor| {
             let generator = synthesiser.generator.duplicate().unwrap();
@@ -209,6 +207,7 @@ fn contrast_moves_images() {
     let model = random_teacher("resnet8");
     let teacher = Teacher::of(&model);
     let mut recipe = tiny(Recipe::named("cmi").unwrap()).fitted([16, 16]);
+    recipe.generator.keep = synth::invert::Keep::AfterLast;
     recipe.loss = LossRecipe { bn: 0.0, one_hot: 0.0, adversarial: 0.0, ..recipe.loss };
     let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
     let first = synthesiser.batch(0, 2, &[0; 4], None).unwrap();

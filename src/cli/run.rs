@@ -6,9 +6,9 @@ use super::{Global, distill};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use synth::{Error, Result};
 use synth::invert::Recipe;
 use synth::jobs::{Init, RunJob, label_embeddings, usual_student};
+use synth::{Error, Result};
 
 /// From a teacher to a student in one go
 #[derive(Args)]
@@ -68,7 +68,10 @@ impl Run {
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let on_the_fly = self.on_the_fly || recipe.on_the_fly;
         if on_the_fly && self.minutes.is_some() {
-            let found = format!("recipe {} trains the student in the rounds, whose rates follow from their number", recipe.name);
+            let found = format!(
+                "recipe {} trains the student in the rounds, whose rates follow from their number",
+                recipe.name
+            );
             let hint = "state it with --set rounds=N, or take a second stage with --set on_the_fly=false";
             return Err(Error::invalid("--minutes", found, hint));
         }

@@ -214,7 +214,8 @@ mod tests {
         let mut contrast = Contrast::new(rule, 2, &Compute::cpu(), &mut rng).unwrap();
         assert!(contrast.draw(&mut rng).is_empty());
         for i in 0..2 {
-            let features = |shift: f32| tensor((0..4).map(|v| 10.0 * i as f32 + v as f32 + shift).collect(), (2, 2)).unwrap();
+            let features =
+                |shift: f32| tensor((0..4).map(|v| 10.0 * i as f32 + v as f32 + shift).collect(), (2, 2)).unwrap();
             let pass = contrast.pass(&features(0.0), &features(0.5), &contrast.draw(&mut rng)).unwrap();
             assert!(pass.loss.value.get().unwrap() > 0.0);
             contrast.learn(&pass).unwrap();

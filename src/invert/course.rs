@@ -243,13 +243,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
 
 /// Asks the teacher about the 8-bit images and puts them into the buffer. Where images are not made for labels, their labels are
 /// the teacher's answers.
-fn store(
-    buffer: &mut ReplayBuffer,
-    teacher: &Teacher,
-    made: &Synthesised,
-    recipe: &Recipe,
-    round: u64,
-) -> Result<()> {
+fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, recipe: &Recipe, round: u64) -> Result<()> {
     let images = Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
     let logits = teacher.answers_u8(&images, made.labels.len())?;
     let view_logits = match &buffer.views {

@@ -17,8 +17,8 @@ pub use labels::{Labels, balanced_labels};
 pub use objective::InnerPass;
 pub use plan::Plan;
 pub use recipe::{
-    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe,
-    Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,
+    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
+    LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,
 };
 pub use synthesis::{Draws, Synthesised, Synthesiser, Terms};
 

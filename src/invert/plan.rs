@@ -96,6 +96,9 @@ mod tests {
         let plan = Plan { practice: 1, fill: 2, rounds: 3, batches: 2 };
         assert_eq!(plan.total(), 9);
         assert_eq!([2, 3, 4, 5, 6, 7, 9].map(|batch| plan.rounds_done(batch)), [0, 0, 0, 1, 1, 2, 3]);
-        assert_eq!([0, 1, 2, 3].map(|batch| plan.phase(batch)), [Phase::Practice, Phase::Fill, Phase::Fill, Phase::Rounds]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|batch| plan.phase(batch)),
+            [Phase::Practice, Phase::Fill, Phase::Fill, Phase::Rounds]
+        );
     }
 }

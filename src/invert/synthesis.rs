@@ -8,9 +8,7 @@ use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{BnStatsLoss, LayerStatistics};
-use crate::nets::{
-    Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, generator, pixels,
-};
+use crate::nets::{Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, generator, pixels};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;

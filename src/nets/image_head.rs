@@ -3,9 +3,9 @@
 //! DAFL, DFAD and ZSKT make images in the teacher's normalised space, whose mean and variance a batch norm sees to. They are
 //! taken back into pixel values here, so that everybody else reads pixels; nothing bounds them to `[0, 1]`.
 
+use super::Forward;
 use super::layers::{Builder, Norm};
 use super::weights::{Init, Kind, SlotId};
-use super::Forward;
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::mem::tensor;
@@ -37,7 +37,8 @@ impl Head {
         match head {
             ImageHead::Sigmoid => Self::Sigmoid,
             ImageHead::Tanh { mean, std } => {
-                let mut slot = |what: &str, kind, v| b.slot(format!("{name}.{what}"), kind, &[channels], Init::Constant(v));
+                let mut slot =
+                    |what: &str, kind, v| b.slot(format!("{name}.{what}"), kind, &[channels], Init::Constant(v));
                 let running = [
                     slot("running_mean", Kind::RunningMean { spatial: true }, 0.0),
                     slot("running_var", Kind::RunningVar, 1.0),
@@ -62,8 +63,11 @@ impl Head {
                 // tanh(x) = 2·sigmoid(2x) − 1, and the batch norm takes scale and shift back.
                 let twice = tape::per_channel(f.tape, x, &vec![2.0; *channels], &vec![0.0; *channels])?;
                 let x = tape::unary(f.tape, &twice, UnaryOp::Sigmoid)?;
-                let plain = |value: f32| Ok::<_, crate::Error>(Var::constant(tensor(vec![value; *channels], *channels)?
-                    .to_device(f.buffer(running[0]).device())?));
+                let plain = |value: f32| {
+                    Ok::<_, crate::Error>(Var::constant(
+                        tensor(vec![value; *channels], *channels)?.to_device(f.buffer(running[0]).device())?,
+                    ))
+                };
                 let bn = BatchNorm {
                     weight: plain(1.0)?,
                     bias: plain(0.0)?,

@@ -2,9 +2,9 @@
 //! Data-free Knowledge Distillation", 2024): the embedding of the label's name goes through a linear layer that is drawn anew
 //! for every batch, and whose weights thereby are the noise.
 
+use super::Forward;
 use super::layers::{Builder, Linear, Norm};
 use super::weights::Init;
-use super::Forward;
 use crate::Result;
 use crate::ops::Activation;
 use crate::tape::{self, Var};

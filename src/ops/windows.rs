@@ -63,7 +63,10 @@ fn resampled(
         !inside || v.top + v.height > h as f32 + 1e-3 || v.left + v.width > w as f32 + 1e-3
     };
     if windows.len() != n || windows.iter().any(outside) {
-        return Err(Error::shape("windows", format!("{} windows of {n} images {h}x{w}, or one outside", windows.len())));
+        return Err(Error::shape(
+            "windows",
+            format!("{} windows of {n} images {h}x{w}, or one outside", windows.len()),
+        ));
     }
     let made = per_image(&host(x)?, [n, h, w, c], |i, image, out| {
         windows[i].each(h, w, |output, input, weight| {

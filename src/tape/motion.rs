@@ -34,9 +34,8 @@ pub fn per_channel(tape: &Tape, x: &Var, scale: &[f32], shift: &[f32]) -> Result
     let (scale, shift) = (on(scale)?, on(shift)?);
     let y = t.broadcast_mul(&scale)?.broadcast_add(&shift)?;
     let (source, factor) = (x.clone(), scale.clone());
-    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
-        grads.add(&source, dy.broadcast_mul(&factor)?)
-    });
+    let y =
+        tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&source, dy.broadcast_mul(&factor)?));
     tape.note([x], y, || Op::Affine { scale, shift, act: Activation::IDENTITY })
 }
 

@@ -5,8 +5,8 @@
 
 use super::deepinversion;
 use crate::augment::{Augmentation, Motion};
-use crate::invert::recipe::{GeneratorRecipe, LossRecipe};
 use crate::invert::Recipe;
+use crate::invert::recipe::{GeneratorRecipe, LossRecipe};
 use crate::loss::{Adversarial, Variation};
 
 pub const SUMMARY: &str = "deepinversion in competition with the student (Adaptive DeepInversion, CVPR 2020)";

@@ -9,7 +9,8 @@ use crate::invert::labels::Labels;
 use crate::invert::recipe::{ContrastRecipe, FreshWeights, GeneratorRecipe, LossRecipe};
 use crate::invert::{Lifecycle, Recipe};
 
-pub const SUMMARY: &str = "a fresh generator for every batch, in contrast with a bank of past features (CMI, IJCAI 2021)";
+pub const SUMMARY: &str =
+    "a fresh generator for every batch, in contrast with a bank of past features (CMI, IJCAI 2021)";
 
 /// WRN-40-2 to WRN-16-1 on CIFAR-10.
 pub fn recipe() -> Recipe {

@@ -11,7 +11,8 @@ use crate::invert::{Feed, Recipe};
 use crate::train::Schedule;
 use std::f64::consts::LN_10;
 
-pub const SUMMARY: &str = "a generator that makes the teacher sure, excited and even (DAFL, ICCV 2019); no batch norms needed";
+pub const SUMMARY: &str =
+    "a generator that makes the teacher sure, excited and even (DAFL, ICCV 2019); no batch norms needed";
 
 /// CIFAR-10: 2,000 epochs of 120 updates.
 pub fn recipe() -> Recipe {

@@ -30,13 +30,7 @@ pub fn recipe() -> Recipe {
             keep: Keep::LowestLoss,
             ..base.generator
         },
-        loss: LossRecipe {
-            bn: 10.0,
-            variation: 2.5e-5,
-            variation_form: Variation::L2,
-            image_norm: 3e-8,
-            ..base.loss
-        },
+        loss: LossRecipe { bn: 10.0, variation: 2.5e-5, variation_form: Variation::L2, image_norm: 3e-8, ..base.loss },
         augment: Augmentation { motion: Motion::Roll, crop: 2, flip: false, ..Augmentation::default() },
         ..base
     }

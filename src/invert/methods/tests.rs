@@ -21,7 +21,8 @@ fn every_recipe_is_called_by_its_name_within_its_ranges_and_as_toml() {
 fn adversaries_are_used() {
     for (name, _, make) in Recipe::ALL {
         let recipe = make();
-        let fights = ["dfad", "dfq", "zskt", "adi", "cmi", "nayer", "ssd", "synth"].contains(name) || name.starts_with("fast");
+        let fights =
+            ["dfad", "dfq", "zskt", "adi", "cmi", "nayer", "ssd", "synth"].contains(name) || name.starts_with("fast");
         assert_eq!(recipe.loss.adversarial > 0.0, fights, "{name}");
         assert!(recipe.adversary_updates() > 0 || *name == "deepinversion", "{name}");
     }

@@ -10,7 +10,8 @@ use crate::invert::{Feed, Recipe};
 use crate::loss::Adversarial;
 use crate::train::Schedule;
 
-pub const SUMMARY: &str = "generator and student fight over the divergence of answers (ZSKT, NeurIPS 2019); no batch norms needed";
+pub const SUMMARY: &str =
+    "generator and student fight over the divergence of answers (ZSKT, NeurIPS 2019); no batch norms needed";
 
 /// CIFAR-10: 80,000 rounds.
 pub fn recipe() -> Recipe {

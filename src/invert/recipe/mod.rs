@@ -5,9 +5,7 @@ mod choices;
 mod generator;
 mod losses;
 
-pub use choices::{
-    AdversaryMode, Feed, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target,
-};
+pub use choices::{AdversaryMode, Feed, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target};
 pub use generator::GeneratorRecipe;
 pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
 
