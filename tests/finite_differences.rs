@@ -12,6 +12,7 @@ use common::{copy, values};
 use synth::ops::Activation;
 use synth::ops::conv2d::{Conv2dSpec, Padding};
 use synth::ops::mem::tensor;
+use synth::ops::windows::Window;
 use synth::tape::{self, BatchNorm, NormMode, Placement, Pool, PoolKind, Tape, UnaryOp, Var};
 
 const H: f32 = 1.0 / 64.0;
@@ -343,4 +344,41 @@ fn batch_norm_agrees_with_candle_in_f64() {
         let off = common::distance(&ours, &expected.to_dtype(DType::F32).unwrap().flatten_all().unwrap());
         assert!(off < 2e-6, "{what}: off by {off:.1e}");
     }
+}
+
+/// Rolling, enlarging parts, scaling channels, cutting and stacking rows: all are linear.
+#[test]
+fn what_moves_whole_images() {
+    let x = [random(&[2, 5, 6, 3], 1)];
+    check("roll", &x, |t, v| vec![tape::roll(t, &v[0], 2, -1).unwrap()]);
+    let windows = vec![
+        Window { top: 0.5, left: 1.0, height: 3.25, width: 4.5 },
+        Window { top: 0.0, left: 0.0, height: 5.0, width: 6.0 },
+    ];
+    check("windows", &x, |t, v| vec![tape::windows(t, &v[0], windows.clone()).unwrap()]);
+    check("per_channel", &x, |t, v| vec![tape::per_channel(t, &v[0], &[0.5, -2.0, 3.0], &[1.0, 0.0, -1.0]).unwrap()]);
+    let rows = [random(&[5, 4], 1), random(&[3, 4], 2)];
+    check("rows and stack_rows", &rows, |t, v| {
+        let parts = [tape::rows(t, &v[0], 1, 3).unwrap(), v[1].clone(), tape::rows(t, &v[0], 4, 1).unwrap()];
+        // Row 0 and the second use of row 1 as well.
+        let again = tape::rows(t, &v[0], 0, 2).unwrap();
+        vec![tape::stack_rows(t, &parts).unwrap(), again]
+    });
+}
+
+/// What rolling and enlarging do to pixels, by hand.
+#[test]
+fn pixels_go_where_they_should() {
+    let x = tensor((0..6).map(|v| v as f32).collect(), (1, 2, 3, 1)).unwrap();
+    let tape = Tape::new();
+    let rolled = tape::roll(&tape, &Var::constant(x.clone()), 1, 1).unwrap().tensor().unwrap();
+    assert_eq!(values(&rolled), [5.0, 3.0, 4.0, 2.0, 0.0, 1.0]);
+    let of = |window: Window| {
+        values(&tape::windows(&tape, &Var::constant(x.clone()), vec![window]).unwrap().tensor().unwrap())
+    };
+    assert_eq!(of(Window { top: 0.0, left: 0.0, height: 2.0, width: 3.0 }), values(&x), "the whole is the image");
+    // Half as wide from the left: columns at -0.25, 0.25 and 0.75, of which the first is the edge.
+    assert_eq!(of(Window { top: 0.0, left: 0.0, height: 2.0, width: 1.5 }), [0.0, 0.25, 0.75, 3.0, 3.25, 3.75]);
+    let outside = Window { top: 1.0, left: 0.0, height: 2.0, width: 3.0 };
+    assert!(tape::windows(&tape, &Var::constant(x.clone()), vec![outside]).is_err());
 }

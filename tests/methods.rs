@@ -207,6 +207,7 @@ fn contrast_moves_images() {
     let model = random_teacher("resnet8");
     let teacher = Teacher::of(&model);
     let mut recipe = tiny(Recipe::named("cmi").unwrap()).fitted([16, 16]);
+    recipe.generator.keep = synth::invert::Keep::AfterLast;
     recipe.loss = LossRecipe { bn: 0.0, one_hot: 0.0, adversarial: 0.0, ..recipe.loss };
     let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
     let first = synthesiser.batch(0, 2, &[0; 4], None).unwrap();

@@ -15,7 +15,12 @@ pub struct Recipes {
 impl Recipes {
     pub fn run(&self, _: &Global) -> Result<()> {
         match &self.name {
-            None => print(&Recipe::ALL.iter().map(|(name, what, _)| format!("{name:<8} {what}\n")).collect::<String>()),
+            None => {
+                let width = Recipe::ALL.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+                print(
+                    &Recipe::ALL.iter().map(|(name, what, _)| format!("{name:<width$}  {what}\n")).collect::<String>(),
+                )
+            }
             Some(name) => {
                 let text = toml::to_string(&Recipe::named(name)?);
                 print(&text.map_err(|error| Error::invalid("recipe", error.to_string(), "report this"))?)
