@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved};
+use crate::signs::Signs;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,20 +43,37 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Called between two steps, of which `done` are over: the moment at which `state` is whole.
+    /// Called between two steps: the moment at which `state` is whole.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`] or [`crate::Error::Paused`] once somebody has asked to stop.
-    fn between(&mut self, _stage: &'static str, _done: usize, _state: &dyn Resumable) -> Result<()> {
+    fn between(&mut self, _stage: &'static str, _state: &dyn Resumable) -> Result<()> {
         check_interrupt()
     }
 
-    /// Called when the last of the `done` steps is over and before the result is made of `state`.
+    /// Called when the last step is over and before the result is made of `state`.
     ///
     /// # Errors
     /// As [`Observer::between`].
-    fn ended(&mut self, _stage: &'static str, _done: usize, _state: &dyn Resumable) -> Result<()> {
+    fn ended(&mut self, _stage: &'static str, _state: &dyn Resumable) -> Result<()> {
         check_interrupt()
+    }
+
+    /// Called after every batch of an inversion.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] if they are alarming and the run is to stop then.
+    fn signs(&mut self, _signs: &Signs) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called for what is alarming about a finished stage.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] if the run is to stop then.
+    fn alarm(&mut self, text: &str) -> Result<()> {
+        tracing::warn!("alarm: {text}");
+        Ok(())
     }
 
     /// The state from which `stage` goes on, if an earlier process left one.

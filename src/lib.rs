@@ -46,9 +46,11 @@ pub mod overlay;
 pub mod report;
 pub mod rng;
 pub mod set;
+pub mod signs;
 pub mod tape;
 pub mod teacher;
 pub mod train;
+pub mod trend;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -54,35 +54,29 @@ impl Checkpoints {
         self.every.is_some_and(|every| self.last.elapsed() >= every.max(self.took.div_f64(MOST)))
     }
 
-    /// Writes the state of `stage` after `done` steps and removes those that are older than the one before it.
+    /// Writes the state of `stage` and removes those that are older than the one before it.
     ///
     /// # Errors
     /// [`Error::Io`]; the older ones are then still there.
-    pub fn write<'a>(
-        &mut self,
-        stage: &str,
-        done: usize,
-        state: &'a dyn Resumable,
-        more: &'a dyn Resumable,
-    ) -> Result<PathBuf> {
+    pub fn write<'a>(&mut self, stage: &str, state: &'a dyn Resumable, more: &'a dyn Resumable) -> Result<PathBuf> {
         let begin = Instant::now();
         let mut saver = Saver::default();
         saver.value("job", &self.job)?;
         saver.value("circumstances", &self.circumstances)?;
         saver.part("state", state)?;
         saver.part("more", more)?;
-        let path = write(&self.folder, &stem(stage, done), &saver)?;
+        let older = found(&self.folder, stage);
+        let number = older.first().map_or(1, |(number, _)| number + 1);
+        let path = write(&self.folder, &format!("{stage}-{number:06}"), &saver)?;
         (self.last, self.took) = (Instant::now(), begin.elapsed());
-        for old in found(&self.folder, stage).into_iter().filter(|p| *p != path).skip(KEPT - 1) {
-            remove(&old);
-        }
+        older.iter().skip(KEPT - 1).for_each(|(_, old)| remove(old));
         Ok(path)
     }
 
     /// As [`Checkpoints::write`]; a disk that refuses is no reason to stop: it is said once, and tried again later.
-    pub fn try_write(&mut self, stage: &str, done: usize, state: &dyn Resumable, more: &dyn Resumable) -> bool {
+    pub fn try_write(&mut self, stage: &str, state: &dyn Resumable, more: &dyn Resumable) -> bool {
         let begin = Instant::now();
-        match self.write(stage, done, state, more) {
+        match self.write(stage, state, more) {
             Ok(_) => {
                 self.refused = false;
                 true
@@ -103,7 +97,7 @@ impl Checkpoints {
     /// One of another job or version, with the first difference, or if all are damaged.
     pub fn newest(&self, stage: &str) -> Result<Option<(Saved, Saved)>> {
         let mut damaged = None;
-        for path in found(&self.folder, stage) {
+        for (_, path) in found(&self.folder, stage) {
             match open(&path) {
                 Ok(saved) => {
                     self.check(&saved)?;
@@ -156,29 +150,18 @@ pub(super) fn holds_any(folder: &Path) -> bool {
     any
 }
 
-fn stem(stage: &str, done: usize) -> String {
-    format!("{stage}-{done:09}")
-}
-
-/// States of a stage, the newest first.
-fn found(folder: &Path, stage: &str) -> Vec<PathBuf> {
+/// States of a stage with their numbers, the newest first. The order is that of the numbers: clocks jump, and a stage that was
+/// set back is behind what it was before.
+fn found(folder: &Path, stage: &str) -> Vec<(u64, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let of_stage = |name: &str| -> Option<(usize, String)> {
-        let (stem, hash) = split_name(name)?;
-        let (of, done) = stem.rsplit_once('-')?;
-        (of == stage).then_some((done.parse().ok()?, hash.to_string()))
+    let number = |name: &str| -> Option<u64> {
+        let (of, number) = split_name(name)?.0.rsplit_once('-')?;
+        (of == stage).then_some(number.parse().ok()?)
     };
-    let mut found: Vec<(usize, std::time::SystemTime, PathBuf)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let (done, _) = of_stage(entry.file_name().to_str()?)?;
-            let written = entry.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
-            Some((done, written, entry.path()))
-        })
-        .collect();
-    // By progress, not by the clock, which may jump.
-    found.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.cmp(&a.1)));
-    found.into_iter().map(|(.., path)| path).collect()
+    let mut found: Vec<(u64, PathBuf)> =
+        entries.flatten().filter_map(|entry| Some((number(entry.file_name().to_str()?)?, entry.path()))).collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found
 }
 
 fn remove(path: &Path) {

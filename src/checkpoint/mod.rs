@@ -1,7 +1,7 @@
 //! The state of a running stage on disk, from which it goes on to the same bits.
 //!
 //! ```text
-//! stage ──Resumable::save──▶ Saver ──▶ STAGE-000000123-HASH.safetensors     (whole or not at all, the last two are kept)
+//! stage ──Resumable::save──▶ Saver ──▶ STAGE-000012-HASH.safetensors     (whole or not at all, the last two are kept)
 //! stage ◀─Resumable::restore── Saved ◀── the newest whose bytes have the hash of its name
 //! ```
 //!

@@ -80,6 +80,9 @@ pub struct Lasting {
     /// stage and when the run is interrupted
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = interval)]
     checkpoint_every: Interval,
+    /// Stop at the first alarm, where it is only said otherwise; what was done is kept
+    #[arg(long)]
+    stop_on_alarm: bool,
 }
 
 /// For a curve of the student's accuracy over time, measured afterwards.
@@ -153,7 +156,7 @@ impl Lasting {
             return Ok(Either::Finished(provenance));
         }
         let every = self.checkpoint_every.0;
-        let session = Session::open(place, fingerprint, compute, every, global.quiet)?;
+        let session = Session::open(place, fingerprint, compute, every, self.stop_on_alarm, global.quiet)?;
         Ok(Either::Running(Box::new(session)))
     }
 }

@@ -14,6 +14,7 @@ use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::teacher::Teacher;
 use crate::train::{batch_for, fitting};
+use crate::trend::{Ends, Trend};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub struct Distilled {
     /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
+    /// Loss of the first and of the last 50 updates.
+    pub loss: Option<Trend>,
     /// How often the learning rate had to be halved because a loss was no number.
     pub halvings: u32,
     /// Time of the updates, over all processes.
@@ -111,11 +114,12 @@ pub fn distill(
     }
     let (check_every, total) = (recipe.steps.div_ceil(CHECKS).max(1), recipe.steps);
     while !course.checks.over && (course.trainer.done() < total || !course.trainer.is_sound(&mut course.priorities)?) {
-        observer.between(STAGE, course.trainer.done(), &course)?;
+        observer.between(STAGE, &course)?;
         let answers = pool_answers()?;
         let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
         let mut pool = Pool { images, gallery, rows, priorities: &mut course.priorities, answers };
         let Some(r) = course.trainer.step(&mut pool)? else { continue };
+        course.checks.loss.take(r.loss);
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let done = course.trainer.done();
         observer.record(&Record { stage: STAGE, done, total, images: recipe.batch, values });
@@ -127,15 +131,23 @@ pub fn distill(
             course.checks.take(found, stop.patience);
         }
     }
-    observer.ended(STAGE, course.trainer.done(), &course)?;
+    observer.ended(STAGE, &course)?;
     let Course { trainer, clock, checks, .. } = course;
     let student = trainer.finished(&set.images, Some(&train))?;
     let mut last = checks.last;
     if !held_out.is_empty() {
         last = compare(&student, set, &held_out, input)?;
     }
-    let (steps, recipe, halvings) = (trainer.done(), trainer.recipe().clone(), trainer.halvings());
-    Ok(Distilled { student, steps, recipe, held_out_agreement: last.0, held_out_kl: last.1, halvings, clock })
+    Ok(Distilled {
+        student,
+        steps: trainer.done(),
+        recipe: trainer.recipe().clone(),
+        held_out_agreement: last.0,
+        held_out_kl: last.1,
+        loss: checks.loss.trend(),
+        halvings: trainer.halvings(),
+        clock,
+    })
 }
 
 /// The name of the stage in records and states.
@@ -157,11 +169,16 @@ struct Checks {
     since_best: usize,
     /// Whether patience has run out.
     over: bool,
+    /// The loss of the updates.
+    loss: Ends,
 }
+
+/// Updates behind each end of the loss's trend.
+const TREND: usize = 50;
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { last: (0.0, f64::NAN), best: f64::INFINITY, since_best: 0, over: false }
+        Self { last: (0.0, f64::NAN), best: f64::INFINITY, since_best: 0, over: false, loss: Ends::of(TREND) }
     }
 }
 
@@ -182,7 +199,8 @@ impl Resumable for Course {
         to.part("clock", &self.clock)?;
         to.owned("checks", &[self.checks.last.0, self.checks.last.1, self.checks.best]);
         to.value("since_best", self.checks.since_best)?;
-        to.value("over", self.checks.over)
+        to.value("over", self.checks.over)?;
+        to.part("loss", &self.checks.loss)
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
@@ -196,8 +214,8 @@ impl Resumable for Course {
         let checks: Vec<f64> = from.array("checks")?;
         let [agreement, kl, best] = checks[..] else { return Err(from.fault("checks", "there are not three")) };
         let (since_best, over) = (from.value("since_best")?, from.value("over")?);
-        self.checks = Checks { last: (agreement, kl), best, since_best, over };
-        Ok(())
+        self.checks = Checks { last: (agreement, kl), best, since_best, over, ..Checks::default() };
+        from.restore("loss", &mut self.checks.loss)
     }
 }
 

@@ -11,10 +11,11 @@ use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
 use crate::events::{Observer, Record};
-use crate::nets::Network;
+use crate::nets::{Network, Weights};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
+use crate::signs::{Signs, Watch};
 use crate::teacher::Teacher;
 use crate::train::fitting;
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ pub struct Inversion {
     pub clock: Clock,
     /// How often the rates of the generator and of the adversary had to be halved because a loss was no number.
     pub halvings: [u32; 2],
+    pub signs: Signs,
 }
 
 /// Runs a recipe against a teacher, with `adversary` as the student in training.
@@ -64,13 +66,13 @@ pub fn invert(
         course.restore(&saved)?;
     }
     while course.batch < course.plan.total() || course.adversary_is_behind()? {
-        observer.between(STAGE, course.steps(), &course)?;
+        observer.between(STAGE, &course)?;
         match course.adversary_is_behind()? {
             true => course.adversary_step(observer)?,
             false => course.synthesise(observer)?,
         }
     }
-    observer.ended(STAGE, course.steps(), &course)?;
+    observer.ended(STAGE, &course)?;
     course.finish()
 }
 
@@ -88,6 +90,9 @@ struct Course<'a> {
     synthesiser: Synthesiser<'a>,
     buffer: ReplayBuffer,
     trainer: Trainer,
+    watch: Watch,
+    /// The generator's weights at its start.
+    start: Weights,
     clock: Clock,
     /// Time when the rounds began.
     rounds_begin: Duration,
@@ -107,6 +112,7 @@ impl<'a> Course<'a> {
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::new(teacher, recipe, streams)?;
         let buffer = empty_buffer(teacher, recipe, &streams)?;
+        let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();
         student.steps = recipe.rounds * recipe.adversary_steps;
         let trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
@@ -123,16 +129,13 @@ impl<'a> Course<'a> {
             synthesiser,
             buffer,
             trainer,
+            watch: Watch::default(),
+            start,
             clock,
             rounds_begin: Duration::ZERO,
             synthesis_time: Duration::ZERO,
             adversary_time: Duration::ZERO,
         })
-    }
-
-    /// Batches and updates done.
-    fn steps(&self) -> usize {
-        self.batch + self.trainer.done()
     }
 
     /// Whether the adversary has not yet learned from the last batch as much as it should.
@@ -152,6 +155,7 @@ impl<'a> Course<'a> {
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
         let made = self.synthesiser.batch(batch, steps, self.buffer.histogram(), opponent)?;
         report_batch(observer, &self.plan, batch, &made, steps);
+        self.look_at(&made, phase);
         if phase != Phase::Practice {
             store(&mut self.buffer, self.teacher, &made, batch as u64)?;
             self.trainer.pool_changed();
@@ -162,7 +166,18 @@ impl<'a> Course<'a> {
             self.shorten(phase);
             self.rounds_begin = self.clock.elapsed();
         }
-        Ok(())
+        observer.signs(&self.signs()?)
+    }
+
+    fn look_at(&mut self, made: &Synthesised, phase: Phase) {
+        let bn = (self.recipe.loss.bn > 0.0).then_some(made.last.bn);
+        let opposed = phase == Phase::Rounds && self.trainer.done() > 0 && self.recipe.loss.adversarial > 0.0;
+        let image_len = made.pixels.len() / made.labels.len().max(1);
+        self.watch.take(&made.pixels, image_len, bn, opposed.then_some(made.last.agreement));
+    }
+
+    fn signs(&self) -> Result<Signs> {
+        Ok(self.watch.signs(self.synthesiser.generator.weights.distance(&self.start)?))
     }
 
     /// Cuts practice and fill to what fits into the time.
@@ -212,6 +227,7 @@ impl<'a> Course<'a> {
             synthesis_time: self.synthesis_time,
             adversary_time: self.adversary_time,
             clock: self.clock,
+            signs: self.signs()?,
             halvings: [self.synthesiser.halvings(), self.trainer.halvings()],
             generator: self.synthesiser.generator,
             buffer: self.buffer,
@@ -228,6 +244,7 @@ impl Resumable for Course<'_> {
         to.owned("times", &times.map(|time| time.as_secs_f64()));
         to.part("synthesiser", &self.synthesiser)?;
         to.part("buffer", &self.buffer)?;
+        to.part("watch", &self.watch)?;
         to.part("trainer", &self.trainer)
     }
 
@@ -245,6 +262,7 @@ impl Resumable for Course<'_> {
         (self.rounds_begin, self.synthesis_time, self.adversary_time) = (rounds_begin, synthesis, adversary);
         from.restore("synthesiser", &mut self.synthesiser)?;
         from.restore("buffer", &mut self.buffer)?;
+        from.restore("watch", &mut self.watch)?;
         from.restore("trainer", &mut self.trainer)
     }
 }

@@ -92,7 +92,7 @@ impl InvertJob<'_> {
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
-        let Inversion { buffer, generator, finished, clock, .. } = inversion;
+        let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
@@ -103,8 +103,8 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
-        let health = Health::of(&set, Some(&teacher))?;
-        add_health(&mut set.provenance, &health);
+        let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
+        add_health(&mut set.provenance, &health, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })

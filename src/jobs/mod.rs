@@ -22,6 +22,7 @@ pub use train::TrainJob;
 
 use crate::Result;
 use crate::checkpoint::Clock;
+use crate::events::Observer;
 use crate::files;
 use crate::hub::split_commit;
 use crate::model::Model;
@@ -117,13 +118,14 @@ fn add_course(provenance: &mut Value, fingerprint: &Value, clock: &Clock, halvin
 }
 
 /// Notes the health of a result and says aloud which alarms it raises.
-fn add_health(provenance: &mut Value, health: &Health) {
+fn add_health(provenance: &mut Value, health: &Health, observer: &mut dyn Observer) -> Result<()> {
     let raised = alarms(health);
     for alarm in &raised {
-        tracing::warn!("alarm: {alarm}");
+        observer.alarm(&alarm.to_string())?;
     }
     provenance["health"] = json!(health);
     provenance["alarms"] = json!(raised);
+    Ok(())
 }
 
 /// Puts the entries of `more` into the object `base`.

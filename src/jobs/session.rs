@@ -5,7 +5,8 @@ use crate::checkpoint::{Checkpoints, Resumable, Saved, Unfinished};
 use crate::events::{Observer, Pupil, Record, check_interrupt};
 use crate::files::Staging;
 use crate::ops::{self, Compute};
-use crate::report::{Every, Reporter, Snapshots};
+use crate::report::{Every, Reporter, Snapshots, alarms_under_way};
+use crate::signs::Signs;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,11 +24,17 @@ pub struct Session {
     reporter: Reporter,
     checkpoints: Checkpoints,
     place: Unfinished,
+    /// Whether an alarm ends the run.
+    strict: bool,
+    /// Names of the alarms that were raised under way.
+    raised: Vec<&'static str>,
+    /// The alarm that ends the run as soon as its state is whole.
+    pending: Option<String>,
 }
 
 impl Session {
     /// A run of `fingerprint` in `place`, with a state every so often (`None`: only when it is interrupted and at the end of a
-    /// stage).
+    /// stage). `strict`: the first alarm ends it.
     ///
     /// # Errors
     /// [`Error::Io`] where nothing can be written.
@@ -36,6 +43,7 @@ impl Session {
         fingerprint: Value,
         compute: &Compute,
         every: Option<Duration>,
+        strict: bool,
         quiet: bool,
     ) -> Result<Self> {
         let circumstances = json!({
@@ -45,7 +53,7 @@ impl Session {
         });
         let checkpoints = Checkpoints::in_folder(place.states(), fingerprint, circumstances, every)?;
         let reporter = Reporter::new(quiet, Some(&place.log()))?;
-        Ok(Self { reporter, checkpoints, place })
+        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None })
     }
 
     /// Takes snapshots of the network of `stages`.
@@ -82,12 +90,25 @@ impl Session {
         Ok(())
     }
 
-    fn stop(&mut self, stage: &'static str, done: usize, state: &dyn Resumable) -> Error {
-        self.reporter.flush();
-        match self.checkpoints.try_write(stage, done, state, &self.reporter) {
-            true => Error::Paused { path: self.place.folder().to_path_buf() },
-            false => Error::Interrupted,
+    /// Ends the run, with its state kept, if somebody has asked for it or something is alarming.
+    fn halt(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
+        let interrupted = check_interrupt().is_err();
+        if !interrupted && self.pending.is_none() {
+            return Ok(());
         }
+        self.reporter.flush();
+        let kept = self.checkpoints.try_write(stage, state, &self.reporter);
+        Err(match (&self.pending, kept) {
+            (Some(alarm), _) if !interrupted => self.alarmed(alarm),
+            (_, true) => Error::Paused { path: self.place.folder().to_path_buf() },
+            (_, false) => Error::Interrupted,
+        })
+    }
+
+    fn alarmed(&self, alarm: &str) -> Error {
+        let folder = self.place.folder().display();
+        let hint = format!("{folder} keeps what was done: go on with --resume and without --stop-on-alarm");
+        Error::Failed { found: format!("alarm: {alarm}"), hint }
     }
 }
 
@@ -100,23 +121,40 @@ impl Observer for Session {
         self.reporter.updated(stage, pupil)
     }
 
-    fn between(&mut self, stage: &'static str, done: usize, state: &dyn Resumable) -> Result<()> {
-        if check_interrupt().is_err() {
-            return Err(self.stop(stage, done, state));
-        }
+    fn between(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
+        self.halt(stage, state)?;
         if self.checkpoints.due() {
             self.reporter.flush();
-            self.checkpoints.try_write(stage, done, state, &self.reporter);
+            self.checkpoints.try_write(stage, state, &self.reporter);
         }
         Ok(())
     }
 
-    fn ended(&mut self, stage: &'static str, done: usize, state: &dyn Resumable) -> Result<()> {
-        if check_interrupt().is_err() {
-            return Err(self.stop(stage, done, state));
-        }
+    fn ended(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
+        self.halt(stage, state)?;
         self.reporter.flush();
-        self.checkpoints.try_write(stage, done, state, &self.reporter);
+        self.checkpoints.try_write(stage, state, &self.reporter);
+        Ok(())
+    }
+
+    fn signs(&mut self, signs: &Signs) -> Result<()> {
+        for alarm in alarms_under_way(signs) {
+            if !self.raised.contains(&alarm.name) {
+                self.raised.push(alarm.name);
+                match self.strict {
+                    true => self.pending = Some(alarm.to_string()),
+                    false => tracing::warn!("alarm: {alarm}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn alarm(&mut self, text: &str) -> Result<()> {
+        if self.strict {
+            return Err(self.alarmed(text));
+        }
+        tracing::warn!("alarm: {text}");
         Ok(())
     }
 

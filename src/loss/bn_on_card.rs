@@ -23,15 +23,14 @@ impl Card {
     /// See [`BnStatsLoss::loss`].
     pub fn loss(&self, of: &BnStatsLoss, moments: &[Tensor], factor: f64) -> Result<(Value, Vec<Tensor>)> {
         let goals = self.goals(of, moments[0].device())?;
-        let past = self.past(moments[0].device())?;
-        let own = if past.is_some() { 1.0 - of.momentum } else { 1.0 };
+        let own = if self.past.is_some() { 1.0 - of.momentum } else { 1.0 };
         let values = mem::tensor(vec![0.0; 2 * moments.len()], (moments.len(), 2))?.to_device(moments[0].device())?;
         let mut grads = Vec::with_capacity(moments.len());
         for (i, (observed, [goal, unit])) in moments.iter().zip(goals).enumerate() {
             let layer = Layer {
                 goal,
                 unit,
-                past: past.map(|past| &past[i]),
+                past: self.past.as_ref().map(|past| &past[i]),
                 shares: (own as f32, of.momentum as f32),
                 scale: of.scale(of.targets[i].mean.len()) as f32,
                 factor: factor as f32,

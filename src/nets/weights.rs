@@ -239,6 +239,21 @@ impl Weights {
         step::blend(&pairs, alpha, beta)
     }
 
+    /// Norm of the difference of the trainable values from those of `other`, over the norm of `other`'s.
+    pub fn distance(&self, other: &Weights) -> Result<f64> {
+        let (mut difference, mut norm) = (0.0, 0.0);
+        for ((slot, own), theirs) in self.iter().zip(&other.tensors) {
+            if slot.kind.trainable() {
+                let (own, theirs) = (host(own)?, host(theirs)?);
+                for (a, b) in view(&own)?.iter().zip(view(&theirs)?.iter()) {
+                    difference += f64::from(a - b).powi(2);
+                    norm += f64::from(*b).powi(2);
+                }
+            }
+        }
+        Ok((difference / norm.max(f64::MIN_POSITIVE)).sqrt())
+    }
+
     /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
     pub fn non_finite(&self) -> Result<Option<(String, usize)>> {
         for (s, t) in self.iter() {

@@ -23,7 +23,7 @@ mod snapshots;
 mod summary;
 mod transfer;
 
-pub use alarms::{Alarm, alarms};
+pub use alarms::{Alarm, alarms, alarms_under_way};
 pub use card::model_card;
 pub use describe::describe_set;
 pub use health::Health;

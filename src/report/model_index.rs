@@ -135,7 +135,7 @@ fn has_anchor(head: &str) -> bool {
     let opens = |before: Option<char>| before.is_none_or(|c| c.is_whitespace() || "[{,:-?".contains(c));
     head.match_indices('&').any(|(at, _)| {
         let next = head[at + 1..].chars().next();
-        opens(head[..at].chars().next_back()) && next.is_some_and(|c| !c.is_whitespace() && !":,]}".contains(c))
+        opens(head[..at].chars().next_back()) && next.is_some_and(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
     })
 }
 

@@ -122,7 +122,7 @@ pub fn supervised(
     let (mut order, mut order_of) = (Vec::new(), None);
     while course.learner.done() < total || !course.is_sound()? {
         let step = course.learner.done();
-        observer.between(STAGE, step, &course)?;
+        observer.between(STAGE, &course)?;
         let (epoch, i) = (step / per_epoch, step % per_epoch);
         if order_of != Some(epoch) {
             order = permutation(data.len(), &mut streams.stream("train/order", epoch as u64));
@@ -147,7 +147,7 @@ pub fn supervised(
             observer.record(&Record { stage: "epoch", done: epoch + 1, total: recipe.epochs, images: 0, values });
         }
     }
-    observer.ended(STAGE, course.learner.done(), &course)?;
+    observer.ended(STAGE, &course)?;
     let Course { learner, clock, .. } = course;
     Ok(Trained { network: learner.current().duplicate()?, halvings: learner.halvings(), clock })
 }

@@ -14,8 +14,16 @@ const FINISH_SHARE: f64 = 0.3;
 /// [`Error::Invalid`] for images that are fewer than the recipe needs before its first round.
 pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<String>> {
     let set = |key: &str, value: usize| ["--set".to_string(), format!("{key}={value}")];
+    let on_the_fly = method.on_the_fly || is_on_the_fly(recipe);
     match budget {
-        Budget::Minutes(minutes) => Ok(vec!["--minutes".into(), minutes.to_string()]),
+        // The rate of a student on the fly falls over the rounds, and how many fit into a time is not known beforehand.
+        Budget::Minutes(minutes) => {
+            let mut words = vec!["--minutes".to_string(), minutes.to_string()];
+            if on_the_fly {
+                words.extend(["--set".into(), "on_the_fly=false".into()]);
+            }
+            Ok(words)
+        }
         Budget::Images(images) => {
             // Suites that count images are for small ones.
             let batch = if recipe.batch > 0 { recipe.batch } else { batch_for(256, [32, 32]) };
@@ -30,16 +38,21 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
                 }
             }
         }
-        Budget::Steps(steps) if method.init == Start::Scratch && !method.on_the_fly => {
+        Budget::Steps(steps) if method.init == Start::Scratch && !on_the_fly => {
             Ok(set("student.steps", steps).to_vec())
         }
         Budget::Steps(steps) => {
-            let finish = if method.on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
+            let finish = if on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
             let rounds = ((steps - finish) / recipe.adversary_steps.max(1)).max(1);
             let finish = steps.saturating_sub(rounds * recipe.adversary_steps).max(1);
             Ok([set("rounds", rounds), set("finish_steps", finish)].concat())
         }
     }
+}
+
+/// Whether the recipe itself says so.
+fn is_on_the_fly(recipe: &Recipe) -> bool {
+    serde_json::to_value(recipe).is_ok_and(|recipe| recipe["on_the_fly"] == true)
 }
 
 #[cfg(test)]

@@ -92,10 +92,10 @@ impl Run {
         }
     }
 
-    /// Whether all words of `filter` are in its name or its line.
-    fn has(&self, filter: &str) -> bool {
-        let text = format!("{} {}", self.id, self.line()).to_lowercase();
-        filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    /// Whether all of `texts` are in its line, in capitals or not.
+    fn has(&self, texts: &[String]) -> bool {
+        let line = self.line().to_lowercase();
+        texts.iter().all(|text| line.contains(&text.to_lowercase()))
     }
 }
 
@@ -134,8 +134,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Keeps the runs whose name or line has all words of `filter`, and those that they need.
-    pub fn filtered(mut self, filter: &str) -> Self {
+    /// Keeps the runs whose line has all texts of `filter`, and those that they need.
+    pub fn filtered(mut self, filter: &[String]) -> Self {
         let needed: Vec<String> =
             self.runs.iter().filter(|run| run.has(filter)).filter_map(|run| run.needs.clone()).collect();
         self.runs.retain(|run| run.has(filter) || needed.contains(&run.id));
@@ -383,15 +383,17 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_takes_words_of_names_and_keeps_what_is_needed() {
-        let kept = |text: &str, filter: &str| -> Vec<String> {
-            plan(text).filtered(filter).runs.iter().map(Run::line).collect()
+    fn a_filter_takes_parts_of_lines_and_keeps_what_is_needed() {
+        let kept = |text: &str, filter: &[&str]| -> Vec<String> {
+            let filter: Vec<String> = filter.iter().map(|text| text.to_string()).collect();
+            plan(text).filtered(&filter).runs.iter().map(Run::line).collect()
         };
-        assert_eq!(kept(SUITE, "SSD seed 1"), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
-        assert_eq!(kept(SUITE, "nothing"), [""; 0]);
+        assert_eq!(kept(SUITE, &["SSD", "seed 1"]), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
+        assert_eq!(kept(SUITE, &["nothing"]), [""; 0]);
+        assert_eq!(kept(SUITE, &[]).len(), 11);
         let trained = SUITE.replace("model = \"synth/resnet20-cifar10\"", "net = \"resnet20\"");
         assert_eq!(plan(&trained).problems, [""; 0]);
-        let kept = kept(&trained, "ssd");
+        let kept = kept(&trained, &["ssd"]);
         assert_eq!(kept[0], "r20, training of the teacher");
         assert_eq!(kept.len(), 3);
     }
