@@ -9,7 +9,7 @@
 //!                                                        ▼
 //!                              set::buffer (class-modulated, partly replaced each round)
 //!                                                        │
-//!                                                        ▼
+//!  collect:  noise, shapes, images ─▶ balance ──────────▶ ▼
 //!                              set (parquet + card + provenance)
 //!                                                        │
 //!                                                        ▼
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
-//! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`] and [`distill`] are the stages,
+//! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`], [`collect`] and [`distill`] are the stages,
 //! [`jobs`] runs them with their files, [`hub`] gets and sends those, [`report`] watches, [`export`] writes what other programs
 //! read. The program is a thin layer over [`jobs`].
 //!
@@ -27,6 +27,7 @@
 pub mod augment;
 pub mod bench;
 pub mod checkpoint;
+pub mod collect;
 pub mod data;
 pub mod distill;
 pub mod error;

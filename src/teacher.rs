@@ -2,9 +2,10 @@
 
 use crate::data::Images;
 use crate::model::Model;
-use crate::nets::{Network, infer};
+use crate::nets::{Forward, Kind, Mode, Network, infer};
 use crate::ops::place::{Placement, place_bytes};
 use crate::ops::{Compute, mem};
+use crate::tape::{self, Tape, Var};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -61,13 +62,61 @@ impl Teacher {
 
     /// Logits of all 8-bit images as they are, `[N·K]`.
     pub fn answers_u8(&self, images: &Images, batch: usize) -> Result<Vec<f32>> {
+        self.answers_bytes(&images.pixels, batch)
+    }
+
+    /// Logits of 8-bit images `[N, H, W, C]` of the teacher's size, `[N·K]`.
+    pub fn answers_bytes(&self, pixels: &[u8], batch: usize) -> Result<Vec<f32>> {
+        let dims = [self.size[0], self.size[1], self.channels];
+        let images: Vec<&[u8]> = pixels.chunks(dims.iter().product()).collect();
         let mut out = Vec::with_capacity(images.len() * self.classes);
-        let all: Vec<usize> = (0..images.len()).collect();
-        for chunk in all.chunks(batch.max(1)) {
-            let x = self.normalised(images, chunk, &vec![Placement::default(); chunk.len()])?;
+        for chunk in images.chunks(batch.max(1)) {
+            let places = vec![Placement::default(); chunk.len()];
+            let x = place_bytes(chunk, dims, &places, &self.mean, &self.std, &self.network.compute().device)?;
             out.extend_from_slice(&mem::view(&mem::host(&self.answers(&x)?)?)?);
         }
         Ok(out)
+    }
+
+    /// Logits `[N, K]` for normalised images, and what the classifier reads, `[N, features]`, if the network says so.
+    pub fn answers_and_features(&self, x: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &self.network.weights, Mode::Frozen);
+        let logits = self.network.forward(&mut f, Var::constant(x.clone()))?.tensor()?;
+        let features = f.features.take().map(|features| features.tensor()).transpose()?;
+        Ok((mem::host(&logits)?, features.map(|features| mem::host(&features)).transpose()?))
+    }
+
+    /// Logits `[N, K]` for images `[N, H, W, C]` in 0..1, and the gradient with respect to the images of what `seed` has the
+    /// gradient of with respect to the logits.
+    ///
+    /// # Errors
+    /// A teacher that only answers, images that it does not take.
+    pub fn answers_and_gradient(
+        &self,
+        images: &Tensor,
+        seed: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let tape = Tape::new();
+        let x = tape.leaf(self.network.compute().bring(images)?);
+        let places = vec![Placement::default(); images.dim(0)?];
+        let seen = tape::place(&tape, &x, &places, &self.mean, &self.std)?;
+        let mut f = Forward::new(&tape, &self.network.weights, Mode::Frozen);
+        let answers = self.network.forward(&mut f, seen)?;
+        let logits = answers.tensor()?;
+        let mut grads = tape.backward([(answers, seed(&logits)?)])?;
+        let missing = || Error::shape("teacher", "no gradient reaches the images");
+        let gradient = grads.take(&x).ok_or_else(missing)?;
+        Ok((mem::host(&logits)?, mem::host(&gradient)?))
+    }
+
+    /// The weights of the last linear layer, `[features, K]`, if the network ends with one.
+    pub fn classifier(&self) -> Result<Option<Vec<f32>>> {
+        let last = self.network.weights.iter().filter(|(slot, _)| slot.kind == Kind::LinearWeight).last();
+        match last.filter(|(slot, _)| slot.shape.last() == Some(&self.classes)) {
+            Some((_, weight)) => Ok(Some(mem::view(&mem::host(weight)?)?.to_vec())),
+            None => Ok(None),
+        }
     }
 
     /// # Errors

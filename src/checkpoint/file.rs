@@ -102,13 +102,7 @@ pub(super) fn open(path: &Path) -> Result<Saved> {
     }
     let file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
-    let (metadata, start) = read_header(&file, length).map_err(Error::io("read", path))?;
-    if start + metadata.data_len() as u64 != length {
-        return Err(damaged("its header does not describe its length"));
-    }
-    let values = metadata.metadata().as_ref().and_then(|entries| entries.get(VALUES));
-    let values: Map<String, Value> =
-        values.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| damaged("its header has no values"))?;
+    let Header { metadata, values, start } = read_header(&mut &file, length).map_err(Error::io("read", path))?;
     let file = Arc::new(file);
     let arrays: BTreeMap<String, Kept> = metadata
         .tensors()
@@ -137,10 +131,17 @@ fn header(state: &Saver) -> Result<Vec<u8>> {
     serde_json::to_vec(&metadata).map_err(|e| failed(&e))
 }
 
-/// The header, and where the data behind it start.
-fn read_header(mut file: &File, length: u64) -> std::io::Result<(Metadata, u64)> {
+/// What stands before the data.
+struct Header {
+    metadata: Metadata,
+    values: Map<String, Value>,
+    /// Where the data start.
+    start: u64,
+}
+
+/// The header of a file of `length` bytes, which describes all of it.
+fn read_header(file: &mut impl Read, length: u64) -> std::io::Result<Header> {
     let invalid = |found: String| std::io::Error::new(std::io::ErrorKind::InvalidData, found);
-    file.seek(SeekFrom::Start(0))?;
     let mut size = [0u8; 8];
     file.read_exact(&mut size)?;
     let size = u64::from_le_bytes(size);
@@ -149,8 +150,27 @@ fn read_header(mut file: &File, length: u64) -> std::io::Result<(Metadata, u64)>
     }
     let mut header = vec![0u8; size as usize];
     file.read_exact(&mut header)?;
-    let metadata = serde_json::from_slice(&header).map_err(|e| invalid(e.to_string()))?;
-    Ok((metadata, 8 + size))
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| invalid(e.to_string()))?;
+    let start = 8 + size;
+    if start.checked_add(metadata.data_len() as u64) != Some(length) {
+        return Err(invalid("the header does not describe the length of the file".into()));
+    }
+    let values = metadata.metadata().as_ref().and_then(|entries| entries.get(VALUES));
+    let values = values.and_then(|text| serde_json::from_str(text).ok());
+    let values = values.ok_or_else(|| invalid("the header has no values".into()))?;
+    Ok(Header { metadata, values, start })
+}
+
+/// Reads the header of any bytes, for fuzzing.
+pub(crate) fn read_bytes(bytes: &[u8]) -> std::io::Result<()> {
+    let Header { metadata, start, .. } = read_header(&mut &*bytes, bytes.len() as u64)?;
+    for (_, info) in metadata.tensors() {
+        let (from, to) = info.data_offsets;
+        assert!(from <= to && start as usize + to <= bytes.len());
+        let bits = info.shape.iter().product::<usize>() * info.dtype.bitsize();
+        assert_eq!(bits, (to - from) * 8);
+    }
+    Ok(())
 }
 
 fn digits(hash: Sha256) -> String {

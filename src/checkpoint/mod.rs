@@ -19,6 +19,7 @@ mod keeper;
 mod state;
 mod unfinished;
 
+pub(crate) use file::read_bytes;
 pub use keeper::{Checkpoints, difference};
 pub use state::{Plain, Saved, Saver};
 pub use unfinished::{Begin, Unfinished};

@@ -5,11 +5,12 @@ use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use synth::files::{prepare_file, write_atomic};
 use synth::hub::{HubName, Kind as Repository};
 use synth::jobs::{Access, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Slot};
-use synth::report::describe_set;
+use synth::report::{Description, describe_set};
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
@@ -19,9 +20,16 @@ use synth::{Error, Result};
 pub struct Inspect {
     #[command(flatten)]
     target: ModelOptions,
-    /// Of a set: its teacher, to measure the distance from its batch-norm statistics
+    /// Of a set: its teacher, to measure the distance from its batch-norm statistics, the diversity of its features and the
+    /// distance of images from its borders
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
+    /// Of a set: write a page with plots and images, which needs nothing beside itself
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// With --html: replace the file
+    #[arg(long, requires = "html")]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,12 +37,23 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self, global: &Global) -> Result<()> {
+        if let Some(file) = &self.html {
+            prepare_file(file, self.force)?;
+        }
         let access = global.access();
         let (json, text) = match self.target(&access)? {
             Target::Set(folder) => {
                 let open = |path| open_teacher(path, None, &Overrides::default(), &access);
                 let teacher = self.teacher.as_deref().map(open).transpose()?;
-                of_set(&folder, teacher.as_ref())?
+                let set = SyntheticSet::read(&folder)?;
+                let Description { text, json, html } = describe_set(&set, teacher.map(|t| Teacher::of(&t)).as_ref())?;
+                if let Some(file) = &self.html {
+                    write_atomic(file, html.as_bytes())?;
+                }
+                (json, text)
+            }
+            Target::Model(_) if self.html.is_some() => {
+                return Err(Error::invalid("--html", "this is a model", "only sets have a page"));
             }
             Target::Model(model) => of_model(&model),
         };
@@ -71,12 +90,6 @@ enum Target {
 /// A set keeps its images in `data/` and its provenance beside them.
 pub fn is_set(path: &Path) -> bool {
     path.join("synth.json").is_file() && path.join("data").is_dir()
-}
-
-fn of_set(path: &Path, teacher: Option<&Model>) -> Result<(Value, String)> {
-    let set = SyntheticSet::read(path)?;
-    let (text, json) = describe_set(&set, teacher.map(Teacher::of).as_ref())?;
-    Ok((json, text))
 }
 
 /// Tensors whose names differ in the last part only.

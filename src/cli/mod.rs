@@ -4,6 +4,7 @@
 //! [`Command`] and an arm of [`run`]. Results go to stdout through [`print`], everything else to stderr.
 
 mod bench;
+mod collect;
 mod distill;
 mod eval;
 mod export;
@@ -54,6 +55,7 @@ pub struct Global {
 enum Command {
     Run(run::Run),
     Invert(invert::Invert),
+    Collect(collect::Collect),
     Distill(distill::Distill),
     Eval(eval::Eval),
     Export(export::Export),
@@ -76,6 +78,11 @@ impl Global {
         let threads = self.threads.into_iter().flat_map(|threads| ["--threads".into(), threads.to_string()]);
         threads.chain(self.offline.then(|| "--offline".into())).collect()
     }
+
+    /// Shows and logs the progress of a job whose result is built in `staging`.
+    fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
+        synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
+    }
 }
 
 /// Sets up logging, threads and Ctrl-C, and runs the subcommand.
@@ -93,6 +100,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match &cli.command {
         Command::Run(command) => command.run(global),
         Command::Invert(command) => command.run(global),
+        Command::Collect(command) => command.run(global),
         Command::Distill(command) => command.run(global),
         Command::Train(command) => command.run(global),
         Command::Recipes(command) => command.run(global),

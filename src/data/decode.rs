@@ -170,7 +170,7 @@ fn fit(picture: DynamicImage, shape: Shape) -> Vec<u8> {
 
 /// Grey by ITU-R 601, in the fixed-point form of Pillow's `convert("L")`, which teachers of grey images were fed by
 /// (the `image` crate's own conversion is ITU-R 709).
-fn luma(rgb: &image::RgbImage) -> image::GrayImage {
+pub(crate) fn luma(rgb: &image::RgbImage) -> image::GrayImage {
     image::GrayImage::from_fn(rgb.width(), rgb.height(), |x, y| {
         let [r, g, b] = rgb.get_pixel(x, y).0.map(u32::from);
         image::Luma([((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8])

@@ -16,7 +16,7 @@ mod hostile_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use decode::Collector;
+pub(crate) use decode::{Collector, luma};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
 pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};

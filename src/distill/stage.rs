@@ -105,7 +105,11 @@ pub fn distill(
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
-    let priorities = Priorities::new(recipe.priority, train.len());
+    let mut priorities = Priorities::new(recipe.priority, train.len());
+    if let Some(weights) = set.sampling_weights() {
+        let weights: Vec<f32> = train.iter().map(|&row| weights[row]).collect();
+        priorities = priorities.with_wanted(&weights);
+    }
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
     let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
@@ -115,6 +119,7 @@ pub fn distill(
     let (check_every, total) = (recipe.steps.div_ceil(CHECKS).max(1), recipe.steps);
     while !course.checks.over && (course.trainer.done() < total || !course.trainer.is_sound(&mut course.priorities)?) {
         observer.between(STAGE, &course)?;
+        course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total as f64));
         let answers = pool_answers()?;
         let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
         let mut pool = Pool { images, gallery, rows, priorities: &mut course.priorities, answers };

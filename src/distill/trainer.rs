@@ -163,7 +163,7 @@ impl Trainer {
     /// The priorities that belong to the learner's sound state.
     fn go_back(&self, priorities: &mut Priorities) {
         if let Some(sound) = &self.sound {
-            priorities.clone_from(sound);
+            priorities.go_back_to(sound);
         }
     }
 

@@ -104,7 +104,7 @@ impl InvertJob<'_> {
             provenance,
         };
         let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
-        add_health(&mut set.provenance, &health, observer)?;
+        add_health(&mut set.provenance, &health, &Value::Null, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })

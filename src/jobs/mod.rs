@@ -1,9 +1,10 @@
-//! Whole jobs with their files: what `synth invert`, `distill`, `run` and `train` do once their options are known.
+//! Whole jobs with their files: what `synth invert`, `collect`, `distill`, `run` and `train` do once their options are known.
 //!
 //! A result folder is built aside and appears under its name only when it is complete.
 
 mod access;
 mod card;
+mod collect;
 mod distill;
 mod invert;
 mod run;
@@ -13,6 +14,7 @@ mod train;
 
 pub use access::Access;
 pub use card::CardFile;
+pub use collect::{CollectJob, Collected, Unfilled, open_sources, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use run::{Init, Ran, RunJob};
@@ -29,7 +31,7 @@ use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
 use crate::ops::{self, Compute};
-use crate::report::{Health, alarms};
+use crate::report::{Health, alarms_of};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
 use serde_json::{Value, json};
@@ -117,9 +119,9 @@ fn add_course(provenance: &mut Value, fingerprint: &Value, clock: &Clock, halvin
     }
 }
 
-/// Notes the health of a result and says aloud which alarms it raises.
-fn add_health(provenance: &mut Value, health: &Health, observer: &mut dyn Observer) -> Result<()> {
-    let raised = alarms(health);
+/// Notes the health of a result and says aloud which alarms it raises; `set` is the provenance of its images.
+fn add_health(provenance: &mut Value, health: &Health, set: &Value, observer: &mut dyn Observer) -> Result<()> {
+    let raised = alarms_of(set, health);
     for alarm in &raised {
         observer.alarm(&alarm.to_string())?;
     }

@@ -89,6 +89,20 @@ pub fn alarms_under_way(signs: &Signs) -> Vec<Alarm> {
     raised.0
 }
 
+/// Criteria that hold for images that were not made from the teacher, too.
+const OF_ANY_SET: [&str; 6] =
+    ["few images", "twin images", "non-finite values", "rising loss", "student lost", "student astray"];
+
+/// The [`alarms`] that concern a set with this provenance (or a student of one): that collected images do not look like the
+/// teacher's training data is no failure.
+pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> {
+    let mut raised = alarms(health);
+    if provenance["kind"] == "collected" {
+        raised.retain(|alarm| OF_ANY_SET.contains(&alarm.name));
+    }
+    raised
+}
+
 /// Alarms so far.
 struct Raised(Vec<Alarm>);
 
@@ -131,7 +145,7 @@ fn pixels(health: &Health, raised: &mut Raised) {
     let advice = "nearly all pixels are black or white: the generator has blown up, lower generator.lr, or the std of the \
                   normalisation is too large";
     raised.above("saturated images", "share of extreme pixels", pixels.saturated, MOST_SATURATED, advice);
-    let advice = "the generator repeats itself: lower generator.lr, or take another lifecycle";
+    let advice = "the images repeat themselves: an inversion needs a lower generator.lr or another lifecycle, a collection --distinct";
     raised.above("twin images", "share of images with a near twin", pixels.near_twins, MOST_TWINS, advice);
 }
 
@@ -246,6 +260,15 @@ mod tests {
             signs: Some(signs()),
             course: Some(Course { non_finite: 0, student_loss: Some(Trend { first: 12.8, last: 10.8 }) }),
         }
+    }
+
+    #[test]
+    fn collected_images_may_be_unlike_the_training_data() {
+        let health = Health { images: 100, fit: Some(layers(&[3.0; 5])), ..healthy() };
+        let names = |kind: &str| -> Vec<&str> {
+            alarms_of(&serde_json::json!({ "kind": kind }), &health).iter().map(|alarm| alarm.name).collect()
+        };
+        assert_eq!((names("set"), names("collected")), (vec!["few images", "batch norms apart"], vec!["few images"]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `synth inspect` says about a set.
 
-use super::alarms::{Alarm, alarms};
+use super::alarms::{Alarm, alarms_of};
+use super::criteria::Criteria;
 use super::health::{Fit, Health};
 use super::progress::significant;
 use crate::Result;
@@ -14,15 +15,24 @@ use std::fmt::Write;
 const LISTED_CLASSES: usize = 20;
 const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
-/// A text for people and the same as JSON: counts, agreement, quantiles of the teacher's confidence and of the entropy
-/// of its answers, diversity, views, where the set comes from, and the alarms. With the teacher also the batch-norm
-/// distance, from one pass of the stored images.
+/// What is said about a set.
+pub struct Description {
+    pub text: String,
+    pub json: Value,
+    /// A page that needs nothing beside itself.
+    pub html: String,
+}
+
+/// A set for people and for machines: counts, agreement, quantiles of the teacher's confidence and of the entropy of its answers,
+/// diversity, the criteria of a good set with their score, views, where the set comes from, and the alarms. With the teacher also
+/// the batch-norm distance, the spread of its features and distances to its borders, from passes of the stored images.
 ///
 /// # Errors
 /// A teacher that does not take the set's images.
-pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<(String, Value)> {
+pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Description> {
     let health = Health::of(set, teacher)?;
-    let raised = alarms(&health);
+    let criteria = Criteria::of(set, &health, teacher)?;
+    let raised = alarms_of(&set.provenance, &health);
     let confidence = quantiles(set.teacher_confidence().into_iter().map(f64::from).collect());
     let entropy = quantiles((0..set.len()).map(|i| super::health::entropy(set.answer(i))).collect());
     let images = &set.images;
@@ -38,13 +48,23 @@ pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<(St
         "views": set.views.as_ref().map_or(0, |v| v.list.len()),
         "provenance": summary_of(&set.provenance),
         "health": health,
+        "criteria": criteria,
         "alarms": raised,
     });
-    Ok((page(set, &health, [&confidence, &entropy], &raised), json))
+    let text = page(set, &health, &criteria, [&confidence, &entropy], &raised);
+    let html = super::page::html(set, &health, &criteria, &raised, &text)?;
+    Ok(Description { text, json, html })
 }
 
-fn page(set: &SyntheticSet, health: &Health, quantiles: [&[f64; 5]; 2], raised: &[Alarm]) -> String {
+fn page(
+    set: &SyntheticSet,
+    health: &Health,
+    criteria: &Criteria,
+    quantiles: [&[f64; 5]; 2],
+    raised: &[Alarm],
+) -> String {
     let mut rows = numbers(set, health, quantiles);
+    rows.extend(of_criteria(criteria));
     if let Some(fit) = &health.fit {
         rows.push(("batch norms", batch_norms(fit)));
     }
@@ -79,6 +99,25 @@ fn numbers(set: &SyntheticSet, health: &Health, [sure, unsure]: [&[f64; 5]; 2]) 
         ("distance", format!("{within:.3} within a class, {between:.3} between classes, {twins} near twins")),
         ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
     ]
+}
+
+fn of_criteria(criteria: &Criteria) -> Vec<(&'static str, String)> {
+    let Criteria { margins, duplicates, score, .. } = criteria;
+    let distance = margins.distance.map_or(String::new(), |d| format!(", {} from the nearest border", significant(d)));
+    let mut rows = vec![
+        ("balance", format!("entropy {:.3} of the decisions (1: all equally frequent)", criteria.relative_entropy)),
+        ("coverage", format!("{:.3} is the highest probability that a class reaches, on average", criteria.coverage)),
+        ("border", format!("{:.1} % of images are undecided{distance}", 100.0 * margins.near)),
+    ];
+    if let Some(features) = &criteria.features {
+        let (dimensions, count) = (features.effective_dimensions, features.count);
+        rows.push(("diversity", format!("{dimensions:.1} effective dimensions of {count} features")));
+    }
+    let (exact, near) = (100.0 * duplicates.exact, 100.0 * duplicates.near);
+    rows.push(("duplicates", format!("{exact:.1} % exact, {near:.1} % by their fingerprint")));
+    rows.push(("score", format!("{:.2}: {}", score.value, score.verdict)));
+    rows.extend(score.reasons.iter().map(|reason| ("", reason.clone())));
+    rows
 }
 
 fn batch_norms(fit: &Fit) -> String {
@@ -144,10 +183,12 @@ mod tests {
             set_of(&[0, 1, 0, 1], &[[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]], |i, j| (i * 60 + j) as u8);
         set.provenance =
             json!({"teacher": {"id": "a/b\u{1b}[31m", "sha256": "00ff"}, "recipe": {"name": "ssd"}, "seed": 3});
-        let (text, json) = describe_set(&set, None).unwrap();
+        let Description { text, json, html } = describe_set(&set, None).unwrap();
         assert!(text.contains("images        4 of 1x4x4") && text.contains("75.0 % of images"), "{text}");
         assert!(text.contains("teacher       a/b [31m") && text.contains("seed          3"), "{text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+        assert!(html.contains("a/b") && !html.contains('\u{1b}'), "{html}");
+        assert!(json["criteria"]["score"]["value"].as_f64().is_some_and(|score| (0.0..=1.0).contains(&score)));
         assert_eq!((&json["agreement"], &json["images_per_class"]), (&json!(0.75), &json!([2, 2])));
         assert_eq!(
             json["provenance"],

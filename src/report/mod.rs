@@ -8,24 +8,28 @@
 //! | `health/` | numbers of a finished run that need no real data |
 //! | `snapshots.rs` | the student's weights at times of its run, for a curve of its accuracy |
 //! | `alarms.rs` | which of them mean that the run has failed, and why |
-//! | `describe.rs` | `synth inspect` of a set |
+//! | `criteria/` | what makes a set good to learn from, and a score |
+//! | `describe.rs`, `page/` | `synth inspect` of a set, as text, JSON and HTML |
 //! | `transfer.rs` | a bar for files from and to the Hub |
 //! | `card.rs`, `model_index.rs` | the README of a model, and the accuracies in its head |
 
 mod alarms;
 mod card;
+pub mod criteria;
 mod describe;
 pub mod health;
 mod metrics;
 mod model_index;
+mod page;
 mod progress;
 mod snapshots;
 mod summary;
 mod transfer;
 
-pub use alarms::{Alarm, alarms, alarms_under_way};
+pub use alarms::{Alarm, alarms, alarms_of, alarms_under_way};
 pub use card::model_card;
-pub use describe::describe_set;
+pub use criteria::Criteria;
+pub use describe::{Description, describe_set};
 pub use health::Health;
 pub use metrics::Metrics;
 pub use model_index::{Arguments, MeasuredOn, with_accuracy};

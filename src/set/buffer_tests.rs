@@ -128,3 +128,30 @@ fn priorities_follow_the_gap() {
     let products: Vec<f64> = (0..4).map(|i| p.probabilities()[i] * weight(i)).collect();
     assert!(products.iter().all(|v| (v / products[0] - 1.0).abs() < 1e-3), "{products:?}");
 }
+
+/// Without gaps images are drawn as the set asks for; with them P_i ∝ v_i·δ_i^α, and weights lead back to v.
+#[test]
+fn wanted_probabilities_are_honoured() {
+    use crate::rng::Streams;
+    let rule = PriorityRule { alpha: 0.5, beta: 1.0, temperature: 1.0 };
+    let mut p = super::priority::Priorities::new(rule, 3).with_wanted(&[1.0, 3.0, 0.0]);
+    assert!(p.probabilities().iter().zip([0.25, 0.75, 0.0]).all(|(a, b)| (a - b).abs() < 1e-9));
+    p.update(&[0, 1], &[9.0, 1.0]);
+    // 1·3 against 3·1
+    assert!((p.probabilities()[0] - 0.5).abs() < 1e-5, "{:?}", p.probabilities());
+    let draw = p.draw(20_000, &mut Streams::new(0).stream("test", 0));
+    assert!(draw.indices.iter().all(|i| *i < 2), "an image of no weight is never drawn");
+    let total = |image: usize| -> f64 {
+        draw.indices.iter().zip(&draw.weights).filter(|(i, _)| **i == image).map(|(_, w)| f64::from(*w)).sum()
+    };
+    assert!((total(1) / total(0) - 3.0).abs() < 0.1, "{} {}", total(0), total(1));
+    p.extend(1);
+    assert_eq!(p.probabilities().len(), 4);
+    let mut p = super::priority::Priorities::new(rule, 4).with_wanted(&[1.0, 3.0, 0.0, 0.0]);
+    p.set_even_share(0.2);
+    // 0.8·v + 0.2/4
+    assert!(p.probabilities().iter().zip([0.25, 0.65, 0.05, 0.05]).all(|(a, b)| (a - b).abs() < 1e-9));
+    // Nothing to go by: an even draw.
+    let even = super::priority::Priorities::new(rule, 2).with_wanted(&[0.0, 0.0]);
+    assert_eq!(even.probabilities(), [0.5, 0.5]);
+}

@@ -9,6 +9,7 @@
 
 pub mod buffer;
 pub(crate) mod card;
+pub mod fingerprint;
 mod folder;
 pub mod preview;
 pub mod priority;
@@ -39,7 +40,8 @@ pub struct SyntheticSet {
     pub labels: Vec<u32>,
     /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
     pub logits: Store<f32>,
-    /// Sampling priority as it was in the replay buffer, `[n]`, finite and not negative.
+    /// Sampling priority as it was in the replay buffer, or the weights of [`SyntheticSet::sampling_weights`]; `[n]`, finite
+    /// and not negative.
     pub priority: Vec<f32>,
     /// `[classes]`
     pub class_names: Vec<String>,
@@ -141,6 +143,22 @@ impl SyntheticSet {
     /// The highest softmax probability of the teacher's answer to each image, `[n]`, 0 to 1.
     pub fn teacher_confidence(&self) -> Vec<f32> {
         (0..self.len()).map(|i| confidence(self.answer(i))).collect()
+    }
+
+    /// How often each image is meant to be drawn, `[n]`, in units of the mean: the priorities of a set whose provenance says so
+    /// (entry `sampling`), as `synth collect` writes it; `None` for all others.
+    pub fn sampling_weights(&self) -> Option<&[f32]> {
+        (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
+    }
+
+    /// The share of an even draw among the sampling weights at a point of training, 0 (its begin) to 1 (its end), as the set's
+    /// provenance asks for it: constant at first, then rising to 1. Relatedness helps to converge, and in the end everything
+    /// that a pool holds helps.
+    pub fn even_share(&self, progress: f64) -> f64 {
+        let about = &self.provenance["sampling"]["even_share"];
+        let (Some(first), Some(from)) = (about["first"].as_f64(), about["rises_from"].as_f64()) else { return 0.0 };
+        let risen = ((progress - from) / (1.0 - from).max(1e-9)).clamp(0.0, 1.0);
+        first.clamp(0.0, 1.0) + (1.0 - first.clamp(0.0, 1.0)) * risen
     }
 
     /// Images per class, `[classes]`.

@@ -36,6 +36,10 @@ pub struct Priorities {
     /// δ_i = w_{i−1}·KL; images that nobody has looked at yet carry the largest one.
     gap: Vec<f64>,
     weight: Vec<f64>,
+    /// The probabilities that a set asks for, which gaps are multiplied by; even without them.
+    wanted: Option<Vec<f64>>,
+    /// Share of an even draw among these, 0 to 1.
+    even_share: f64,
 }
 
 /// A drawn batch.
@@ -49,7 +53,32 @@ pub struct Draw {
 impl Priorities {
     /// `n` images that nobody has looked at yet.
     pub fn new(rule: PriorityRule, n: usize) -> Self {
-        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n] }
+        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n], wanted: None, even_share: 0.0 }
+    }
+
+    /// The same, drawn in proportion to `weights` (one per image, not negative, not all 0) as well: importance weights then
+    /// lead back to these instead of to an even draw.
+    pub fn with_wanted(self, weights: &[f32]) -> Self {
+        let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        let usable = weights.len() == self.len() && sum > 0.0;
+        Self { wanted: usable.then(|| weights.iter().map(|w| f64::from(*w) / sum).collect()), ..self }
+    }
+
+    /// From now on a share of the wanted probabilities, 0 to 1, is even.
+    pub fn set_even_share(&mut self, share: f64) {
+        self.even_share = share.clamp(0.0, 1.0);
+    }
+
+    /// The probability of image `i` that the set asks for.
+    fn wanted(&self, i: usize) -> Option<f64> {
+        let wanted = self.wanted.as_ref()?;
+        Some((1.0 - self.even_share) * wanted[i] + self.even_share / wanted.len() as f64)
+    }
+
+    /// Takes over the gaps and importance weights of `earlier`, which is about the same images.
+    pub fn go_back_to(&mut self, earlier: &Self) {
+        self.gap.clone_from(&earlier.gap);
+        self.weight.clone_from(&earlier.weight);
     }
 
     pub fn len(&self) -> usize {
@@ -69,6 +98,10 @@ impl Priorities {
         let fresh = self.fresh();
         self.gap.resize(self.gap.len() + n, fresh);
         self.weight.resize(self.weight.len() + n, 1.0);
+        if let Some(wanted) = &mut self.wanted {
+            let mean = 1.0 / wanted.len().max(1) as f64;
+            wanted.resize(wanted.len() + n, mean);
+        }
     }
 
     /// Image `i` is a new one.
@@ -83,7 +116,8 @@ impl Priorities {
 
     /// `(|δ_i| + ε)^α`, not yet divided by the sum.
     fn mass(&self, i: usize) -> f64 {
-        (self.gap[i].abs() + EPSILON).powf(self.rule.alpha)
+        let mass = (self.gap[i].abs() + EPSILON).powf(self.rule.alpha);
+        self.wanted(i).map_or(mass, |wanted| wanted * mass)
     }
 
     /// P_i of every image.
@@ -108,13 +142,17 @@ impl Priorities {
                 cumulative.partition_point(|c| *c <= u).min(p.len() - 1)
             })
             .collect();
-        let raw: Vec<f64> = indices.iter().map(|&i| self.importance(p[i])).collect();
+        let raw: Vec<f64> = indices.iter().map(|&i| self.importance(i, p[i])).collect();
         let largest = raw.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         Draw { indices, weights: raw.into_iter().map(|w| (w / largest) as f32).collect() }
     }
 
-    fn importance(&self, p: f64) -> f64 {
-        (self.len() as f64 * p).powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
+    fn importance(&self, i: usize, p: f64) -> f64 {
+        let over = match self.wanted(i) {
+            Some(wanted) => p / wanted.max(f64::MIN_POSITIVE),
+            None => self.len() as f64 * p,
+        };
+        over.powf(-self.rule.beta).clamp(WEIGHT_BOUNDS.0, WEIGHT_BOUNDS.1)
     }
 
     /// Takes in the gaps `KL(teacher ‖ student)` that were seen on drawn images.
@@ -127,7 +165,7 @@ impl Priorities {
         }
         let sum: f64 = (0..self.len()).map(|i| self.mass(i)).sum();
         for &i in indices {
-            self.weight[i] = self.importance(self.mass(i) / sum);
+            self.weight[i] = self.importance(i, self.mass(i) / sum);
         }
     }
 }

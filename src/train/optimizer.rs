@@ -61,8 +61,8 @@ impl Resumable for Sgd {
 
     /// In place where there is a velocity already: a recorded step knows its tensors.
     fn restore(&mut self, from: &Saved) -> Result<()> {
-        let tensors = self.velocity.len().max(from.value("tensors")?);
-        self.velocity.resize_with(tensors, || None);
+        let count = self.velocity.len().max(tensors(from)?);
+        self.velocity.resize_with(count, || None);
         for (i, velocity) in self.velocity.iter_mut().enumerate() {
             match (velocity, from.has(&name(i))) {
                 (Some(v), true) => copy_values(v, &from.tensor(&name(i))?)?,
@@ -79,6 +79,14 @@ impl Resumable for Sgd {
 /// What a state calls the numbers of tensor `i`.
 fn name(i: usize) -> String {
     format!("{i:05}")
+}
+
+/// How many tensors a state is about; no network has as many as that.
+fn tensors(from: &Saved) -> Result<usize> {
+    match from.value("tensors")? {
+        count if count <= 1_000_000 => Ok(count),
+        count => Err(from.fault("tensors", &format!("it is {count}"))),
+    }
 }
 
 /// Moves a tensor that was restored to where its parameter lies.
@@ -154,7 +162,7 @@ impl Resumable for Adam {
             let [mean, square] = [format!("{}.mean", name(i)), format!("{}.square", name(i))];
             from.has(&mean).then(|| Ok([from.tensor(&mean)?, from.tensor(&square)?])).transpose()
         };
-        self.state = (0..from.value("tensors")?).map(moments).collect::<Result<_>>()?;
+        self.state = (0..tensors(from)?).map(moments).collect::<Result<_>>()?;
         Ok(())
     }
 }

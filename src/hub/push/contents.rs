@@ -159,7 +159,7 @@ fn kind_of(folder: &Path) -> Result<Kind> {
         serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("broken JSON ({e})"), hint))?;
     match json["kind"].as_str() {
         Some("student" | "supervised") => Ok(Kind::Model),
-        Some("set") => Ok(Kind::Dataset),
+        Some("set" | "collected") => Ok(Kind::Dataset),
         Some(other) => Err(Error::file(&path, format!("kind {}", quote(other)), hint)),
         None => Err(Error::file(&path, "no entry `kind`", hint)),
     }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::data::Images;
 use crate::loss::{BnForm, BnStatsLoss, LayerStatistics};
-use crate::nets::{Forward, Kind, Mode, Observed, SlotId};
+use crate::nets::{Forward, Mode, Observed, SlotId};
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
 use crate::tape::{Tape, Var};
@@ -121,10 +121,7 @@ fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f6
 }
 
 fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
-    let last = teacher.network.weights.iter().filter(|(s, _)| s.kind == Kind::LinearWeight).last();
-    let Some((_, weight)) = last.filter(|(s, _)| s.shape.last() == Some(&teacher.classes)) else { return Ok(None) };
-    let weight = host(weight)?;
-    let values = view(&weight)?;
+    let Some(values) = teacher.classifier()? else { return Ok(None) };
     let (mut of_sum, mut squares) = (0.0, 0.0);
     for row in values.chunks_exact(teacher.classes) {
         of_sum += row.iter().map(|v| f64::from(*v)).sum::<f64>().powi(2);

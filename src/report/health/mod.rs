@@ -167,7 +167,7 @@ pub(super) fn entropy(logits: &[f32]) -> f64 {
     share_of_entropy(&probabilities(logits))
 }
 
-fn probabilities(logits: &[f32]) -> Vec<f64> {
+pub(super) fn probabilities(logits: &[f32]) -> Vec<f64> {
     softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
 }
 

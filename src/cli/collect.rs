@@ -1,0 +1,167 @@
+//! `synth collect`: images from anywhere become a set.
+
+use super::options::{Common, Computing, ModelOptions};
+use super::{Global, print, print_json, table};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use synth::collect::{Balance, Wish};
+use synth::files::Staging;
+use synth::jobs::{CollectJob, Collected, open_sources, usual_samples};
+use synth::teacher::Teacher;
+use synth::{Error, Result};
+
+/// Make a set without inversion: noise, drawn shapes, or any pile of images, chosen by what the teacher says to them
+#[derive(Args)]
+pub struct Collect {
+    #[command(flatten)]
+    teacher: ModelOptions,
+    /// Folder of the set
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Where images come from: noise, noise:uniform, leaves, shaders, a folder of pictures, a dataset (path or name on the Hub,
+    /// :SPLIT for another split than train), a tar file or a folder of them, or a set; several share the pool by weight
+    #[arg(long, required = true, value_name = "SOURCE[=WEIGHT]", num_args = 1)]
+    from: Vec<Wish>,
+    /// Images of the set; fewer if the sources have fewer [default: max(10000, 50 per class)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    samples: Option<u32>,
+    /// Images that the teacher looks at, of which the set is chosen [default: as many as the set has, 4 times as many with
+    /// --balance nayak]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pool: Option<u32>,
+    /// How the classes that the teacher sees are balanced: by weights for the sampler of `distill`, with nothing thrown away; by a
+    /// quota per class that is filled up with varied copies; or not
+    #[arg(long, value_enum, default_value_t = Method::Soft)]
+    balance: Method,
+    /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent
+    #[arg(long, value_name = "RHO", default_value_t = 0.5)]
+    rho: f64,
+    /// With --balance nayak: the least probability of the teacher's decision
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_confidence: f64,
+    /// Prefer images that look related to the teacher's task: where not all can be taken, and in the weights for the sampler of
+    /// `distill`. Every image goes through the teacher once more, by itself
+    #[arg(long)]
+    related: bool,
+    /// Take only the first of images that show the same, as when sets are mixed
+    #[arg(long)]
+    distinct: bool,
+    /// Add images on both sides of the teacher's borders, found from the others; four per way, towards the rarest classes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    boundary: u32,
+    #[command(flatten)]
+    computing: Computing,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Method {
+    Soft,
+    Nayak,
+    None,
+}
+
+impl Collect {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let balance = self.balance()?;
+        let staging = Staging::create(&self.output, self.common.force)?;
+        let compute = self.computing.open(global.quiet)?;
+        let access = global.access();
+        let teacher = self.teacher.load(&access)?;
+        let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, &access)?;
+        let job = CollectJob {
+            teacher: &teacher,
+            sources,
+            samples: self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize),
+            pool: self.pool.map(|n| n as usize),
+            balance,
+            related: self.related,
+            distinct: self.distinct,
+            boundary: self.boundary as usize,
+            seed: self.common.seed,
+            compute: &compute,
+        };
+        let collected = job.run(&mut global.reporter(&staging)?)?;
+        collected.set.write(staging.path())?;
+        staging.finish()?;
+        self.report(&collected)
+    }
+
+    fn balance(&self) -> Result<Balance> {
+        let share = |what: &str, value: f64| match (0.0..=1.0).contains(&value) {
+            true => Ok(value),
+            false => Err(Error::invalid(what, value.to_string(), "give a number within 0 to 1")),
+        };
+        Ok(match self.balance {
+            Method::Soft => Balance::Soft { rho: share("--rho", self.rho)? },
+            Method::Nayak => Balance::Nayak { min_confidence: share("--min-confidence", self.min_confidence)? },
+            Method::None => Balance::None,
+        })
+    }
+
+    fn report(&self, collected: &Collected) -> Result<()> {
+        let Collected { set, unfilled } = collected;
+        let (about, health) = (&set.provenance, &set.provenance["health"]);
+        let wall = &about["wall_seconds"];
+        if self.common.json {
+            return print_json(&json!({
+                "set": self.output.display().to_string(), "count": set.len(), "images_per_class": set.histogram(),
+                "sources": about["sources"], "unfilled": unfilled, "metrics": about["metrics"], "wall_seconds": wall,
+                "balance_entropy": health["balance"]["entropy"], "confidence": health["answers"]["confidence"],
+                "peak_memory_mib": about["peak_memory_mib"],
+            }));
+        }
+        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        let mut rows = vec![
+            ("set", self.output.display().to_string()),
+            ("images", format!("{} of a pool of {}", set.len(), about["metrics"]["pool"])),
+        ];
+        for source in about["sources"].as_array().into_iter().flatten() {
+            rows.push(("source", in_words(source)));
+        }
+        rows.push((
+            "classes",
+            format!(
+                "entropy {:.3} of the teacher's decisions (1: all equally frequent)",
+                number(&health["balance"]["entropy"])
+            ),
+        ));
+        rows.push(("confidence", format!("{:.3} on average", number(&health["answers"]["confidence"]))));
+        let made = [
+            ("varied_copies", "varied copies"),
+            ("boundary", "on both sides of borders"),
+            ("repeated", "repeated, left out"),
+        ];
+        for (key, what) in made {
+            if about["metrics"][key].as_u64().is_some_and(|n| n > 0) {
+                rows.push(("images", format!("{} {what}", about["metrics"][key])));
+            }
+        }
+        for class in unfilled.iter().take(20) {
+            rows.push(("unfilled", format!("{}: {} of {} images", class.class, class.have, class.wanted)));
+        }
+        if unfilled.len() > 20 {
+            rows.push(("unfilled", format!("and {} more", unfilled.len() - 20)));
+        }
+        rows.push(("seconds", format!("{} ({} for the teacher's pass)", wall["total"], wall["pool"])));
+        print(&table(&rows))
+    }
+}
+
+/// A source with what became of its items.
+fn in_words(source: &Value) -> String {
+    let mut line = format!(
+        "{}: {} looked at, {} used",
+        source["name"].as_str().unwrap_or("?"),
+        source["looked_at"],
+        source["used"]
+    );
+    for (what, verb) in [("skipped", "skipped"), ("converted", "converted")] {
+        for (reason, count) in source[what].as_object().into_iter().flatten() {
+            line += &format!("; {count} {verb} ({reason})");
+        }
+    }
+    line
+}

@@ -1,0 +1,183 @@
+//! The pool: what all sources together offer, gone through once for the teacher's answers and once more for the images that
+//! were chosen. Between the two only numbers and answers are kept.
+
+use super::source::{Source, Tally};
+use crate::ops::store::Store;
+use crate::rng::Streams;
+use crate::{Error, Result};
+use rand::seq::index::sample;
+use serde_json::{Value, json};
+
+/// Which image: its source, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub part: u32,
+    pub number: usize,
+}
+
+/// Sources with the items of each that are looked at.
+pub struct Pool {
+    parts: Vec<Part>,
+    dims: [usize; 3],
+}
+
+struct Part {
+    source: Box<dyn Source>,
+    weight: f64,
+    /// Ascending.
+    numbers: Vec<usize>,
+    tally: Tally,
+}
+
+impl Pool {
+    /// A pool of `size` items for images of `dims` (height, width, channels), shared out among the sources by weight. A source
+    /// that has fewer items than its share gives all, and the others what is missing; where there are more, they are drawn at
+    /// random.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without sources, for a size of 0, or for weights that are not above 0.
+    pub fn new(sources: Vec<(Box<dyn Source>, f64)>, size: usize, dims: [usize; 3], streams: &Streams) -> Result<Self> {
+        if sources.is_empty() || size == 0 {
+            let found = format!("{} sources and {size} images", sources.len());
+            return Err(Error::invalid("pool", found, "name a source with --from, and ask for one image at least"));
+        }
+        if let Some((source, weight)) = sources.iter().find(|(_, weight)| !(*weight > 0.0 && weight.is_finite())) {
+            let hint = "weights are above 0, as in leaves=2";
+            return Err(Error::invalid(source.name(), format!("a weight of {weight}"), hint));
+        }
+        let weights: Vec<f64> = sources.iter().map(|(_, weight)| *weight).collect();
+        let items: Vec<usize> = sources.iter().map(|(source, _)| source.items().unwrap_or(usize::MAX)).collect();
+        let shares = share_out(size, &weights, &items);
+        let parts = sources.into_iter().zip(shares).enumerate().map(|(i, ((source, weight), count))| {
+            let numbers = match source.items() {
+                Some(items) if count < items => {
+                    let mut drawn = sample(&mut streams.stream("collect/pool", i as u64), items, count).into_vec();
+                    drawn.sort_unstable();
+                    drawn
+                }
+                _ => (0..count).collect(),
+            };
+            Part { source, weight, numbers, tally: Tally::default() }
+        });
+        Ok(Self { parts: parts.collect(), dims })
+    }
+
+    /// Items that are looked at, readable or not.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.numbers.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Height, width and channels of its images.
+    pub fn dims(&self) -> [usize; 3] {
+        self.dims
+    }
+
+    /// Passes all readable images to `each`, some at a time: where they are from, and their pixels `[n, H, W, C]`.
+    ///
+    /// # Errors
+    /// As [`Source::visit`].
+    pub fn visit(&mut self, each: &mut dyn FnMut(&[Place], &[u8]) -> Result<()>) -> Result<()> {
+        for (i, part) in self.parts.iter_mut().enumerate() {
+            part.tally = Tally::default();
+            part.source.visit(&part.numbers, self.dims, &mut part.tally, &mut |numbers, pixels| {
+                each(&places(i, numbers), pixels)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Passes the images at `wanted` (ascending), which were readable before, to `each`, some at a time.
+    ///
+    /// # Errors
+    /// As [`Source::visit`]; [`Error::Failed`] where one of them cannot be read any more.
+    pub fn visit_at(&mut self, wanted: &[Place], each: &mut dyn FnMut(&[Place], &[u8]) -> Result<()>) -> Result<()> {
+        let mut passed = 0;
+        for (i, part) in self.parts.iter_mut().enumerate() {
+            let of_part = |p: &&Place| p.part as usize == i;
+            let numbers: Vec<usize> = wanted.iter().filter(of_part).map(|p| p.number).collect();
+            if numbers.is_empty() {
+                continue;
+            }
+            part.source.visit(&numbers, self.dims, &mut Tally::default(), &mut |numbers, pixels| {
+                passed += numbers.len();
+                each(&places(i, numbers), pixels)
+            })?;
+        }
+        if passed != wanted.len() {
+            let found = "images that the teacher has seen cannot be read a second time".into();
+            return Err(Error::Failed { found, hint: "a source changed meanwhile; collect again".into() });
+        }
+        Ok(())
+    }
+
+    /// The pixels of the images at `wanted` (ascending), one after another.
+    ///
+    /// # Errors
+    /// As [`Pool::visit_at`] and [`Store::extend`].
+    pub fn gather(&mut self, wanted: &[Place], pixels: &mut Store<u8>) -> Result<()> {
+        self.visit_at(wanted, &mut |_, found| pixels.extend(found))
+    }
+
+    /// What `synth.json` says of every source: what it is, its weight, how many items were looked at, and what happened to
+    /// those that were not taken as they are. `used` counts images of the set per source.
+    pub fn provenance(&self, used: &[usize]) -> Value {
+        let one = |(part, used): (&Part, &usize)| {
+            let mut about = part.source.provenance();
+            about["weight"] = json!(part.weight);
+            about["looked_at"] = json!(part.numbers.len());
+            about["used"] = json!(used);
+            about["skipped"] = json!(part.tally.skipped);
+            about["converted"] = json!(part.tally.converted);
+            about
+        };
+        self.parts.iter().zip(used).map(one).collect()
+    }
+
+    /// How many of some images are from each source.
+    pub fn count(&self, places: impl Iterator<Item = Place>) -> Vec<usize> {
+        let mut counts = vec![0; self.parts.len()];
+        places.for_each(|place| counts[place.part as usize] += 1);
+        counts
+    }
+}
+
+fn places(part: usize, numbers: &[usize]) -> Vec<Place> {
+    numbers.iter().map(|&number| Place { part: part as u32, number }).collect()
+}
+
+/// `size` shared out by weight, no share above its limit.
+fn share_out(size: usize, weights: &[f64], limits: &[usize]) -> Vec<usize> {
+    let mut shares = vec![0; weights.len()];
+    let mut open: Vec<usize> = (0..weights.len()).collect();
+    let mut left = size;
+    while left > 0 && !open.is_empty() {
+        let (total, before): (f64, usize) = (open.iter().map(|&i| weights[i]).sum(), left);
+        for &i in &open {
+            let even = (before as f64 * weights[i] / total).floor() as usize;
+            let more = even.max(1).min(limits[i] - shares[i]).min(left);
+            shares[i] += more;
+            left -= more;
+        }
+        open.retain(|&i| shares[i] < limits[i]);
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_weights_and_what_there_is() {
+        assert_eq!(share_out(100, &[1.0, 3.0], &[usize::MAX; 2]), [25, 75]);
+        assert_eq!(share_out(100, &[1.0, 3.0], &[usize::MAX, 10]), [90, 10]);
+        assert_eq!(share_out(100, &[1.0, 1.0, 1.0], &[usize::MAX; 3]).iter().sum::<usize>(), 100);
+        assert_eq!(share_out(100, &[1.0, 1.0], &[3, 4]), [3, 4]);
+        assert_eq!(share_out(1, &[1.0, 1.0], &[usize::MAX; 2]), [1, 0]);
+        assert_eq!(share_out(5, &[1e-9, 1.0], &[usize::MAX; 2]), [1, 4]);
+    }
+}

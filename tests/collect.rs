@@ -1,0 +1,272 @@
+//! `synth collect`: sets from every kind of source, with the shipped teacher.
+
+use std::fs::File;
+use std::path::Path;
+use synth::collect::boundary::cross;
+use synth::collect::{Balance, Dataset, Pool, Source, Wish};
+use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
+use synth::events::Silent;
+use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_sources, open_teacher};
+use synth::loss::argmax;
+use synth::model::{Model, Overrides};
+use synth::ops::Compute;
+use synth::rng::Streams;
+use synth::set::SyntheticSet;
+use synth::teacher::Teacher;
+
+mod common;
+
+fn teacher() -> Model {
+    open_teacher(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
+}
+
+fn sources(teacher: &Model, from: &[&str]) -> Vec<(Box<dyn Source>, f64)> {
+    let wishes: Vec<Wish> = from.iter().map(|text| text.parse().unwrap()).collect();
+    open_sources(&wishes, &Teacher::of(teacher), 0, &Access { offline: true, quiet: true }).unwrap()
+}
+
+fn collect(from: &[&str], samples: usize, pool: Option<usize>, balance: Balance) -> Collected {
+    let teacher = teacher();
+    let sources = sources(&teacher, from);
+    let compute = &Compute::cpu();
+    let job = CollectJob { pool, balance, ..job(&teacher, sources, samples, compute) };
+    job.run(&mut Silent).unwrap()
+}
+
+fn job<'a>(
+    teacher: &'a Model,
+    sources: Vec<(Box<dyn Source>, f64)>,
+    samples: usize,
+    compute: &'a Compute,
+) -> CollectJob<'a> {
+    CollectJob {
+        teacher,
+        sources,
+        samples,
+        pool: None,
+        balance: SOFT,
+        related: false,
+        distinct: false,
+        boundary: 0,
+        seed: 0,
+        compute,
+    }
+}
+
+const SOFT: Balance = Balance::Soft { rho: 0.5 };
+
+#[test]
+fn a_set_is_the_same_with_any_number_of_threads_and_comes_back_from_disk() {
+    let made = || collect(&["shaders", "leaves=0.5", "noise=0.1", "noise:uniform=0.1"], 170, None, SOFT).set;
+    let (one, two) = (common::on_threads(1, made), common::on_threads(2, made));
+    assert_eq!(
+        (&one.images, &one.labels, &one.logits, &one.priority),
+        (&two.images, &two.labels, &two.logits, &two.priority)
+    );
+    assert_eq!(one.len(), 170);
+    let used: Vec<u64> =
+        one.provenance["sources"].as_array().unwrap().iter().map(|s| s["used"].as_u64().unwrap()).collect();
+    assert_eq!(used, [100, 50, 10, 10]);
+    assert_eq!((one.agreement(), &one.provenance["kind"]), (1.0, &"collected".into()));
+
+    let folder = tempfile::tempdir().unwrap();
+    one.write(folder.path()).unwrap();
+    let read = SyntheticSet::read(folder.path()).unwrap();
+    assert_eq!(
+        (&read.images, &read.logits, read.sampling_weights()),
+        (&one.images, &one.logits, Some(&one.priority[..]))
+    );
+
+    // The set is a source in its turn, of the same pixels; its rows are all there are.
+    let again = collect(&[folder.path().to_str().unwrap()], 1000, None, Balance::None).set;
+    assert_eq!((&again.images, &again.labels), (&one.images, &one.labels));
+    assert_eq!(again.sampling_weights(), None);
+}
+
+#[test]
+fn quotas_make_even_classes_out_of_a_larger_pool() {
+    let Collected { set, unfilled } = collect(&["shaders"], 60, Some(600), Balance::Nayak { min_confidence: 0.3 });
+    let counts = set.histogram();
+    let missing: usize = unfilled.iter().map(|class| class.wanted - class.have).sum();
+    assert_eq!(set.len() + missing, 60);
+    assert!(counts.iter().all(|count| *count <= 6) && set.len() >= 54, "{counts:?}");
+    assert_eq!(set.agreement(), 1.0, "labels are what the teacher sees, in varied copies too");
+    let pool = set.provenance["metrics"]["pool"].as_u64().unwrap();
+    assert_eq!(pool, 600);
+}
+
+/// What was drawn at first is drawn again for the classes that lack images: ten noise images are of one class or two.
+#[test]
+fn classes_without_any_image_are_reported() {
+    let Collected { set, unfilled } = collect(&["noise"], 40, Some(40), Balance::Nayak { min_confidence: 0.0 });
+    let seen = set.histogram().iter().filter(|count| **count > 0).count();
+    assert!(seen < 10 && unfilled.iter().filter(|class| class.have == 0).count() == 10 - seen, "{unfilled:?}");
+    assert!(unfilled.iter().all(|class| class.wanted == 4));
+}
+
+#[test]
+fn pictures_in_tar_files_and_parquet_files_are_the_same_pictures() {
+    let set = collect(&["leaves"], 30, None, Balance::None).set;
+    let root = tempfile::tempdir().unwrap();
+    let tar = |name: &str, rows: std::ops::Range<usize>| {
+        let mut builder = tar::Builder::new(File::create(root.path().join(name)).unwrap());
+        for row in rows {
+            for (ending, bytes) in [("cls", row.to_string().into_bytes()), ("png", set.png(row).unwrap())] {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                builder.append_data(&mut header, format!("{row:05}.{ending}"), &bytes[..]).unwrap();
+            }
+        }
+        builder.finish().unwrap();
+    };
+    tar("shard-0.tar", 0..12);
+    tar("shard-1.tar", 12..30);
+    let from = |path: &Path| collect(&[path.to_str().unwrap()], 1000, None, Balance::None).set;
+    assert_eq!(from(root.path()).images, set.images);
+    let one = from(&root.path().join("shard-1.tar"));
+    assert_eq!(one.images.pixels[..], set.images.pixels[12 * 3072..]);
+
+    // A part is drawn at random, and is a part.
+    let some = collect(&[root.path().to_str().unwrap()], 10, None, Balance::None).set;
+    let whole: Vec<&[u8]> = set.images.pixels.chunks(3072).collect();
+    let rows: Vec<usize> =
+        some.images.pixels.chunks(3072).map(|image| whole.iter().position(|w| *w == image).unwrap()).collect();
+    assert!(rows.len() == 10 && rows.is_sorted() && rows != (0..10).collect::<Vec<_>>(), "{rows:?}");
+
+    std::fs::write(root.path().join("shard-2.tar"), b"no tar file").unwrap();
+    let wish: Wish = root.path().to_str().unwrap().parse().unwrap();
+    let refused = open_sources(&[wish], &Teacher::of(&teacher()), 0, &Access::default());
+    let message = refused.err().unwrap().to_string();
+    assert!(message.contains("shard-2.tar: ") && !message.contains('\n'), "{message}");
+}
+
+#[test]
+fn real_datasets_are_streamed_in_parts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/datasets/uoft-cs/cifar10");
+    if !root.exists() {
+        return eprintln!("skipped: no {}", root.display());
+    }
+    let source: Box<dyn Source> = Box::new(Dataset::open(&root, "cifar10", Some("train")).unwrap());
+    assert_eq!(source.items(), Some(50_000));
+    let mut pool = Pool::new(vec![(source, 1.0)], 300, [32, 32, 3], &Streams::new(0)).unwrap();
+    let mut places = Vec::new();
+    let mut first = Vec::new();
+    pool.visit(&mut |found, pixels| {
+        places.extend_from_slice(found);
+        first.extend_from_slice(pixels);
+        Ok(())
+    })
+    .unwrap();
+    assert!(places.len() == 300 && places.is_sorted() && places.last().unwrap().number > 40_000);
+    let mut second = synth::ops::store::Store::new();
+    pool.gather(&places, &mut second).unwrap();
+    assert_eq!(first[..], second[..]);
+}
+
+#[test]
+fn a_student_learns_from_a_collected_set() {
+    let teacher = teacher();
+    let set = collect(&["shaders"], 256, None, SOFT).set;
+    let frozen = Teacher::of(&teacher);
+    let (student, _) = fresh_student("resnet8", &teacher.config, None, &mut Streams::new(1).stream("s", 0)).unwrap();
+    let recipe = StudentRecipe { steps: 12, batch: 32, reestimate: 2, ..StudentRecipe::default() };
+    let answers = AnswerSource::Live(&frozen);
+    let done = distill(&set, answers, student, &frozen.input(), &recipe, Stop::default(), 0, &mut Silent).unwrap();
+    assert!(done.steps == 12 && done.held_out_kl.is_finite());
+}
+
+/// Images before and behind a border differ by about one step, and the teacher decides otherwise.
+#[test]
+fn pairs_straddle_the_borders_of_rare_classes() {
+    let teacher = Teacher::of(&teacher());
+    let starts = collect(&["leaves"], 24, None, Balance::None).set;
+    let own: Vec<u32> = starts.labels.clone();
+    let targets: Vec<u32> = own.iter().map(|class| (class + 3) % 10).collect();
+    let found = cross(&teacher, &starts.images.pixels, &targets).unwrap();
+    let crossings: Vec<_> = found.into_iter().flatten().collect();
+    assert!(crossings.len() >= 20, "{} of 24 ways lead to a border", crossings.len());
+    let decision = |image: &[u8]| argmax(&teacher.answers_bytes(image, 1).unwrap()) as u32;
+    let surely = |image: &[u8], class: u32| {
+        let logits = teacher.answers_bytes(image, 1).unwrap();
+        let sum: f64 = logits.iter().map(|v| f64::from(*v).exp()).sum();
+        f64::from(logits[class as usize]).exp() / sum
+    };
+    let (mut deeper, mut distance) = (0, 0.0);
+    for c in &crossings {
+        let [before, behind] = &c.pair;
+        assert_ne!(decision(before), c.target);
+        assert_eq!(decision(behind), c.target);
+        deeper += usize::from(surely(&c.deeper[1], c.target) > surely(behind, c.target));
+        let square: f64 = before.iter().zip(behind).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+        distance += square.sqrt() / 255.0 / crossings.len() as f64;
+    }
+    assert!(deeper * 10 >= crossings.len() * 8, "{deeper} of {}", crossings.len());
+    assert!(distance < 2.5, "pairs are {distance} apart, in pixels of 0..1");
+
+    let model = self::teacher();
+    let compute = &Compute::cpu();
+    let plain = job(&model, sources(&model, &["noise"]), 60, compute).run(&mut Silent).unwrap().set;
+    let more = CollectJob { boundary: 80, ..job(&model, sources(&model, &["noise"]), 60, compute) };
+    let more = more.run(&mut Silent).unwrap().set;
+    assert_eq!((more.len(), &more.provenance["metrics"]["boundary"]), (140, &80.into()));
+    assert_eq!(more.images.pixels[..60 * 3072], plain.images.pixels[..]);
+    let seen = |set: &SyntheticSet| set.histogram().iter().filter(|n| **n > 0).count();
+    assert!(seen(&plain) < 10 && seen(&more) == 10, "{:?} {:?}", plain.histogram(), more.histogram());
+}
+
+#[test]
+fn repeated_images_are_left_out_where_sets_are_mixed() {
+    let model = teacher();
+    let folder = tempfile::tempdir().unwrap();
+    collect(&["shaders"], 40, None, SOFT).set.write(folder.path().join("a")).unwrap();
+    let path = folder.path().join("a").display().to_string();
+    let compute = &Compute::cpu();
+    // The first images of the generator are those of the set.
+    let mixed = CollectJob { distinct: true, ..job(&model, sources(&model, &[&path, "shaders=1.5"]), 100, compute) };
+    let set = mixed.run(&mut Silent).unwrap().set;
+    assert_eq!((set.len(), &set.provenance["metrics"]["repeated"]), (60, &40.into()));
+}
+
+/// Photographs of the teacher's own classes are more related than shapes, and those more than noise; the weights say so.
+#[test]
+fn related_images_are_preferred() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/datasets/uoft-cs/cifar10");
+    if !root.exists() {
+        return eprintln!("skipped: no {}", root.display());
+    }
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let from = [&*format!("{}:test", root.display()), "leaves", "noise:uniform"];
+    let all = CollectJob { balance: Balance::None, related: true, ..job(&model, sources(&model, &from), 300, compute) };
+    let set = all.run(&mut Silent).unwrap().set;
+    let weights = set.sampling_weights().unwrap();
+    let mean = |rows: std::ops::Range<usize>| weights[rows].iter().sum::<f32>() / 100.0;
+    let (photographs, shapes, noise) = (mean(0..100), mean(100..200), mean(200..300));
+    assert!(photographs > 1.2 * shapes && shapes > noise, "{photographs} {shapes} {noise}");
+    assert!((weights.iter().sum::<f32>() / 300.0 - 1.0).abs() < 1e-3);
+    assert_eq!((set.even_share(0.0), set.even_share(0.7), set.even_share(1.0)), (0.1, 0.1, 1.0));
+    assert!((set.even_share(0.85) - 0.55).abs() < 1e-9);
+    let some = CollectJob {
+        pool: Some(300),
+        balance: Balance::None,
+        related: true,
+        ..job(&model, sources(&model, &from), 90, compute)
+    };
+    let set = some.run(&mut Silent).unwrap().set;
+    let used: Vec<u64> =
+        set.provenance["sources"].as_array().unwrap().iter().map(|s| s["used"].as_u64().unwrap()).collect();
+    assert!(used[0] > 30 && used[0] > used[2] && used.iter().sum::<u64>() == 90, "{used:?}");
+}
+
+#[test]
+fn what_is_not_there_is_said_on_one_line() {
+    let teacher = Teacher::of(&teacher());
+    let empty = tempfile::tempdir().unwrap();
+    for (from, part) in
+        [("no/such/place/at/all", "there is no"), (empty.path().to_str().unwrap(), "no picture in this")]
+    {
+        let refused = open_sources(&[from.parse().unwrap()], &teacher, 0, &Access { offline: true, quiet: true });
+        let message = refused.err().unwrap().to_string();
+        assert!(message.contains(part) && !message.contains('\n'), "{message}");
+    }
+}
