@@ -2,8 +2,8 @@
 
 use super::budget::spend;
 use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
+use super::names::name;
 use super::places::{Found, Places};
-use crate::files::sha256_bytes;
 use crate::invert::Recipe;
 use crate::jobs::{Access, SHIPPED, open_teacher};
 use crate::model::Overrides;
@@ -16,8 +16,6 @@ use std::path::Path;
 
 /// More runs than anybody waits for.
 const MOST_RUNS: usize = 10_000;
-/// Hexadecimal digits of a run's hash in its name.
-const HASH_DIGITS: usize = 10;
 
 /// What a run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,8 +279,7 @@ impl Plan {
             settings,
             needs: identity.trained_by.clone(),
         };
-        let hash = sha256_bytes(canonical(&run.settings).as_bytes());
-        let id = format!("{}-{}", slug(&run.line()), &hash[..HASH_DIGITS]);
+        let id = name(&run.line(), &run.settings);
         self.runs.push(Run { id: id.clone(), ..run });
         id
     }
@@ -293,28 +290,6 @@ impl Plan {
 struct Identity {
     settings: Value,
     trained_by: Option<String>,
-}
-
-/// Letters, digits and points of a text, with `-` for everything between them.
-fn slug(text: &str) -> String {
-    let kept = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let parts = text.split(|c| !kept(c)).filter(|part| !part.is_empty());
-    let joined = parts.collect::<Vec<_>>().join("-").to_lowercase();
-    joined.trim_start_matches('.').chars().take(100).collect()
-}
-
-/// JSON with sorted keys: equal values have equal texts.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            let one = |key: &&String| format!("{}:{}", Value::String((*key).clone()), canonical(&map[*key]));
-            format!("{{{}}}", keys.iter().map(one).collect::<Vec<_>>().join(","))
-        }
-        Value::Array(values) => format!("[{}]", values.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
