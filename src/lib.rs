@@ -17,7 +17,8 @@
 //! ```
 //!
 //! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
-//! networks from them, [`loss`] and [`train`] hold what both stages share, [`invert`], [`collect`] and [`distill`] are the stages,
+//! networks from them, [`text`] reads the names of classes, [`loss`] and [`train`] hold what both stages share, [`invert`],
+//! [`collect`] and [`distill`] are the stages,
 //! [`jobs`] runs them with their files, [`hub`] gets and sends those, [`report`] watches, [`export`] writes what other programs
 //! read. The program is a thin layer over [`jobs`].
 //!
@@ -50,6 +51,7 @@ pub mod set;
 pub mod signs;
 pub mod tape;
 pub mod teacher;
+pub mod text;
 pub mod train;
 pub mod trend;
 pub mod weights;

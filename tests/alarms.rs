@@ -170,7 +170,8 @@ fn run(case: &Case) -> Result<Health> {
     let mut teacher = teacher(case.teacher);
     let (mut recipe, mut pupil) = small(case.seed, teacher.classes);
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
-    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, None, &mut Silent)?;
+    let fresh = student(teacher.classes, 100 + case.seed);
+    let inversion = invert(&teacher, fresh, &recipe, None, case.seed, None, &mut Silent)?;
     let signs = inversion.signs;
     let set = set_of(inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);

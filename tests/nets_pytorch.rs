@@ -59,7 +59,7 @@ fn network(case: &str) -> Network {
         "wrn10" => Architecture::new(|b| {
             WideResNet { depth: 10, widen_factor: 1, in_channels: 3, num_classes: 10, bn_eps: 1e-5 }.build(b)
         }),
-        _ => generator(&GeneratorConfig { latent: 16, width: 8, channels: 3, size: [16, 16] }).unwrap(),
+        _ => generator(&GeneratorConfig::new(16, 8, 3, [16, 16])).unwrap(),
     };
     let weights = Weights::from_file(arch.slots.clone(), |slot| {
         let shape = slot.file_shape();

@@ -76,6 +76,7 @@ fn write_set(folder: &Path) {
     let job = InvertJob {
         teacher: &teacher,
         recipe: &recipe,
+        embeddings: None,
         adversary: "resnet8",
         teacher_blocks: false,
         on_the_fly: false,

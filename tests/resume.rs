@@ -101,6 +101,7 @@ fn job<'a>(teacher: &'a Model, recipe: &'a Recipe) -> RunJob<'a> {
         teacher,
         student: "resnet8",
         recipe,
+        embeddings: None,
         init: Init::Adversary,
         on_the_fly: false,
         limit: None,
@@ -150,6 +151,28 @@ fn a_student_from_fresh_weights_with_live_answers_goes_on_too() {
     let on_the_fly = RunJob { on_the_fly: true, ..job };
     let whole = bits(&on_the_fly, &mut Silent).unwrap();
     assert!(in_pieces(3, &|observer| bits(&on_the_fly, observer)).1 == whole);
+}
+
+/// Whatever a method keeps from batch to batch, and whatever its adversary learns from.
+#[test]
+fn every_recipe_goes_on() {
+    let teacher = random_model("resnet14");
+    for (name, _, make) in Recipe::ALL {
+        let published = make();
+        let mut recipe = Recipe { batch: 8, practice: 0, fill: 1, rounds: 2, adversary_steps: 2, ..published };
+        recipe.generator.width = 8;
+        recipe.generator.latent = 8;
+        recipe.generator.inner_steps = 2;
+        recipe.generator.warmup_steps = 2;
+        recipe.buffer.samples = 16;
+        recipe.finish_steps = 2;
+        recipe.views = recipe.views.min(2);
+        recipe.student = StudentRecipe { steps: 4, batch: 8, reestimate: 0, ..recipe.student };
+        let job = RunJob { on_the_fly: recipe.on_the_fly, ..job(&teacher, &recipe) };
+        let whole = bits(&job, &mut Silent).unwrap();
+        let (interruptions, again) = in_pieces(1, &|observer| bits(&job, observer));
+        assert!(interruptions >= 4 && again == whole, "{name}: {interruptions} interruptions");
+    }
 }
 
 /// 40 images of four classes.

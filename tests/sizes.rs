@@ -45,6 +45,7 @@ fn whole_path(arch: &str, student: &str, side: usize, classes: usize, seen: Opti
     let job = InvertJob {
         teacher: &model,
         recipe: &recipe,
+        embeddings: None,
         adversary: student,
         teacher_blocks: false,
         on_the_fly: false,

@@ -50,7 +50,7 @@ fn a_training_step_is_the_same_with_1_2_and_5_threads() {
         for threads in [2, 5] {
             assert!(on_threads(threads, || step(resnet8(), &images)) == expected, "{} {threads}", level.name());
         }
-        let config = GeneratorConfig { latent: 32, width: 16, channels: 3, size: [32, 32] };
+        let config = GeneratorConfig::new(32, 16, 3, [32, 32]);
         let make = || generator(&config).unwrap();
         let expected = on_threads(1, || step(make(), &[72, 32]));
         for threads in [2, 5] {

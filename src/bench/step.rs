@@ -3,10 +3,10 @@
 use super::bound::{Need, Parts};
 use super::timing::{Timing, timed_after};
 use crate::distill::StudentRecipe;
-use crate::invert::{Recipe, Synthesiser};
+use crate::invert::{Draws, Recipe, Synthesiser};
 use crate::nets::Network;
 use crate::ops::mem::tensor;
-use crate::ops::{Compute, mem::page_faults, place::Placement};
+use crate::ops::{Compute, mem::page_faults};
 use crate::rng::{self, Streams};
 use crate::teacher::Teacher;
 use crate::train::{Adam, Goal, Sgd, Stepper, trainable};
@@ -137,13 +137,13 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
     let mut rng = Streams::new(0).stream("bench/latents", 0);
     let latents: Tensor = tensor(rng::normal(&mut rng, bench.batch * latent), (bench.batch, latent))?;
     let latents = bench.net.compute().bring(&latents)?;
-    let places = vec![Placement::default(); bench.batch];
+    let draws = Draws::still(bench.batch);
     let (mut adam, mut adam_z) = (Adam::new((0.5, 0.999)), Adam::new((0.5, 0.999)));
     let generator = synthesiser.generator.duplicate()?;
     timed(bench.seconds, bench.net.compute(), || {
-        let pass = synthesiser.inner_step(&generator, &latents, labels, &places, &[], None)?;
+        let pass = synthesiser.inner_step(&generator, &latents, labels, &draws, &[], None)?;
         adam.step(trainable(&generator.weights, &pass.grads), 3e-3)?;
-        adam_z.step([(&latents, Some(&pass.latent_grad))], 1e-2)
+        adam_z.step([(&latents, pass.latent_grad.as_ref())], 1e-2)
     })
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
 use synth::invert::Recipe;
-use synth::jobs::{InvertJob, usual_student};
+use synth::jobs::{InvertJob, label_embeddings, usual_student};
 
 /// Make a small set of synthetic images from a teacher alone
 #[derive(Args)]
@@ -55,12 +55,14 @@ impl Invert {
             recipe.buffer.samples = samples;
         }
         recipe.views = self.views.unwrap_or(recipe.views);
+        let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
         let job = InvertJob {
             teacher: &teacher,
             recipe: &recipe,
+            embeddings: embeddings.as_ref(),
             adversary: self.adversary.as_deref().unwrap_or(usual_student(&teacher.config, "resnet8")),
             teacher_blocks: false,
-            on_the_fly: false,
+            on_the_fly: recipe.on_the_fly,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

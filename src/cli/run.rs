@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
 use synth::invert::Recipe;
-use synth::jobs::{Init, RunJob, usual_student};
+use synth::jobs::{Init, RunJob, label_embeddings, usual_student};
 
 /// From a teacher to a student in one go
 #[derive(Args)]
@@ -26,8 +26,9 @@ pub struct Run {
     recipe: String,
     #[command(flatten)]
     overrides: Overrides,
-    /// Time for the whole run in minutes, in place of the recipe's `rounds` and `finish_steps`
-    #[arg(long, value_name = "M", value_parser = minutes, conflicts_with = "on_the_fly")]
+    /// Time for the whole run in minutes, in place of the recipe's `rounds` and `finish_steps`; where the adversary is the student,
+    /// its schedule follows the number of rounds that fit
+    #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
     /// The adversary is the student and leaves the loop trained: no second stage
     #[arg(long)]
@@ -68,19 +69,22 @@ impl Run {
             recipe.buffer.samples = samples;
         }
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
+        let on_the_fly = self.on_the_fly || recipe.on_the_fly;
         let init = match self.init {
-            None if self.on_the_fly => Init::Adversary,
+            None if on_the_fly => Init::Adversary,
             None => Init::fitting(&teacher, student)?,
             Some(Start::Adversary) => Init::Adversary,
             Some(Start::Scratch) => Init::Scratch,
             Some(Start::TeacherBlocks) => Init::TeacherBlocks,
         };
+        let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
         let job = RunJob {
             teacher: &teacher,
             student,
             recipe: &recipe,
+            embeddings: embeddings.as_ref(),
             init,
-            on_the_fly: self.on_the_fly,
+            on_the_fly,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

@@ -101,9 +101,13 @@ impl StudentRecipe {
         range("priority.alpha", self.priority.alpha, 0.0, 10.0)?;
         range("priority.beta", self.priority.beta, 0.0, 1.0)?;
         range("priority.temperature", self.priority.temperature, 1e-3, 1000.0)?;
-        if let Matching::Kl { temperature } = self.matching {
-            range("matching.temperature", temperature, 1e-3, 1000.0)?;
+        match self.matching {
+            Matching::Logits | Matching::L1 => Ok(()),
+            Matching::Kl { temperature } => range("matching.temperature", temperature, 1e-3, 1000.0),
+            Matching::KlAndDecision { temperature, decision } => {
+                range("matching.decision", decision, 0.0, 1e3)?;
+                range("matching.temperature", temperature, 1e-3, 1000.0)
+            }
         }
-        Ok(())
     }
 }

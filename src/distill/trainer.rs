@@ -10,7 +10,7 @@ use crate::loss::kl_per_sample;
 use crate::model::write_weights;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{host, tensor, view};
-use crate::ops::place::{Gallery, Placement, place_bytes};
+use crate::ops::place::{Gallery, Placement, place, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
 use crate::set::Views;
@@ -143,6 +143,11 @@ impl Trainer {
         self.learner.halvings()
     }
 
+    /// From now on the schedule is one of `steps` updates in all.
+    pub fn plan_steps(&mut self, steps: usize) {
+        self.recipe.steps = steps;
+    }
+
     /// The pool's images have changed: from here there is no way back to earlier steps.
     pub fn pool_changed(&mut self) {
         self.learner.forget_mark();
@@ -197,21 +202,50 @@ impl Trainer {
             (None, Answers::Live(teacher)) => teacher.answers(&x)?,
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };
-        let lr = r.lr * r.schedule.factor(done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
-        let seen = self.input.seen(x)?;
-        let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
         let temperature = r.priority.temperature;
-        let Some(report) = self.learner.step(seen, lr, goal)? else {
+        let Some((report, logits)) = self.update(x, &answers, weights)? else {
             self.go_back(pool.priorities);
             return Ok(None);
         };
         if mixing.is_none() {
-            let gaps = kl_per_sample(&report.logits, &answers, temperature)?;
+            let gaps = kl_per_sample(&logits, &answers, temperature)?;
             pool.priorities.update(&draw.indices, &gaps);
         }
+        Ok(Some(report))
+    }
+
+    /// One update on images `[N, H, W, C]` in pixel values that are in no pool, augmented as the recipe says and answered by
+    /// `teacher`; `None` as of [`Trainer::step`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_on(&mut self, images: &Tensor, teacher: &Teacher) -> Result<Option<TrainReport>> {
+        if let Prepared::WentBack = self.learner.prepare()? {
+            return Ok(None);
+        }
+        let mut rng = self.streams.stream(self.purpose, self.done() as u64);
+        let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
+        let x = place(images, &places, &self.input.mean, &self.input.std)?;
+        let answers = teacher.answers(&x)?;
+        Ok(self.update(x, &answers, None)?.map(|(report, _)| report))
+    }
+
+    /// The update itself on normalised images; the second value is the student's logits before it.
+    fn update(
+        &mut self,
+        x: Tensor,
+        answers: &Tensor,
+        weights: Option<&[f32]>,
+    ) -> Result<Option<(TrainReport, Tensor)>> {
+        let r = &self.recipe;
+        let lr = r.lr * r.schedule.factor(self.learner.done(), r.steps, r.warmup);
+        let seen = self.input.seen(x)?;
+        let goal = Goal::Answers { answers, how: r.matching, weights };
+        let Some(report) = self.learner.step(seen, lr, goal)? else { return Ok(None) };
         let lr = lr * self.learner.factor();
-        Ok(Some(TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &answers)? }))
+        let found = TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, answers)? };
+        Ok(Some((found, report.logits)))
     }
 
     /// Augmented, normalised images, and their answers if those are recorded.
@@ -278,11 +312,13 @@ impl Pupil for Trainer {
 
 impl Resumable for Trainer {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("steps", self.recipe.steps)?;
         to.part("learner", &self.learner)?;
         self.sound.as_ref().map_or(Ok(()), |sound| to.part("sound_priorities", sound))
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.recipe.steps = from.value("steps")?;
         from.restore("learner", &mut self.learner)?;
         self.sound = None;
         if from.has("sound_priorities") {

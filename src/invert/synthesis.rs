@@ -1,30 +1,38 @@
 //! The inner loop of inversion: a batch of labels becomes a batch of images.
 
-use super::recipe::{Keep, Lifecycle, PhiTarget, Recipe};
-use crate::Result;
+use super::contrast::{Contrast, ContrastPass};
+use super::embeddings::LabelEmbeddings;
+use super::lifecycle::accumulate;
+use super::objective::InnerPass;
+use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
+use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_disagreement};
-use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, Slot, generator};
+use crate::loss::{BnStatsLoss, LayerStatistics};
+use crate::nets::{Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, generator, pixels};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
-use crate::ops::norm::add_into;
 use crate::ops::place::Placement;
-use crate::ops::pointwise::{clear_columns, scale};
-use crate::rng::{self, Streams};
-use crate::set::buffer::confidence;
-use crate::tape::{self, Tape, Var};
+use crate::rng::{self, Stream, Streams};
+use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
 use crate::train::{Adam, BN_MOMENTUM, Guard, trainable};
+use crate::{Error, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
 
-/// Mean values of the loss terms over the inner steps of a batch.
+/// Values of the loss terms of a step, each without its weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
+    /// Sum of all with their weights.
     pub total: f64,
     pub bn: f64,
     pub one_hot: f64,
     pub adversarial: f64,
+    pub balance: f64,
+    pub activation: f64,
+    /// Total variation and norm of the images.
+    pub prior: f64,
+    pub contrast: f64,
     /// Share of the batch that the teacher takes for its label.
     pub on_label: f64,
     /// Share on which teacher and adversary decide alike.
@@ -33,46 +41,99 @@ pub struct Terms {
 
 /// A synthesised batch.
 pub struct Synthesised {
-    /// `[N, H, W, C]`, 8 bits, rounded.
+    /// `[N, H, W, C]`, 8 bits.
     pub pixels: Vec<u8>,
+    /// The same as they left the generator, where the teacher computes.
+    pub images: Tensor,
     pub labels: Vec<u32>,
     /// Terms at the last inner step.
     pub last: Terms,
 }
 
+/// What is drawn for one inner step.
+pub struct Draws {
+    /// How images are moved before the teacher sees them.
+    pub view: Moves,
+    /// The same of a second view, and which images of the bank both are compared with (CMI).
+    pub contrast: Option<(Moves, Vec<usize>)>,
+}
+
+impl Draws {
+    /// Images as they are.
+    pub fn still(n: usize) -> Self {
+        Self { view: Moves::of(vec![Placement::default(); n]), contrast: None }
+    }
+}
+
 /// The generator and everything that stays between batches.
 pub struct Synthesiser<'a> {
-    teacher: &'a Teacher,
-    recipe: Recipe,
-    arch: Arc<Architecture>,
+    pub(super) teacher: &'a Teacher,
+    pub(super) recipe: Recipe,
+    pub(super) arch: Arc<Architecture>,
+    /// Batches that the recipe plans.
+    planned: usize,
+    embeddings: Option<LabelEmbeddings>,
+    pub(super) streams: Streams,
     pub generator: Network,
-    meta: Adam,
-    bn: BnStatsLoss,
-    streams: Streams,
-    guard: Guard,
+    /// Of the meta steps, or the generator's own where it is kept.
+    pub(super) meta: Adam,
+    pub(super) bn: BnStatsLoss,
+    pub(super) contrast: Option<Contrast>,
+    pub(super) guard: Guard,
 }
 
 impl<'a> Synthesiser<'a> {
     /// # Errors
     /// A teacher that only answers, or without batch norms where the recipe matches them, or an image size the generator cannot make.
     pub fn new(teacher: &'a Teacher, recipe: &Recipe, streams: Streams) -> Result<Self> {
+        Self::with_embeddings(teacher, recipe, streams, None)
+    }
+
+    /// As [`Synthesiser::new`], for a generator that reads `embeddings` of the labels; without them, orthogonal ones.
+    ///
+    /// # Errors
+    /// As [`Synthesiser::new`], or embeddings of other classes.
+    pub fn with_embeddings(
+        teacher: &'a Teacher,
+        recipe: &Recipe,
+        streams: Streams,
+        embeddings: Option<&LabelEmbeddings>,
+    ) -> Result<Self> {
         teacher.needs_gradients(&recipe.name)?;
-        if recipe.loss.bn > 0.0 {
+        if recipe.loss.bn > 0.0 || recipe.loss.contrast > 0.0 {
             teacher.needs_batch_norm(&recipe.name, &Recipe::without_batch_norm())?;
         }
         let g = &recipe.generator;
-        let arch = Arc::new(generator(&GeneratorConfig {
-            latent: g.latent + if g.conditional { teacher.classes } else { 0 },
-            width: g.width,
-            channels: teacher.channels,
-            size: teacher.size,
-        })?);
+        let embeddings = (g.input == Input::LabelEmbedding)
+            .then(|| embeddings.cloned().unwrap_or_else(|| LabelEmbeddings::orthogonal(teacher.classes)));
+        if let Some(e) = embeddings.as_ref().filter(|e| e.classes() != teacher.classes) {
+            let found = format!("embeddings of {} classes, the teacher has {}", e.classes(), teacher.classes);
+            return Err(Error::shape("label embeddings", found));
+        }
+        let arch = Arc::new(architecture(teacher, recipe, embeddings.as_ref())?);
         let generator = Network::init(arch.clone(), &mut streams.stream("invert/generator", 0))?;
         let generator = generator.to(teacher.network.compute())?;
-        let betas = (g.betas.0 as f32, g.betas.1 as f32);
-        let bn = BnStatsLoss::new(batch_norm_targets(teacher)?, recipe.loss.bn_form, recipe.loss.bn_momentum);
-        let guard = Guard::new("generator", "generator.lr");
-        Ok(Self { teacher, recipe: recipe.clone(), arch, generator, meta: Adam::new(betas), bn, streams, guard })
+        let targets = batch_norm_targets(teacher)?;
+        let features = targets.iter().map(|layer| layer.mean.len()).sum();
+        let contrast = (recipe.loss.contrast > 0.0).then(|| {
+            let rng = &mut streams.stream("invert/contrast-head", 0);
+            Contrast::new(recipe.contrast, features, teacher.network.compute(), rng)
+        });
+        let (loss, betas) = (&recipe.loss, (g.betas.0 as f32, g.betas.1 as f32));
+        let bn = BnStatsLoss::new(targets, loss.bn_form, loss.bn_momentum).with_first(loss.bn_first);
+        Ok(Self {
+            teacher,
+            arch,
+            planned: recipe.practice + recipe.fill(teacher.classes) + recipe.rounds * recipe.batches,
+            embeddings,
+            streams,
+            generator,
+            meta: Adam::new(betas),
+            bn,
+            contrast: contrast.transpose()?,
+            guard: Guard::new("generator", "generator.lr"),
+            recipe: recipe.clone(),
+        })
     }
 
     /// How often the rates had to be halved because a loss was no number.
@@ -89,108 +150,145 @@ impl<'a> Synthesiser<'a> {
     /// As [`Guard::trip`], when that happens again and again.
     pub fn batch(
         &mut self,
-        round: usize,
+        index: usize,
         steps: usize,
         histogram: &[usize],
         adversary: Option<&Network>,
     ) -> Result<Synthesised> {
-        let sound = Saver::of(self)?.keep();
+        let mut saver = Saver::default();
+        self.save_own(&mut saver)?;
+        let sound = saver.keep();
         loop {
-            let found = match self.attempt(round, steps, histogram, adversary)? {
-                Attempt::Made(made) => match self.generator.weights.non_finite()? {
-                    None => return Ok(made),
+            let found = match self.attempt(index, steps, histogram, adversary)? {
+                Attempt::Made(made, kept) => match self.generator.weights.non_finite()? {
+                    None => {
+                        if let (Some(contrast), Some(kept)) = (&mut self.contrast, &kept) {
+                            contrast.remember(kept)?;
+                        }
+                        return Ok(made);
+                    }
                     Some((name, count)) => format!("{count} weights in {name} are no numbers"),
                 },
                 Attempt::NoNumber(loss) => format!("the loss is {loss}"),
             };
-            let guard = self.guard.clone();
-            self.restore(&sound)?;
-            self.guard = guard;
-            self.guard.trip(&found, &format!("batch {round}"))?;
+            self.restore_own(&sound)?;
+            self.guard.trip(&found, &format!("batch {index}"))?;
         }
     }
 
     fn attempt(
         &mut self,
-        round: usize,
+        index: usize,
         steps: usize,
         histogram: &[usize],
         adversary: Option<&Network>,
     ) -> Result<Attempt> {
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
-        let mut rng = self.streams.stream("invert/batch", round as u64);
-        let labels = balanced_labels(recipe.batch, self.teacher.classes, &mut rng);
+        let mut rng = self.streams.stream("invert/batch", index as u64);
+        let labels = recipe.labels.draw(recipe.batch, self.teacher.classes, &mut rng);
         let latents = self.latents(&labels, &mut rng)?;
-        if g.reset_first > 0 && round > 0 && round.is_multiple_of(g.reset_first) {
-            self.reset_first_layer(round)?;
+        if g.reset_first > 0 && index > 0 && index.is_multiple_of(g.reset_first) {
+            self.reset_first_layer(index)?;
         }
-        let fast = match g.lifecycle {
-            Lifecycle::CarryOver => self.generator.clone(),
-            Lifecycle::Reset => {
-                let stream = &mut self.streams.stream("invert/generator", round as u64 + 1);
-                Network::init(self.arch.clone(), stream)?.to(self.compute())?
-            }
-            Lifecycle::Fomaml | Lifecycle::Reptile => self.generator.duplicate()?,
-        };
+        let fast = self.working_copy(index)?;
         let betas = (g.betas.0 as f32, g.betas.1 as f32);
         let (mut adam, mut adam_z) = (Adam::new(betas), Adam::new(betas));
-        let mut meta_grads: Vec<Option<Tensor>> = Vec::new();
-        let mut best: Option<(f64, Tensor)> = None;
+        let over_run = g.over_run.factor(index, self.planned, 0) * self.guard.factor();
+        let mut meta_grads = Vec::new();
+        let mut kept: Option<Kept> = None;
         let mut last = Terms::default();
         let mut moments = Vec::new();
-        let factor = self.guard.factor();
-        for _ in 0..steps {
-            let places = recipe.augment.draw(labels.len(), &mut rng);
-            let pass = self.inner_step(&fast, &latents, &labels, &places, histogram, adversary)?;
+        for step in 0..steps {
+            let draws = self.draws(labels.len(), &mut rng);
+            let pass = self.inner_step(&fast, &latents, &labels, &draws, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
                 return Ok(Attempt::NoNumber(pass.terms.total));
             }
-            if best.as_ref().is_none_or(|(loss, _)| pass.terms.total < *loss) {
-                best = Some((pass.terms.total, pass.images));
+            if let (Some(contrast), Some(found)) = (&mut self.contrast, &pass.contrast) {
+                contrast.learn(found)?;
             }
-            adam.step(trainable(&fast.weights, &pass.grads), (g.lr * factor) as f32)?;
-            adam_z.step([(&latents, Some(&pass.latent_grad))], (g.lr_latent * factor) as f32)?;
+            let InnerPass { images, grads, latent_grad, contrast, terms, .. } = pass;
+            if kept.as_ref().is_none_or(|kept| g.keep != Keep::LowestLoss || terms.total < kept.loss) {
+                kept = Some(Kept { loss: terms.total, images, contrast });
+            }
+            let rate = over_run * g.within_batch.factor(step, steps, 0);
+            let own = if g.keep_optimizer { &mut self.meta } else { &mut adam };
+            own.step(trainable(&fast.weights, &grads), (g.lr * rate) as f32)?;
+            if let Some(grad) = &latent_grad {
+                adam_z.step([(&latents, Some(grad))], (g.lr_latent * rate) as f32)?;
+            }
+            if g.input == Input::Pixels {
+                self.into_range(&latents)?;
+            }
             if g.lifecycle == Lifecycle::Fomaml {
-                accumulate(&mut meta_grads, pass.grads)?;
+                accumulate(&mut meta_grads, grads)?;
             }
-            (last, moments) = (pass.terms, pass.moments);
+            (last, moments) = (terms, pass.moments);
         }
         if recipe.loss.bn > 0.0 {
             self.bn.observe(&moments)?;
         }
-        self.meta_step(&fast, meta_grads, steps)?;
-        let images = match (g.keep, best) {
-            (Keep::LowestLoss, Some((_, images))) => images,
-            _ => self.images(&fast, &latents)?,
+        self.meta_step(&fast, &meta_grads, steps, g.lr * over_run)?;
+        let (kept, contrast) = kept.map_or((None, None), |kept| (Some(kept.images), kept.contrast));
+        let images = match kept.filter(|_| g.keep != Keep::AfterLast) {
+            Some(images) => images,
+            None => self.images(&fast, &latents)?,
         };
-        let images = host(&images)?;
-        let pixels = view(&images)?.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-        Ok(Attempt::Made(Synthesised { pixels, labels, last }))
+        let pixels = view(&host(&images)?)?.iter().map(|v| recipe.quantise.byte(*v)).collect();
+        Ok(Attempt::Made(Synthesised { pixels, images, labels, last }, contrast))
     }
 
-    /// Draws the linear layer and the batch norm behind it anew.
-    fn reset_first_layer(&mut self, round: usize) -> Result<()> {
-        let fresh = Network::init(self.arch.clone(), &mut self.streams.stream("invert/first-layer", round as u64))?;
-        let first = |slot: &Slot| slot.name.starts_with("l1.") || slot.name.starts_with("conv_blocks.0.");
-        self.generator.weights.copy_where(&fresh.weights, first)
+    /// Images `[N, H, W, C]` that the generator makes of new noise, the `index`-th of all such batches.
+    pub fn fresh(&self, index: usize) -> Result<Tensor> {
+        let mut rng = self.streams.stream("invert/fresh", index as u64);
+        let labels = self.recipe.labels.draw(self.recipe.batch, self.teacher.classes, &mut rng);
+        self.images(&self.generator, &self.latents(&labels, &mut rng)?)
     }
 
-    /// Latents `[N, latent (+ K)]`: normal draws, then the scaled one-hot label if the generator is conditional.
-    fn latents(&self, labels: &[u32], rng: &mut rng::Stream) -> Result<Tensor> {
-        let g = &self.recipe.generator;
+    fn draws(&self, n: usize, rng: &mut Stream) -> Draws {
+        let (recipe, size) = (&self.recipe, self.teacher.size);
+        let view = recipe.augment.draw(n, size, rng);
+        let local = Augmentation { motion: Motion::ResizedCrop, crop: 0, flip: true, scale: recipe.contrast.scale };
+        let contrast = self.contrast.as_ref().map(|contrast| (local.draw(n, size, rng), contrast.draw(rng)));
+        Draws { view, contrast }
+    }
+
+    /// What the generator reads: normal draws `[N, latent (+ K)]`, with the scaled one-hot label if it is conditional;
+    /// embeddings `[N, E]`; or normalised images `[N, H, W, C]`.
+    fn latents(&self, labels: &[u32], rng: &mut Stream) -> Result<Tensor> {
+        let (g, n) = (&self.recipe.generator, labels.len());
+        if let Some(embeddings) = &self.embeddings {
+            let rows = labels.iter().flat_map(|y| embeddings.of(*y).iter().copied()).collect();
+            return self.compute().bring(&tensor(rows, (n, embeddings.width))?);
+        }
+        if g.input == Input::Pixels {
+            let ([h, w], c) = (self.teacher.size, self.teacher.channels);
+            return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
+        }
         let classes = if g.conditional { self.teacher.classes } else { 0 };
-        let noise = rng::normal(rng, labels.len() * g.latent);
-        let mut values = Vec::with_capacity(labels.len() * (g.latent + classes));
+        let noise = rng::normal(rng, n * g.latent);
+        let mut values = Vec::with_capacity(n * (g.latent + classes));
         for (z, &y) in noise.chunks_exact(g.latent).zip(labels) {
             values.extend_from_slice(z);
             values.extend((0..classes).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
         }
-        self.compute().bring(&tensor(values, (labels.len(), g.latent + classes))?)
+        self.compute().bring(&tensor(values, (n, g.latent + classes))?)
+    }
+
+    /// Normalised images are kept where pixels are within 0 and 1.
+    fn into_range(&self, images: &Tensor) -> Result<()> {
+        let Teacher { mean, std, .. } = self.teacher;
+        let bound = |at: f32| -> Result<Tensor> {
+            let values: Vec<f32> = mean.iter().zip(std).map(|(m, s)| (at - m) / s).collect();
+            self.compute().bring(&tensor(values, mean.len())?)
+        };
+        let within = images.broadcast_maximum(&bound(0.0)?)?.broadcast_minimum(&bound(1.0)?)?;
+        crate::ops::step::blend(&[(images, &within)], 0.0, 1.0)
     }
 
     /// Where teacher and generator compute.
-    fn compute(&self) -> &Compute {
+    pub(super) fn compute(&self) -> &Compute {
         self.teacher.network.compute()
     }
 
@@ -199,172 +297,75 @@ impl<'a> Synthesiser<'a> {
         let mut f = Forward::new(&tape, &generator.weights, Mode::Reestimate { momentum: BN_MOMENTUM });
         generator.forward(&mut f, Var::constant(latents.clone()))?.tensor()
     }
+}
 
-    /// Forward through generator, augmentation, teacher and adversary; all losses; backward to generator and latents.
-    pub fn inner_step(
-        &self,
-        generator: &Network,
-        latents: &Tensor,
-        labels: &[u32],
-        places: &[Placement],
-        histogram: &[usize],
-        adversary: Option<&Network>,
-    ) -> Result<InnerPass> {
-        let (teacher, loss) = (self.teacher, &self.recipe.loss);
-        let tape = Tape::new();
-        let mut g = Forward::new(&tape, &generator.weights, Mode::Train { momentum: BN_MOMENTUM });
-        let z = tape.leaf(latents.clone());
-        let images = generator.forward(&mut g, z.clone())?;
-        let seen = tape::place(&tape, &images, places, &teacher.mean, &teacher.std)?;
-        let mode = if loss.bn > 0.0 { Mode::Match } else { Mode::Frozen };
-        let mut t = Forward::new(&tape, &teacher.network.weights, mode);
-        let answers = teacher.network.forward(&mut t, seen.clone())?;
-        let logits = answers.tensor()?;
-
-        let mut seeds = Vec::new();
-        let moments = t.moments.iter().map(|norm| norm.moments.tensor()).collect::<Result<Vec<_>>>()?;
-        let mut bn = None;
-        if loss.bn > 0.0 {
-            let (value, grads) = self.bn.loss(&moments, loss.bn)?;
-            bn = Some(value);
-            seeds.extend(t.moments.iter().map(|norm| norm.moments.clone()).zip(grads));
-        }
-        let phi = self.phi(&logits, histogram)?;
-        let ce = cross_entropy(&logits, labels, phi.as_deref())?;
-        scale(&ce.grad, loss.one_hot as f32)?;
-        seeds.push((answers.clone(), ce.grad));
-        let mut disagreement = None;
-        if let Some(adversary) = adversary.filter(|_| loss.adversarial > 0.0) {
-            let mut s = Forward::new(&tape, &adversary.weights, Mode::Frozen);
-            let theirs = adversary.forward(&mut s, seen)?;
-            let d = masked_disagreement(&logits, &theirs.tensor()?)?;
-            scale(&d.teacher_grad, loss.adversarial as f32)?;
-            scale(&d.adversary_grad, loss.adversarial as f32)?;
-            seeds.push((answers, d.teacher_grad.clone()));
-            seeds.push((theirs, d.adversary_grad.clone()));
-            disagreement = Some(d);
-        }
-
-        let mut grads = tape.backward(seeds)?;
-        let latent_grad = match grads.take(&z) {
-            Some(grad) => self.latent_part(grad)?,
-            None => latents.zeros_like()?,
-        };
-        // Read last: a card then works on while this waits.
-        let mut terms = Terms {
-            bn: bn.map_or(Ok(0.0), |value| value.get())?,
-            one_hot: ce.value.get()?,
-            on_label: on_label(&logits, labels)?,
-            ..Terms::default()
-        };
-        if let Some(d) = disagreement {
-            (terms.adversarial, terms.agreement) = d.value_and_agreement()?;
-        }
-        terms.total = loss.bn * terms.bn + loss.one_hot * terms.one_hot + loss.adversarial * terms.adversarial;
-        Ok(InnerPass { images: images.tensor()?, grads: g.gradients(&mut grads), latent_grad, moments, terms })
-    }
-
-    /// Labels are given, not learned: their columns get no gradient.
-    fn latent_part(&self, grad: Tensor) -> Result<Tensor> {
-        clear_columns(&grad, self.recipe.generator.latent)?;
-        Ok(grad)
-    }
-
-    fn phi(&self, logits: &Tensor, histogram: &[usize]) -> Result<Option<Vec<f32>>> {
-        let phi = &self.recipe.phi;
-        if !matches!(phi.target, PhiTarget::CrossEntropy | PhiTarget::Both) {
-            return Ok(None);
-        }
-        let logits = host(logits)?;
-        let values = view(&logits)?;
-        let rows = values.chunks_exact(self.teacher.classes);
-        let (class, conf): (Vec<u32>, Vec<f32>) = rows.map(|r| (argmax(r) as u32, confidence(r))).unzip();
-        Ok(Some(phi.modulation().weights(&class, &conf, histogram)))
-    }
-
-    /// What the finished batch leaves in the meta generator.
-    fn meta_step(&mut self, fast: &Network, grads: Vec<Option<Tensor>>, steps: usize) -> Result<()> {
-        let g = &self.recipe.generator;
-        let factor = if g.meta_factor > 0.0 { g.meta_factor } else { steps as f64 };
-        let lr = (g.lr * factor * self.guard.factor()) as f32;
-        match g.lifecycle {
-            Lifecycle::Fomaml => self.meta.step(trainable(&self.generator.weights, &grads), lr),
-            Lifecycle::Reptile => {
-                let way = self.generator.weights.duplicate()?;
-                way.blend(&fast.weights, 1.0, -1.0)?;
-                let grads: Vec<Option<Tensor>> = way.iter().map(|(_, t)| Some(t.clone())).collect();
-                self.meta.step(trainable(&self.generator.weights, &grads), lr)
-            }
-            // The clone shares the generator's tensors: it is trained already.
-            Lifecycle::CarryOver => Ok(()),
-            Lifecycle::Reset => self.generator.weights.copy_from(&fast.weights),
-        }
-    }
+/// The iterate of a batch that is kept so far.
+struct Kept {
+    loss: f64,
+    images: Tensor,
+    contrast: Option<ContrastPass>,
 }
 
 /// How making a batch ended.
 enum Attempt {
-    Made(Synthesised),
+    /// With the features of the images that were kept, for the bank.
+    Made(Synthesised, Option<ContrastPass>),
     /// The loss of a step was this.
     NoNumber(f64),
 }
 
-impl Resumable for Synthesiser<'_> {
-    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+impl Synthesiser<'_> {
+    /// What a batch that is made again begins with: the bank only changes once a batch is done.
+    fn save_own<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.part("generator", &self.generator.weights)?;
         to.part("meta", &self.meta)?;
         to.part("bn", &self.bn)?;
-        to.part("guard", &self.guard)
+        self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("head", contrast.head()))
     }
 
-    fn restore(&mut self, from: &Saved) -> Result<()> {
+    fn restore_own(&mut self, from: &Saved) -> Result<()> {
         from.restore("generator", &mut self.generator.weights)?;
         from.restore("meta", &mut self.meta)?;
         from.restore("bn", &mut self.bn)?;
         self.bn.bring(self.teacher.network.compute())?;
+        self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("head", contrast.head_mut()))
+    }
+}
+
+impl Resumable for Synthesiser<'_> {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.save_own(to)?;
+        self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("bank", contrast.bank()))?;
+        to.part("guard", &self.guard)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.restore_own(from)?;
+        self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("bank", contrast.bank_mut()))?;
         from.restore("guard", &mut self.guard)
     }
 }
 
-/// What one inner step found.
-pub struct InnerPass {
-    /// `[N, H, W, C]` in `[0, 1]`, before the update.
-    pub images: Tensor,
-    pub grads: Vec<Option<Tensor>>,
-    pub latent_grad: Tensor,
-    pub moments: Vec<Tensor>,
-    pub terms: Terms,
-}
-
-fn accumulate(sum: &mut Vec<Option<Tensor>>, grads: Vec<Option<Tensor>>) -> Result<()> {
-    if sum.is_empty() {
-        *sum = grads;
-        return Ok(());
+/// The generator of a recipe.
+fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmbeddings>) -> Result<Architecture> {
+    let g = &recipe.generator;
+    let (mean, std) = (teacher.mean.clone(), teacher.std.clone());
+    if g.input == Input::Pixels {
+        return Ok(pixels(&mean, &std));
     }
-    for (s, g) in sum.iter_mut().zip(grads) {
-        match (s.as_ref(), g) {
-            (Some(s), Some(g)) => add_into(s, &g)?,
-            (None, g) => *s = g,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
-    let k = logits.dims()[1];
-    let logits = host(logits)?;
-    let values = view(&logits)?;
-    let hits = values.chunks_exact(k).zip(labels).filter(|(r, y)| argmax(r) == **y as usize).count();
-    Ok(hits as f64 / labels.len().max(1) as f64)
-}
-
-/// Labels in exact balance: whole sweeps over the classes, the remainder a random choice of distinct classes, shuffled.
-pub fn balanced_labels(n: usize, classes: usize, rng: &mut rng::Stream) -> Vec<u32> {
-    let order = rng::permutation(n, rng);
-    let rest = rng::permutation(classes, rng);
-    let whole = n / classes * classes;
-    order.into_iter().map(|i| if i < whole { i % classes } else { rest[i - whole] } as u32).collect()
+    let labelled = g.conditional && embeddings.is_none();
+    generator(&GeneratorConfig {
+        latent: g.latent + if labelled { teacher.classes } else { 0 },
+        width: g.width,
+        channels: teacher.channels,
+        size: teacher.size,
+        head: match g.output {
+            Output::Sigmoid => ImageHead::Sigmoid,
+            Output::Tanh => ImageHead::Tanh { mean, std },
+            Output::Norm => ImageHead::Norm { mean, std },
+        },
+        labels: embeddings.map(|e| LabelInput { embedding: e.width, classes: teacher.classes, batch: recipe.batch }),
+    })
 }
 
 /// Running statistics of every 2-d batch norm of the teacher, in the order in which a forward pass meets them.

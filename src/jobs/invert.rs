@@ -6,7 +6,7 @@ use super::{
 use crate::Result;
 use crate::distill::start_from;
 use crate::events::Observer;
-use crate::invert::{Inversion, Plan, Recipe, invert};
+use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::nets::Network;
 use crate::ops::mem::peak_memory;
@@ -29,6 +29,8 @@ const ADVERSARY_WARMUP: usize = 100;
 pub struct InvertJob<'a> {
     pub teacher: &'a Model,
     pub recipe: &'a Recipe,
+    /// Embeddings of the class names, for a generator that reads them; see [`invert`].
+    pub embeddings: Option<&'a LabelEmbeddings>,
     /// Architecture of the adversary.
     pub adversary: &'a str,
     /// Whether the adversary starts with the teacher's tensors where names and shapes agree.
@@ -48,6 +50,8 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
+    /// Updates of the adversary.
+    pub updates: usize,
     /// Time of earlier processes that worked on it.
     pub earlier: Duration,
 }
@@ -58,6 +62,7 @@ impl InvertJob<'_> {
         let job = json!({
             "teacher": essence(self.teacher),
             "recipe": self.recipe,
+            "label_embeddings": self.embeddings_used(),
             "adversary": self.adversary,
             "teacher_blocks": self.teacher_blocks,
             "on_the_fly": self.on_the_fly,
@@ -85,13 +90,14 @@ impl InvertJob<'_> {
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
         let student = student.to(self.compute)?;
-        let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
+        let inversion = invert(&teacher, student, &recipe, self.embeddings, self.seed, self.limit, observer)?;
         let times = json!({
             "total": seconds(start.elapsed() + inversion.clock.earlier),
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
+        let updates = inversion.plan.rounds * recipe.adversary_steps;
         let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
@@ -110,11 +116,17 @@ impl InvertJob<'_> {
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
         };
         let (adversary, generator) = (part(finished, &config)?, part(generator, &self.teacher.config)?);
-        Ok(Inverted { set, adversary, generator, earlier: clock.earlier })
+        Ok(Inverted { set, adversary, generator, updates, earlier: clock.earlier })
+    }
+
+    /// Which embeddings of the class names the generator reads, if it reads any.
+    fn embeddings_used(&self) -> Option<&str> {
+        let reads = self.recipe.generator.input == Input::LabelEmbedding;
+        reads.then(|| self.embeddings.map_or("orthogonal", |e| &e.source))
     }
 
     fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
-        let Plan { practice, fill, rounds } = inversion.plan;
+        let Plan { practice, fill, rounds, .. } = inversion.plan;
         let mut what = json!({
             "task": "image-classification",
             "kind": "set",
@@ -126,6 +138,7 @@ impl InvertJob<'_> {
                 "from": if self.teacher_blocks { "teacher-blocks" } else { "scratch" },
                 "tensors_copied": tensors_copied,
             },
+            "label_embeddings": self.embeddings_used(),
             "wall_seconds": times,
             "peak_memory_mib": mib(peak_memory()),
             "metrics": {
@@ -141,14 +154,17 @@ impl InvertJob<'_> {
 }
 
 impl Inverted {
-    /// Writes the set folder with `generator.safetensors` and `adversary.safetensors` beside the data.
+    /// Writes the set folder with `generator.safetensors`, if there was a generator, and `adversary.safetensors` beside the data.
     ///
     /// # Errors
     /// As [`SyntheticSet::write`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         self.set.write(folder)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        Checkpoint::write_safetensors(folder.join("generator.safetensors"), &self.generator.tensors()?, &metadata)?;
+        let generator = self.generator.tensors()?;
+        if !generator.is_empty() {
+            Checkpoint::write_safetensors(folder.join("generator.safetensors"), &generator, &metadata)?;
+        }
         let mut metadata = metadata;
         metadata.insert("architecture".into(), self.adversary.config.architecture.clone());
         Checkpoint::write_safetensors(folder.join("adversary.safetensors"), &self.adversary.tensors()?, &metadata)

@@ -6,7 +6,7 @@ use super::{
 use crate::Result;
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
-use crate::invert::Recipe;
+use crate::invert::{LabelEmbeddings, Recipe};
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
 use crate::ops::Compute;
@@ -21,6 +21,8 @@ pub struct RunJob<'a> {
     pub teacher: &'a Model,
     pub student: &'a str,
     pub recipe: &'a Recipe,
+    /// Embeddings of the class names, for a generator that reads them; see [`crate::invert::invert`].
+    pub embeddings: Option<&'a LabelEmbeddings>,
     pub init: Init,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
@@ -65,14 +67,15 @@ pub struct Ran {
 
 /// Share of a limited run that belongs to the second stage.
 const FINISH_SHARE: f64 = 0.3;
-/// Share of the second stage that updates may take; its checks, the batch norms and the report take the rest.
+/// Share of the last stage that its updates may take; its checks, the batch norms and the report take the rest.
 const UPDATES_SHARE: f64 = 0.92;
 
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
     fn second_stage(&self) -> StudentRecipe {
         let recipe = self.recipe.student(self.init == Init::TeacherBlocks);
-        if self.init == Init::Scratch {
+        // An adversary that had no rounds knows nothing.
+        if self.init == Init::Scratch || self.recipe.adversary_updates() == 0 {
             return recipe;
         }
         StudentRecipe {
@@ -124,13 +127,15 @@ impl RunJob<'_> {
     /// As [`InvertJob::run`] and [`DistillJob::run`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
         let begin = Instant::now();
+        let first_share = if self.on_the_fly { UPDATES_SHARE } else { 1.0 - FINISH_SHARE };
         let job = InvertJob {
             teacher: self.teacher,
             recipe: self.recipe,
+            embeddings: self.embeddings,
             adversary: self.student,
             teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
-            limit: self.limit.map(|limit| limit.mul_f64(1.0 - FINISH_SHARE)),
+            limit: self.limit.map(|limit| limit.mul_f64(first_share)),
             seed: self.seed,
             compute: self.compute,
         };
@@ -144,7 +149,7 @@ impl RunJob<'_> {
                     "teacher": identity(self.teacher),
                     "start": inverted.set.provenance["adversary_start"],
                     "on_the_fly": true,
-                    "steps": self.recipe.rounds * self.recipe.adversary_steps,
+                    "steps": inverted.updates,
                 }),
             );
             let mut provenance = provenance;

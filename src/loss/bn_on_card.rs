@@ -32,7 +32,7 @@ impl Card {
                 unit,
                 past: self.past.as_ref().map(|past| &past[i]),
                 shares: (own as f32, of.momentum as f32),
-                scale: of.scale(of.targets[i].mean.len()) as f32,
+                scale: of.scale(i, of.targets[i].mean.len()) as f32,
                 factor: factor as f32,
             };
             grads.push(bn_deviation(observed, &layer, &values, i)?);

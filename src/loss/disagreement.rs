@@ -1,7 +1,7 @@
 //! Decision-adversarial loss: the generator looks for images on which teacher and adversary agree in their decision
 //! but differ in their answers (Fang et al., "Contrastive Model Inversion", 2021, and FastDFKD).
 
-use super::{Rows, argmax, log_softmax, matrix};
+use super::{Rows, argmax, log_softmax, matrix_on};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
@@ -27,6 +27,11 @@ enum Found {
 }
 
 impl Disagreement {
+    /// Gradients with respect to teacher and adversary, and numbers that are known.
+    pub(super) fn known([teacher_grad, adversary_grad]: [Tensor; 2], value: f64, agreement: f64) -> Self {
+        Self { teacher_grad, adversary_grad, found: Found::Known { value, agreement } }
+    }
+
     /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)`, `mᵢ = 1` where the decisions agree, and the share of samples where they do. Waits for the
     /// card.
     pub fn value_and_agreement(&self) -> Result<(f64, f64)> {
@@ -51,16 +56,25 @@ pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disag
         let ([teacher_grad, adversary_grad], rows) = card::disagreement(teacher, adversary)?;
         return Ok(Disagreement { teacher_grad, adversary_grad, found: Found::Rows(rows) });
     }
+    divergence(teacher, adversary, true)
+}
+
+/// `−(1/B) Σ KL(p_T ‖ p_S)` at temperature 1, of all samples (Micaelli and Storkey, "Zero-shot Knowledge Transfer", 2019,
+/// equation 1).
+pub fn disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement> {
+    divergence(teacher, adversary, false)
+}
+
+fn divergence(teacher: &Tensor, adversary: &Tensor, masked: bool) -> Result<Disagreement> {
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
     let (n, k) = (t.n, t.k);
-    let (mut value, mut agreed) = (0.0, 0usize);
+    let mut value = 0.0;
     let (mut dt, mut ds) = (vec![0f64; n * k], vec![0f64; n * k]);
     for i in 0..n {
-        if argmax(t.row(i)) != argmax(s.row(i)) {
+        if masked && argmax(t.row(i)) != argmax(s.row(i)) {
             continue;
         }
-        agreed += 1;
         let (lt, ls) = (log_softmax(t.row(i), 1.0), log_softmax(s.row(i), 1.0));
         let kl: f64 = lt.iter().zip(&ls).map(|(t, s)| t.exp() * (t - s)).sum();
         value -= kl / n as f64;
@@ -70,9 +84,6 @@ pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disag
             ds[i * k + c] = -(ls[c].exp() - p) / n as f64;
         }
     }
-    Ok(Disagreement {
-        teacher_grad: matrix(dt, n, k)?,
-        adversary_grad: matrix(ds, n, k)?,
-        found: Found::Known { value, agreement: agreed as f64 / n.max(1) as f64 },
-    })
+    let grads = [matrix_on(dt, n, k, teacher)?, matrix_on(ds, n, k, adversary)?];
+    Ok(Disagreement::known(grads, value, t.agreement(&s)))
 }

@@ -3,20 +3,36 @@
 //! Logits are `[N, K]` and small beside the networks, so everything here is computed in f64 and returned as f32. Where they lie
 //! on a card, gradients are computed there in f32, and values wait there until somebody reads them.
 
+mod activation;
+mod adversarial;
 #[cfg(feature = "cuda")]
 mod bn_on_card;
 mod bn_stats;
+mod contrast;
 mod cross_entropy;
 mod disagreement;
 mod distillation;
+mod entropy;
+mod image_prior;
+mod jensen_shannon;
+mod logit_distance;
+#[cfg(test)]
+mod method_tests;
 mod modulation;
 #[cfg(test)]
 mod tests;
 
+pub use activation::activation;
+pub use adversarial::Adversarial;
 pub use bn_stats::{BnForm, BnStatsLoss, LayerStatistics};
+pub use contrast::contrast;
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
-pub use disagreement::{Disagreement, masked_disagreement};
+pub use disagreement::{Disagreement, disagreement, masked_disagreement};
 pub use distillation::{Matching, kl_per_sample, matching_loss};
+pub use entropy::{answer_entropy, class_balance};
+pub use image_prior::{Variation, image_norm, total_variation};
+pub use jensen_shannon::jensen_shannon;
+pub use logit_distance::logit_distance;
 pub use modulation::{Diversity, Modulation, PhiNorm};
 
 use crate::ops::mem;
@@ -72,6 +88,12 @@ impl Rows {
         &self.values[i * self.k..(i + 1) * self.k]
     }
 
+    /// Share of rows whose first largest entries are at the same place.
+    fn agreement(&self, other: &Rows) -> f64 {
+        let same = (0..self.n).filter(|&i| argmax(self.row(i)) == argmax(other.row(i))).count();
+        same as f64 / self.n.max(1) as f64
+    }
+
     fn same_shape(&self, other: &Rows) -> Result<()> {
         if (self.n, self.k) == (other.n, other.k) {
             return Ok(());
@@ -113,6 +135,11 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
 
 pub(crate) fn matrix(values: Vec<f64>, n: usize, k: usize) -> Result<Tensor> {
     mem::tensor(values.into_iter().map(|v| v as f32).collect(), (n, k))
+}
+
+/// [`matrix`] where `like` lies.
+fn matrix_on(values: Vec<f64>, n: usize, k: usize, like: &Tensor) -> Result<Tensor> {
+    Ok(matrix(values, n, k)?.to_device(like.device())?)
 }
 
 /// Weight of sample `i`, 1 without weights.

@@ -8,15 +8,15 @@
 
 use super::*;
 
-fn student() -> Tensor {
+pub(super) fn student() -> Tensor {
     mem::tensor(vec![1.0, 2.0, -1.0, 0.5, -0.5, 3.0], (2, 3)).unwrap()
 }
 
-fn teacher() -> Tensor {
+pub(super) fn teacher() -> Tensor {
     mem::tensor(vec![2.0, 0.0, 1.0, -1.0, 0.5, 2.0], (2, 3)).unwrap()
 }
 
-fn close(what: &str, value: f64, expected: f64, grad: &Tensor, expected_grad: &[f64]) {
+pub(super) fn close(what: &str, value: f64, expected: f64, grad: &Tensor, expected_grad: &[f64]) {
     assert!((value - expected).abs() < 1e-6 * expected.abs().max(1.0), "{what}: {value} instead of {expected}");
     let grad = mem::view(grad).unwrap();
     for (g, e) in grad.iter().zip(expected_grad) {
@@ -123,11 +123,11 @@ fn masked_disagreement_reaches_both_networks() {
     close("equal networks", value, 0.0, &none.adversary_grad, &[0.0; 6]);
 }
 
-fn layer() -> LayerStatistics {
+pub(super) fn layer() -> LayerStatistics {
     LayerStatistics { mean: vec![0.1, -0.2], var: vec![1.0, 2.0], eps: 1e-5 }
 }
 
-fn observed() -> Tensor {
+pub(super) fn observed() -> Tensor {
     mem::tensor(vec![0.4, 0.2, 0.5, 2.5], (2, 2)).unwrap()
 }
 

@@ -40,11 +40,19 @@ pub struct Forward<'a> {
     pub moments: Vec<Observed>,
     /// What the classifier reads, if the network says so: `[N, features]`.
     pub features: Option<Var>,
+    /// If asked for, in [`Mode::Match`]: the mean over all pixels of what every 2-d batch norm reads, `[N, C]` each.
+    pub inputs: Option<Vec<Var>>,
 }
 
 impl<'a> Forward<'a> {
     pub fn new(tape: &'a Tape, weights: &'a Weights, mode: Mode) -> Self {
-        Self { tape, weights, mode, leaves: vec![None; weights.slots.len()], moments: Vec::new(), features: None }
+        let leaves = vec![None; weights.slots.len()];
+        Self { tape, weights, mode, leaves, moments: Vec::new(), features: None, inputs: None }
+    }
+
+    /// The same pass, which also collects `inputs`.
+    pub fn with_inputs(self) -> Self {
+        Self { inputs: Some(Vec::new()), ..self }
     }
 
     /// A parameter on the tape: a leaf when weights train.

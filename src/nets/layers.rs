@@ -226,6 +226,12 @@ impl Norm {
         residual: Option<&Var>,
         act: Activation,
     ) -> Result<Var> {
+        let mut dense = None;
+        if let Some(inputs) = f.inputs.as_mut().filter(|_| self.spatial) {
+            let x = dense.insert(x.dense()?);
+            inputs.push(tape::global_mean(f.tape, x)?);
+        }
+        let x = dense.as_ref().unwrap_or(x);
         let bn = BatchNorm {
             weight: f.param(self.weight),
             bias: f.param(self.bias),

@@ -51,6 +51,8 @@ pub enum Init {
     Uniform(f32),
     /// Normal with this standard deviation.
     Normal(f32),
+    /// Normal around a mean, with a standard deviation.
+    Around(f32, f32),
 }
 
 /// One named tensor of an architecture.
@@ -122,6 +124,7 @@ impl Weights {
                     Init::Constant(v) => vec![v; s.len()],
                     Init::Uniform(bound) => rng::uniform(rng, s.len(), bound),
                     Init::Normal(std) => rng::normal(rng, s.len()).into_iter().map(|v| v * std).collect(),
+                    Init::Around(mean, std) => rng::normal(rng, s.len()).into_iter().map(|v| mean + v * std).collect(),
                 };
                 tensor(values, &s.shape[..])
             })

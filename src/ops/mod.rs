@@ -37,6 +37,7 @@ pub mod spatial;
 pub(crate) mod step;
 pub mod store;
 pub mod threads;
+pub mod windows;
 
 pub use activation::Activation;
 pub use compute::{CPU, Compute, DeviceChoice, Precision};

@@ -6,6 +6,7 @@
 
 mod conv;
 mod gate;
+mod motion;
 mod norm;
 #[cfg(feature = "cuda")]
 mod norm_on_card;
@@ -15,6 +16,7 @@ pub mod trace;
 
 pub use conv::{ConvOutput, conv2d, linear};
 pub use gate::{gate, silu};
+pub use motion::{per_channel, roll, rows, stack_rows, windows};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, cast, unary};
 pub use spatial::{

@@ -67,7 +67,7 @@ impl Replay {
         if self.usual.is_empty() {
             self.usual = x.dims().to_vec();
         }
-        let usual = self.usual == x.dims();
+        let usual = self.usual == x.dims() && goal.records();
         self.seen += usize::from(usual);
         if usual && self.seen >= WARM_UP && self.recorded.is_none() && !self.failed {
             let brought = goal.bring(&x, report.logits.dims()[1])?;
@@ -92,7 +92,10 @@ impl Step {
             let (value, made) = queue(network, sgd, x.clone(), 0.0, |made| {
                 let found = match kind {
                     Kind::Shares => card::cross_entropy(made, &card::Targets::Shares(&rows), Some(&weights))?,
-                    Kind::Answers(how) => card::matching(made, &rows, how.on_card(), Some(&weights))?,
+                    // Only goals that record come here.
+                    Kind::Answers(how) => {
+                        card::matching(made, &rows, how.on_card().unwrap_or_default(), Some(&weights))?
+                    }
                 };
                 Ok(Loss::from(found))
             })?;
@@ -116,6 +119,11 @@ impl Step {
 }
 
 impl Goal<'_> {
+    /// Whether the card computes its loss: what the host computes cannot be replayed.
+    fn records(&self) -> bool {
+        !matches!(self, Self::Answers { how, .. } if how.on_card().is_none())
+    }
+
     /// The goal with `k` classes on the card of `x`.
     fn bring(&self, x: &Tensor, k: usize) -> Result<Brought> {
         let n = x.dims()[0];

@@ -60,7 +60,7 @@ pub(crate) fn is_whole(folder: &Path) -> bool {
     folder.join(config::FILE_NAME).is_file() && weights_in(folder).is_ok_and(|weights| parts(&weights))
 }
 
-fn weights_in(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn weights_in(folder: &Path) -> Result<PathBuf> {
     let usual = SINGLE_NAMES.iter().zip(INDEX_NAMES).flat_map(|(single, index)| [*single, index]);
     if let Some(found) = usual.map(|name| folder.join(name)).find(|path| path.is_file()) {
         return Ok(found);

@@ -180,6 +180,7 @@ fn a_whole_run() {
             teacher: &teacher,
             student: "resnet8",
             recipe: &recipe,
+            embeddings: None,
             init: Init::TeacherBlocks,
             on_the_fly: false,
             limit: None,

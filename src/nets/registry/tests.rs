@@ -147,7 +147,7 @@ fn batch_norm_channels_are_those_of_the_literature() {
 #[test]
 fn the_generator_has_the_size_of_the_reference() {
     for (side, parameters) in [(32, 2_328_899), (64, 8_644_931)] {
-        let config = super::super::GeneratorConfig { latent: 256, width: 128, channels: 3, size: [side, side] };
+        let config = super::super::GeneratorConfig::new(256, 128, 3, [side, side]);
         assert_eq!(super::super::generator(&config).unwrap().parameters(), parameters, "{side}");
     }
 }

@@ -1,0 +1,308 @@
+//! An inversion under way: batches and updates of the adversary in batch, and everything that changes from one to the next.
+
+use super::plan::{Phase, Plan, WARMUP_SHARE};
+use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
+use crate::Result;
+use crate::checkpoint::{Clock, Resumable, Saved, Saver};
+use crate::data::Images;
+use crate::distill::{Answers, Pool, TrainReport, Trainer, record_views, view_list};
+use crate::events::{Observer, Record};
+use crate::loss::argmax;
+use crate::nets::{Network, Weights};
+use crate::ops::store::Store;
+use crate::rng::Streams;
+use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
+use crate::signs::{Signs, Watch};
+use crate::teacher::Teacher;
+use crate::train::fitting;
+use candle_core::Tensor;
+use std::time::{Duration, Instant};
+
+/// The name of the stage in states.
+pub(super) const STAGE: &str = "invert";
+
+/// An inversion under way.
+pub(super) struct Course<'a> {
+    teacher: &'a Teacher,
+    recipe: &'a Recipe,
+    limit: Option<Duration>,
+    pub plan: Plan,
+    /// Batches made.
+    pub batch: usize,
+    synthesiser: Synthesiser<'a>,
+    buffer: ReplayBuffer,
+    trainer: Trainer,
+    /// The last batch as it left the generator, where the adversary learns from it.
+    last: Option<Tensor>,
+    watch: Watch,
+    /// The generator's weights at its start.
+    start: Weights,
+    clock: Clock,
+    /// Time when the rounds began.
+    rounds_begin: Duration,
+    synthesis_time: Duration,
+    adversary_time: Duration,
+}
+
+impl<'a> Course<'a> {
+    pub fn new(
+        teacher: &'a Teacher,
+        adversary: Network,
+        recipe: &'a Recipe,
+        embeddings: Option<&LabelEmbeddings>,
+        seed: u64,
+        limit: Option<Duration>,
+    ) -> Result<Self> {
+        let clock = Clock::default();
+        let streams = Streams::new(seed);
+        let synthesiser = Synthesiser::with_embeddings(teacher, recipe, streams, embeddings)?;
+        let buffer = empty_buffer(teacher, recipe, &streams)?;
+        let start = synthesiser.generator.weights.duplicate()?;
+        let mut student = recipe.student.clone();
+        student.steps = recipe.adversary_updates();
+        let trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
+        let mut plan = Plan::of(recipe, teacher.classes);
+        if limit.is_some() {
+            plan.rounds = plan.rounds.min(1);
+        }
+        Ok(Self {
+            teacher,
+            recipe,
+            limit,
+            plan,
+            batch: 0,
+            synthesiser,
+            buffer,
+            trainer,
+            last: None,
+            watch: Watch::default(),
+            start,
+            clock,
+            rounds_begin: Duration::ZERO,
+            synthesis_time: Duration::ZERO,
+            adversary_time: Duration::ZERO,
+        })
+    }
+
+    /// Whether the adversary has not yet learned from the last batch as much as it should.
+    pub fn adversary_is_behind(&mut self) -> Result<bool> {
+        let due = self.plan.rounds_done(self.batch) * self.recipe.adversary_steps;
+        Ok(self.trainer.done() < due || due > 0 && !self.trainer.is_sound(&mut self.buffer.priorities)?)
+    }
+
+    /// A batch of images, and what becomes of it.
+    pub fn synthesise(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let start = Instant::now();
+        let (batch, phase) = (self.batch, self.plan.phase(self.batch));
+        if self.rebuilds(phase) {
+            self.synthesiser.rebuild(batch)?;
+        }
+        let steps = match phase {
+            Phase::Rounds => self.recipe.generator.inner_steps,
+            _ => self.recipe.generator.warmup_steps,
+        };
+        let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
+        let made = self.synthesiser.batch(batch, steps, self.buffer.histogram(), opponent)?;
+        report_batch(observer, &self.plan, batch, &made, self.recipe, steps);
+        self.look_at(&made, phase);
+        if phase != Phase::Practice {
+            store(&mut self.buffer, self.teacher, &made, self.recipe, batch as u64)?;
+            self.trainer.pool_changed();
+        }
+        self.last = (self.recipe.feed == Feed::Batch).then_some(made.images);
+        self.synthesis_time += start.elapsed();
+        self.batch += 1;
+        if phase != Phase::Rounds {
+            self.shorten(phase);
+            self.rounds_begin = self.clock.elapsed();
+        }
+        observer.signs(&self.signs()?)
+    }
+
+    fn look_at(&mut self, made: &Synthesised, phase: Phase) {
+        let loss = &self.recipe.loss;
+        let opposed = phase == Phase::Rounds && self.trainer.done() > 0 && loss.adversarial > 0.0;
+        let image_len = made.pixels.len() / made.labels.len().max(1);
+        let bn = (loss.bn > 0.0).then_some(made.last.bn);
+        self.watch.take(&made.pixels, image_len, bn, opposed.then_some(made.last.agreement));
+    }
+
+    fn signs(&self) -> Result<Signs> {
+        Ok(self.watch.signs(self.synthesiser.generator.weights.distance(&self.start)?))
+    }
+
+    /// Whether the generator starts anew with the next batch: never with the first one.
+    fn rebuilds(&self, phase: Phase) -> bool {
+        let (every, since) = match phase {
+            Phase::Rounds => (self.recipe.generator.rebuild, self.batch - self.plan.practice - self.plan.fill),
+            _ => (self.recipe.generator.warmup_rebuild, self.batch),
+        };
+        self.batch > 0 && every > 0 && since.is_multiple_of(every)
+    }
+
+    /// Cuts practice and fill to what fits into the time.
+    fn shorten(&mut self, phase: Phase) {
+        let only = self.plan.practice == 0 || self.plan.rounds == 0;
+        let Some(limit) = self.limit.filter(|_| phase == Phase::Practice || only) else { return };
+        let share = if self.plan.rounds > 0 { WARMUP_SHARE } else { 1.0 };
+        let most = fitting(limit.mul_f64(share), self.clock.elapsed(), self.batch);
+        self.plan.shorten(most, self.batch);
+    }
+
+    /// One update of the adversary; after the last one of a round, the number of rounds is what fits into the time, and the
+    /// schedule of the updates follows it.
+    pub fn adversary_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let start = Instant::now();
+        let (report, images) = match (self.recipe.feed, &self.last) {
+            (Feed::Batch, Some(images)) => (self.trainer.step_on(images, self.teacher)?, self.recipe.batch),
+            (Feed::Fresh, _) => {
+                let images = self.synthesiser.fresh(self.trainer.done())?;
+                (self.trainer.step_on(&images, self.teacher)?, self.recipe.batch)
+            }
+            _ => (self.step_on_buffer()?, self.recipe.student.batch),
+        };
+        let (done, total) = (self.trainer.done(), self.plan.rounds * self.recipe.adversary_steps);
+        if let Some(r) = report {
+            let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
+            observer.record(&Record { stage: "adversary", done, total, images, values });
+            observer.updated("adversary", &self.trainer)?;
+        }
+        self.adversary_time += start.elapsed();
+        let rounds = self.plan.rounds_done(self.batch);
+        if let Some(limit) = self.limit.filter(|_| done == rounds * self.recipe.adversary_steps) {
+            let took = self.clock.elapsed().saturating_sub(self.rounds_begin);
+            self.plan.rounds = rounds + fitting(limit.saturating_sub(self.clock.elapsed()), took, rounds);
+            self.trainer.plan_steps(self.plan.rounds * self.recipe.adversary_steps);
+        }
+        Ok(())
+    }
+
+    fn step_on_buffer(&mut self) -> Result<Option<TrainReport>> {
+        let answers = match &self.buffer.views {
+            Some(views) => Answers::Stored(views),
+            None => Answers::Live(self.teacher),
+        };
+        self.trainer.step(&mut Pool {
+            images: &self.buffer.images,
+            gallery: None,
+            rows: None,
+            priorities: &mut self.buffer.priorities,
+            answers,
+        })
+    }
+
+    pub fn finish(self) -> Result<Inversion> {
+        let finished = self.trainer.finished(&self.buffer.images, None)?;
+        Ok(Inversion {
+            adversary: self.trainer.student().clone(),
+            finished,
+            plan: self.plan,
+            synthesised: self.batch * self.recipe.batch,
+            synthesis_time: self.synthesis_time,
+            adversary_time: self.adversary_time,
+            clock: self.clock,
+            signs: self.signs()?,
+            halvings: [self.synthesiser.halvings(), self.trainer.halvings()],
+            generator: self.synthesiser.generator,
+            buffer: self.buffer,
+        })
+    }
+}
+
+impl Resumable for Course<'_> {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("batch", self.batch)?;
+        to.value("plan", [self.plan.practice, self.plan.fill, self.plan.rounds])?;
+        self.last.as_ref().map_or(Ok(()), |images| to.tensor("last", images))?;
+        to.part("clock", &self.clock)?;
+        let times = [self.rounds_begin, self.synthesis_time, self.adversary_time];
+        to.owned("times", &times.map(|time| time.as_secs_f64()));
+        to.part("synthesiser", &self.synthesiser)?;
+        to.part("buffer", &self.buffer)?;
+        to.part("watch", &self.watch)?;
+        to.part("trainer", &self.trainer)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.batch = from.value("batch")?;
+        let [practice, fill, rounds] = from.value("plan")?;
+        self.plan = Plan { practice, fill, rounds, ..self.plan };
+        self.last = match from.has("last") {
+            true => Some(self.teacher.network.compute().bring(&from.tensor("last")?)?),
+            false => None,
+        };
+        from.restore("clock", &mut self.clock)?;
+        let times: Vec<f64> = from.array("times")?;
+        let times = times.into_iter().map(|time| Duration::try_from_secs_f64(time).unwrap_or_default());
+        let times: Vec<Duration> = times.collect();
+        let [rounds_begin, synthesis, adversary] = times[..] else {
+            return Err(from.fault("times", "there are not three"));
+        };
+        (self.rounds_begin, self.synthesis_time, self.adversary_time) = (rounds_begin, synthesis, adversary);
+        from.restore("synthesiser", &mut self.synthesiser)?;
+        from.restore("buffer", &mut self.buffer)?;
+        from.restore("watch", &mut self.watch)?;
+        from.restore("trainer", &mut self.trainer)
+    }
+}
+
+fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result<ReplayBuffer> {
+    let rule = BufferRule {
+        capacity: recipe.samples(teacher.classes),
+        replacement: recipe.buffer.replacement,
+        guards: (recipe.buffer.guard_low, recipe.buffer.guard_high),
+        modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
+            .then(|| recipe.phi.modulation()),
+    };
+    let views = match recipe.views {
+        0 => Vec::new(),
+        count => view_list(count, &recipe.student.augment, &mut streams.stream("invert/views", 0)),
+    };
+    let [h, w] = teacher.size;
+    ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
+}
+
+/// Asks the teacher about the 8-bit images and puts them into the buffer. Where images are not made for labels, their labels are
+/// the teacher's answers.
+fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, recipe: &Recipe, round: u64) -> Result<()> {
+    let images = Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
+    let logits = teacher.answers_u8(&images, made.labels.len())?;
+    let view_logits = match &buffer.views {
+        Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
+        None => Store::new(),
+    };
+    let answers: Vec<u32> = logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
+    let labels = if recipe.has_labels() { &made.labels } else { &answers };
+    buffer.insert(&Batch { pixels: &made.pixels, labels, logits: &logits, view_logits: &view_logits, round })?;
+    Ok(())
+}
+
+fn report_batch(
+    observer: &mut dyn Observer,
+    plan: &Plan,
+    batch: usize,
+    made: &Synthesised,
+    recipe: &Recipe,
+    steps: usize,
+) {
+    let (t, loss) = (made.last, &recipe.loss);
+    let (stage, done, total) = match plan.phase(batch) {
+        Phase::Practice => ("practice", batch + 1, plan.practice),
+        Phase::Fill => ("fill", batch + 1 - plan.practice, plan.fill),
+        Phase::Rounds => ("synthesis", batch + 1 - plan.practice - plan.fill, plan.rounds * plan.batches),
+    };
+    let mut values = vec![("loss", t.total)];
+    let terms = [
+        ("bn", t.bn, loss.bn),
+        ("one_hot", t.one_hot, loss.one_hot),
+        ("adversarial", t.adversarial, loss.adversarial),
+        ("balance", t.balance, loss.balance),
+        ("activation", t.activation, loss.activation),
+        ("prior", t.prior, loss.variation + loss.image_norm),
+        ("contrast", t.contrast, loss.contrast),
+        ("on_label", t.on_label, f64::from(recipe.has_labels())),
+        ("agreement", t.agreement, loss.adversarial),
+    ];
+    values.extend(terms.into_iter().filter(|(_, _, weight)| *weight > 0.0).map(|(name, value, _)| (name, value)));
+    observer.record(&Record { stage, done, total, images: made.labels.len() * steps, values });
+}

@@ -1,0 +1,119 @@
+//! What every recipe must be, and that each line of the parity switches of the field is a key.
+
+use crate::invert::Recipe;
+use crate::overlay::overlaid;
+
+#[test]
+fn every_recipe_is_called_by_its_name_within_its_ranges_and_as_toml() {
+    for (name, summary, make) in Recipe::ALL {
+        let recipe = make();
+        assert_eq!(recipe.name, *name);
+        assert!(!summary.is_empty() && !summary.contains('\n'), "{name}: one line");
+        recipe.clone().fitted([32, 32]).check().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text = toml::to_string(&recipe).unwrap();
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe, "{name} comes back from its TOML");
+        assert_eq!(Recipe::named(name).unwrap(), recipe);
+    }
+}
+
+/// Both players of a min-max game must see each other: a method without any loss of the adversary has no student in its rounds.
+#[test]
+fn adversaries_are_used() {
+    for (name, _, make) in Recipe::ALL {
+        let recipe = make();
+        let fights =
+            ["dfad", "dfq", "zskt", "adi", "cmi", "nayer", "ssd", "synth"].contains(name) || name.starts_with("fast");
+        assert_eq!(recipe.loss.adversarial > 0.0, fights, "{name}");
+        assert!(recipe.adversary_updates() > 0 || *name == "deepinversion", "{name}");
+    }
+}
+
+/// One pair per choice: every value can be set from the command line, and is another than the default.
+#[test]
+fn every_choice_is_a_key() {
+    let pairs = [
+        // 1. and 2. pool quantisation, best image
+        "quantise=truncate",
+        "generator.keep=lowest-loss",
+        "generator.keep=last",
+        // 3. labels
+        "labels=uniform",
+        "labels=sorted",
+        "labels=sweeps",
+        // 4. batch norms
+        "loss.bn_form=sum-of-norms",
+        "loss.bn_form=gaussian-kl",
+        "loss.bn_momentum=0",
+        "loss.bn_first=10",
+        // 5. and 6. adversary
+        "loss.adversarial=0",
+        "loss.adversarial_form=kl",
+        "loss.adversarial_form=l1",
+        "loss.adversarial_form=log-l1",
+        "loss.adversarial_form={js={temperature=3.0}}",
+        "loss.adversary_mode=train",
+        // 7. generator
+        "generator.lifecycle=carry-over",
+        "generator.lifecycle=reptile",
+        "generator.lifecycle=reset",
+        "generator.rebuild=20",
+        "generator.reset_first=140",
+        "generator.fresh=normal",
+        // 8. what it reads
+        "generator.input=noise",
+        "generator.input=label-embedding",
+        "generator.input=pixels",
+        "generator.output=tanh",
+        "generator.output=norm",
+        // 9. augmentation
+        "augment.motion=resized-crop",
+        "augment.motion=roll",
+        "augment.motion=none",
+        // 10. student
+        "student.matching=l1",
+        "student.matching={kl-and-decision={temperature=4.0, decision=0.1}}",
+        "student.schedule={cosine={floor=0.001}}",
+        "student.schedule={step={at=[0.6, 0.8], gamma=0.1}}",
+        "fill=7",
+        "feed=fresh",
+        "on_the_fly=true",
+        "loss.target=decision",
+        "loss.target=sureness",
+        "loss.balance=1",
+        "loss.activation=1",
+        "loss.variation=1",
+        "loss.variation_form=l1",
+        "loss.image_norm=1",
+        "loss.contrast=1",
+    ];
+    for pair in pairs {
+        let changed = overlaid(&Recipe::default(), None, &[pair.to_string()]);
+        let changed = changed.unwrap_or_else(|error| panic!("{pair}: {error}"));
+        assert_ne!(changed, Recipe::default(), "{pair}");
+    }
+}
+
+#[test]
+fn combinations_that_make_no_sense_are_refused() {
+    let refused = |pairs: &[&str], key: &str| {
+        let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
+        let error = overlaid(&Recipe::default(), None, &pairs).unwrap().check().unwrap_err().to_string();
+        assert!(error.starts_with(key), "{error}");
+    };
+    refused(&["generator.input=label-embedding"], "labels");
+    refused(&["generator.keep_optimizer=true"], "generator.keep_optimizer");
+    refused(&["feed=fresh"], "feed");
+    refused(&["feed=fresh", "generator.lifecycle=carry-over", "generator.input=pixels"], "feed");
+}
+
+/// The recipe files beside the program fit the recipes that they are for.
+#[test]
+fn recipe_files_are_of_this_program() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/recipes/dfq-comparison.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let base = Recipe::named("dfq").unwrap();
+    let recipe = overlaid(&base, Some((&text, &path)), &[]).unwrap().fitted([32, 32]);
+    recipe.check().unwrap();
+    assert_eq!((recipe.loss.balance, recipe.loss.adversarial, recipe.practice), (20.0, 1.0, 0));
+    assert_ne!(recipe, base);
+}

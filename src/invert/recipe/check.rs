@@ -1,0 +1,94 @@
+//! Ranges of recipe values, and combinations that make no sense.
+
+use super::{Feed, GeneratorRecipe, Input, Lifecycle, LossRecipe, Recipe};
+use crate::invert::labels::Labels;
+use crate::loss::Adversarial;
+use crate::{Error, Result};
+
+fn range(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(key, format!("{value}"), format!("must be within {low} to {high}")))
+}
+
+impl Recipe {
+    /// # Errors
+    /// The first value that is out of its range, with the range, or that does not go with another.
+    pub fn check(&self) -> Result<()> {
+        range("batch", self.batch as f64, 2.0 * f64::from(self.batch > 0), 65_536.0)?;
+        range("batches", self.batches as f64, 1.0, 1e6)?;
+        range("views", self.views as f64, 0.0, crate::set::MAX_VIEWS as f64)?;
+        range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;
+        range("augment.scale", self.augment.scale, 1e-3, 1.0)?;
+        range("blocks_lr", self.blocks_lr, 0.0, 100.0)?;
+        range("phi.gamma", self.phi.gamma, 0.0, 100.0)?;
+        range("buffer.guard_low", self.buffer.guard_low, 0.0, 1.0)?;
+        range("buffer.guard_high", self.buffer.guard_high, 1.0, 1e9)?;
+        generator(&self.generator)?;
+        losses(&self.loss)?;
+        let c = &self.contrast;
+        range("contrast.temperature", c.temperature, 1e-3, 1e3)?;
+        range("contrast.width", c.width as f64, 1.0, 8192.0)?;
+        range("contrast.lr", c.lr, 0.0, 10.0)?;
+        range("contrast.bank", c.bank as f64, 1.0, 1e6)?;
+        range("contrast.negatives", c.negatives as f64, 0.0, 65_536.0)?;
+        range("contrast.scale", c.scale, 1e-3, 1.0)?;
+        self.fits_together()?;
+        self.student.check()
+    }
+
+    fn fits_together(&self) -> Result<()> {
+        let g = &self.generator;
+        let refused = |key: &str, found: &str, hint: &str| Err(Error::invalid(key, found, hint));
+        if g.input == Input::LabelEmbedding && self.labels != Labels::Sweeps {
+            let found = "images of one class that share a noisy layer are the same image";
+            return refused("labels", found, "take sweeps with generator.input = label-embedding");
+        }
+        if g.keep_optimizer && g.lifecycle != Lifecycle::CarryOver {
+            let found = "the generator itself does not go on from batch to batch";
+            return refused("generator.keep_optimizer", found, "take generator.lifecycle = carry-over");
+        }
+        if self.feed == Feed::Fresh && matches!(g.input, Input::Pixels | Input::LabelEmbedding) {
+            let found = "fresh images come from a generator of noise";
+            return refused("feed", found, "take buffer or batch");
+        }
+        if self.feed == Feed::Fresh && g.lifecycle != Lifecycle::CarryOver {
+            let found = "only a generator that goes on from batch to batch makes good images from fresh noise";
+            return refused("feed", found, "take buffer or batch, or generator.lifecycle = carry-over");
+        }
+        Ok(())
+    }
+}
+
+fn generator(g: &GeneratorRecipe) -> Result<()> {
+    range("generator.latent", g.latent as f64, 1.0, 1e6)?;
+    range("generator.width", g.width as f64, 2.0, 8192.0)?;
+    range("generator.label_scale", g.label_scale, 0.0, 1e3)?;
+    range("generator.inner_steps", g.inner_steps as f64, 1.0, 1e6)?;
+    range("generator.warmup_steps", g.warmup_steps as f64, 1.0, 1e6)?;
+    range("generator.lr", g.lr, 0.0, 10.0)?;
+    range("generator.lr_latent", g.lr_latent, 0.0, 10.0)?;
+    range("generator.meta_factor", g.meta_factor, 0.0, 1e3)?;
+    range("generator.betas.0", g.betas.0, 0.0, 0.99999)?;
+    range("generator.betas.1", g.betas.1, 0.0, 0.99999)
+}
+
+fn losses(loss: &LossRecipe) -> Result<()> {
+    let weights = [
+        ("loss.bn", loss.bn),
+        ("loss.bn_first", loss.bn_first),
+        ("loss.one_hot", loss.one_hot),
+        ("loss.adversarial", loss.adversarial),
+        ("loss.balance", loss.balance),
+        ("loss.activation", loss.activation),
+        ("loss.variation", loss.variation),
+        ("loss.image_norm", loss.image_norm),
+        ("loss.contrast", loss.contrast),
+    ];
+    weights.into_iter().try_for_each(|(key, weight)| range(key, weight, 0.0, 1e6))?;
+    if let Adversarial::Js { temperature } = loss.adversarial_form {
+        range("loss.adversarial_form.js.temperature", temperature, 1e-3, 1000.0)?;
+    }
+    range("loss.bn_momentum", loss.bn_momentum, 0.0, 0.9999)
+}

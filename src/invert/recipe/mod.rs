@@ -1,0 +1,178 @@
+//! Recipes of the inversion stage: every choice of a method is a key here, with a range and a default.
+
+mod check;
+mod choices;
+mod generator;
+mod losses;
+
+pub use choices::{AdversaryMode, Feed, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target};
+pub use generator::GeneratorRecipe;
+pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
+
+use super::labels::Labels;
+use super::methods;
+use crate::augment::Augmentation;
+use crate::distill::StudentRecipe;
+use crate::set::buffer::Replacement;
+use crate::train::batch_for;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The replay buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferRecipe {
+    /// Images kept at most; 0 takes max(10000, 50 per class). The rounds fill what `fill` leaves, and replace when it is full.
+    pub samples: usize,
+    pub replacement: Replacement,
+    pub guard_low: f64,
+    pub guard_high: f64,
+}
+
+/// A whole recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    pub name: String,
+    /// Images per synthesised batch; 0 takes 256, or fewer where they have more than 64x64 pixels ([`batch_for`]).
+    pub batch: usize,
+    /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
+    pub practice: usize,
+    /// Batches, made without an adversary, with which the buffer starts; 0 fills it, and where `buffer.samples` is stated
+    /// there are as many as it takes that the rounds fill the rest. More than the buffer holds are not made.
+    pub fill: usize,
+    /// Rounds after that: each adds its batches (replacing as many images when the buffer is full) and trains the adversary.
+    pub rounds: usize,
+    /// Batches per round.
+    pub batches: usize,
+    /// Adversary updates per round.
+    pub adversary_steps: usize,
+    /// What the adversary learns from.
+    pub feed: Feed,
+    /// Whether the adversary is the student and leaves the rounds trained, without a second stage, as the papers have it.
+    pub on_the_fly: bool,
+    pub labels: Labels,
+    pub quantise: Quantise,
+    pub generator: GeneratorRecipe,
+    pub loss: LossRecipe,
+    pub contrast: ContrastRecipe,
+    pub phi: PhiRecipe,
+    pub buffer: BufferRecipe,
+    /// What happens to images before the teacher sees them.
+    pub augment: Augmentation,
+    /// Views per image (crops and flips) for which the teacher's answers are recorded as soon as it is kept; the adversary
+    /// then learns from records, and so may the student. 0 asks the teacher on every batch.
+    pub views: usize,
+    /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
+    pub finish_steps: usize,
+    /// Learning rate, in place of `student.lr`, of a student that starts with the teacher's blocks: it has less to learn and
+    /// more to lose.
+    pub blocks_lr: f64,
+    /// How the adversary learns; with `--on-the-fly` it is the student.
+    pub student: StudentRecipe,
+}
+
+impl Default for BufferRecipe {
+    fn default() -> Self {
+        Self { samples: 0, replacement: Replacement::Priority, guard_low: 0.5, guard_high: 1.5 }
+    }
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            name: "ssd".into(),
+            batch: 0,
+            practice: 10,
+            fill: 20,
+            rounds: 20,
+            batches: 1,
+            adversary_steps: 80,
+            feed: Feed::Buffer,
+            on_the_fly: false,
+            labels: Labels::Balanced,
+            quantise: Quantise::Round,
+            generator: GeneratorRecipe::default(),
+            loss: LossRecipe::default(),
+            contrast: ContrastRecipe::default(),
+            phi: PhiRecipe::default(),
+            buffer: BufferRecipe::default(),
+            augment: Augmentation::default(),
+            views: 8,
+            finish_steps: 1000,
+            blocks_lr: 0.2,
+            student: StudentRecipe::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Every recipe: name, one line about it, and how to make it.
+    pub const ALL: &'static [(&'static str, &'static str, fn() -> Recipe)] = methods::ALL;
+
+    /// The recipe called `name`.
+    ///
+    /// # Errors
+    /// A name that is not in [`Recipe::ALL`].
+    pub fn named(name: &str) -> Result<Self> {
+        match Self::ALL.iter().find(|(n, ..)| *n == name) {
+            Some((.., make)) => Ok(make()),
+            None => {
+                let known: Vec<&str> = Self::ALL.iter().map(|(n, ..)| *n).collect();
+                Err(Error::invalid(
+                    "recipe",
+                    format!("there is no recipe {name:?}"),
+                    format!("take one of: {}", known.join(", ")),
+                ))
+            }
+        }
+    }
+
+    /// Names of the recipes that match no batch-norm statistics.
+    pub fn without_batch_norm() -> Vec<&'static str> {
+        Self::ALL.iter().filter(|(.., make)| make().loss.bn == 0.0).map(|(name, ..)| *name).collect()
+    }
+
+    /// The recipe with its batches for images of `size` (height, width), where it leaves them open.
+    pub fn fitted(self, size: [usize; 2]) -> Self {
+        let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
+        let student = self.student.fitted(size);
+        Self { batch, student, ..self }
+    }
+
+    /// Batches before the rounds that fill a buffer for `classes` classes, of a recipe with a batch; none where nobody learns
+    /// from the buffer.
+    pub(super) fn fill(&self, classes: usize) -> usize {
+        if self.feed != Feed::Buffer {
+            return 0;
+        }
+        let whole = self.samples(classes).div_ceil(self.batch.max(1));
+        let fill = match self.fill {
+            0 => whole,
+            fill if self.buffer.samples > 0 => fill.max(whole.saturating_sub(self.rounds * self.batches)),
+            fill => fill,
+        };
+        fill.min(whole)
+    }
+
+    /// Whether images are made for labels; else an image's label is the teacher's answer.
+    pub fn has_labels(&self) -> bool {
+        self.loss.target == Target::Label && self.loss.one_hot > 0.0
+    }
+
+    /// Updates of the adversary in all.
+    pub fn adversary_updates(&self) -> usize {
+        self.rounds * self.adversary_steps
+    }
+
+    /// How a student learns that starts with the teacher's blocks, or without them.
+    pub fn student(&self, teacher_blocks: bool) -> StudentRecipe {
+        let lr = if teacher_blocks { self.blocks_lr } else { self.student.lr };
+        StudentRecipe { lr, ..self.student.clone() }
+    }
+
+    /// Images that the buffer holds for `classes` classes.
+    pub fn samples(&self, classes: usize) -> usize {
+        if self.buffer.samples > 0 { self.buffer.samples } else { 10_000.max(50 * classes) }
+    }
+}

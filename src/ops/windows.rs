@@ -1,0 +1,80 @@
+//! Windows of images, enlarged to the whole: the random resized crop of training transforms, differentiable in the image.
+
+use super::mem::host;
+use super::spatial::{nhwc, per_image};
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// A part of an image, in pixels from its upper left corner; it lies inside the image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    pub top: f32,
+    pub left: f32,
+    pub height: f32,
+    pub width: f32,
+}
+
+impl Window {
+    /// Where output pixel `o` of `size` lies on a side of the window that starts at `start` and has `length`: the two input
+    /// pixels that it lies between, and the share of the second (half-pixel centres, edges repeated).
+    fn between(start: f32, length: f32, o: usize, size: usize) -> (usize, usize, f32) {
+        let at = start + (o as f32 + 0.5) * length / size as f32 - 0.5;
+        let at = at.clamp(0.0, (size - 1) as f32);
+        let low = at.floor() as usize;
+        (low, (low + 1).min(size - 1), at - low as f32)
+    }
+
+    /// Calls `f(output pixel, input pixel, weight)` for the four pixels that make up each output pixel.
+    fn each(&self, h: usize, w: usize, mut f: impl FnMut(usize, usize, f32)) {
+        for y in 0..h {
+            let (y0, y1, fy) = Self::between(self.top, self.height, y, h);
+            for x in 0..w {
+                let (x0, x1, fx) = Self::between(self.left, self.width, x, w);
+                for (row, wy) in [(y0, 1.0 - fy), (y1, fy)] {
+                    for (column, wx) in [(x0, 1.0 - fx), (x1, fx)] {
+                        f(y * w + x, row * w + column, wy * wx);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Window `i` of image `i`, enlarged bilinearly to the size of the image. Images `[N, H, W, C]` are f32; those on a card are
+/// brought to the host and back.
+pub fn windows(x: &Tensor, windows: &[Window]) -> Result<Tensor> {
+    resampled(x, windows, |from, to| (from, to))
+}
+
+/// Gradient of [`windows`] with respect to the images.
+pub fn windows_backward(dy: &Tensor, windows: &[Window]) -> Result<Tensor> {
+    resampled(dy, windows, |from, to| (to, from))
+}
+
+/// Sums up `weight·in[from]` into `out[to]`; `turn` says which of input and output pixel is read.
+fn resampled(
+    x: &Tensor,
+    windows: &[Window],
+    turn: impl Fn(usize, usize) -> (usize, usize) + Sync + Send,
+) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("windows", x)?;
+    let outside = |v: &Window| {
+        let inside = v.top >= 0.0 && v.left >= 0.0 && v.height > 0.0 && v.width > 0.0;
+        !inside || v.top + v.height > h as f32 + 1e-3 || v.left + v.width > w as f32 + 1e-3
+    };
+    if windows.len() != n || windows.iter().any(outside) {
+        return Err(Error::shape(
+            "windows",
+            format!("{} windows of {n} images {h}x{w}, or one outside", windows.len()),
+        ));
+    }
+    let made = per_image(&host(x)?, [n, h, w, c], |i, image, out| {
+        windows[i].each(h, w, |output, input, weight| {
+            let (from, to) = turn(input, output);
+            for ch in 0..c {
+                out[to * c + ch] += weight * image[from * c + ch];
+            }
+        });
+    })?;
+    Ok(made.to_device(x.device())?)
+}
