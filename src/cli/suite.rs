@@ -17,9 +17,9 @@ pub struct SuiteRun {
     /// Folder of all results: the runs, results.jsonl, table.md and index.html; finished runs in it are not done again
     #[arg(short, long, value_name = "FOLDER", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Only runs that have all of these words in their line of --dry-run, as in --filter "ssd seed 0"
-    #[arg(long, value_name = "WORDS", default_value = "")]
-    filter: String,
+    /// Only runs with this text in their line of --dry-run; several times: with all of them, as in --filter ssd --filter "seed 0"
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
     /// List the runs and what stands in their way, and do nothing
     #[arg(long)]
     dry_run: bool,

@@ -17,6 +17,8 @@ pub enum Replacement {
     Priority,
     /// The oldest.
     Oldest,
+    /// None: what is made once the buffer is full is not kept. The comparison that shows what replacement brings.
+    Never,
 }
 
 /// Rules of a buffer.
@@ -151,7 +153,7 @@ impl ReplayBuffer {
     fn keep_scores(&self) -> Vec<f64> {
         let mut keep = match self.rule.replacement {
             Replacement::Priority => self.priorities.probabilities(),
-            Replacement::Oldest => vec![1.0; self.len()],
+            Replacement::Oldest | Replacement::Never => vec![1.0; self.len()],
         };
         if let Some(m) = self.rule.modulation {
             let class: Vec<u32> = self.entries.iter().map(|e| e.class).collect();
@@ -165,6 +167,9 @@ impl ReplayBuffer {
     /// Who leaves for an image of `class`: someone of the same class if that class is full, else anyone of a class that
     /// can spare one. Images of this round stay. `None` if the newcomer itself has no place.
     fn leaver(&self, class: u32, keep: &[f64], round: u64) -> Option<usize> {
+        if self.rule.replacement == Replacement::Never {
+            return None;
+        }
         let share = self.rule.capacity as f64 / self.classes as f64;
         let (low, high) = (self.rule.guards.0 * share, self.rule.guards.1 * share);
         let own_only = self.histogram[class as usize] as f64 + 1.0 > high;

@@ -90,6 +90,20 @@ fn the_oldest_leave_first() {
     assert!(b.entries.iter().all(|e| e.round >= 5), "rounds {:?}", b.entries.iter().map(|e| e.round).min());
 }
 
+#[test]
+fn a_buffer_that_replaces_nothing_keeps_its_first_images() {
+    let mut b = buffer(None, (0.0, 1e9), Replacement::Never);
+    let capacity = (0..50u64)
+        .map(|round| {
+            let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
+            let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
+            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap().len()
+        })
+        .sum::<usize>();
+    assert_eq!(b.len(), capacity, "what was written stayed");
+    assert!(b.is_full() && b.entries.iter().all(|e| e.round < 40));
+}
+
 /// P_i ∝ δ_i^α, w_i = (N·P_i)^−β over the largest; images that nobody saw carry the largest gap.
 #[test]
 fn priorities_follow_the_gap() {

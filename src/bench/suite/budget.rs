@@ -1,7 +1,7 @@
 //! What a budget means for a recipe.
 
 use super::file::{Budget, Method, Start};
-use crate::invert::Recipe;
+use crate::invert::{Feed, Recipe};
 use crate::train::batch_for;
 use crate::{Error, Result};
 
@@ -14,27 +14,35 @@ const FINISH_SHARE: f64 = 0.3;
 /// [`Error::Invalid`] for images that are fewer than the recipe needs before its first round.
 pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<String>> {
     let set = |key: &str, value: usize| ["--set".to_string(), format!("{key}={value}")];
+    let on_the_fly = method.on_the_fly || recipe.on_the_fly;
     match budget {
         Budget::Minutes(minutes) => Ok(vec!["--minutes".into(), minutes.to_string()]),
         Budget::Images(images) => {
             // Suites that count images are for small ones.
             let batch = if recipe.batch > 0 { recipe.batch } else { batch_for(256, [32, 32]) };
-            let whole = recipe.samples(10).div_ceil(batch);
-            let before = recipe.practice + if recipe.fill == 0 { whole } else { recipe.fill.min(whole) };
-            match (images / batch).checked_sub(before) {
-                Some(rounds @ 1..) => Ok([set("batch", batch), set("rounds", rounds)].concat()),
-                _ => {
+            let batches = images / batch;
+            let samples = recipe.samples(10).min(batches.saturating_sub(recipe.practice) * batch);
+            let whole = samples.div_ceil(batch);
+            let fill = match (recipe.feed, recipe.fill) {
+                (Feed::Buffer, 0) => whole,
+                (Feed::Buffer, fill) => fill.min(whole),
+                _ => 0,
+            };
+            let before = recipe.practice + fill;
+            match batches.saturating_sub(before) / recipe.batches.max(1) {
+                0 => {
                     let found = format!("{images} images in batches of {batch}");
                     let hint = format!("the recipe makes {before} batches before its first round: budget more");
                     Err(Error::invalid("budget", found, hint))
                 }
+                rounds => Ok([set("batch", batch), set("rounds", rounds), set("buffer.samples", samples)].concat()),
             }
         }
-        Budget::Steps(steps) if method.init == Start::Scratch && !method.on_the_fly => {
+        Budget::Steps(steps) if method.init == Start::Scratch && !on_the_fly => {
             Ok(set("student.steps", steps).to_vec())
         }
         Budget::Steps(steps) => {
-            let finish = if method.on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
+            let finish = if on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
             let rounds = ((steps - finish) / recipe.adversary_steps.max(1)).max(1);
             let finish = steps.saturating_sub(rounds * recipe.adversary_steps).max(1);
             Ok([set("rounds", rounds), set("finish_steps", finish)].concat())
@@ -63,7 +71,7 @@ mod tests {
     #[test]
     fn images_are_all_that_are_made() {
         let images = |count| options(Budget::Images(count), Start::Adversary, false);
-        assert_eq!(images(256 * 40).unwrap(), "--set batch=256 --set rounds=10");
+        assert_eq!(images(256 * 40).unwrap(), "--set batch=256 --set rounds=10 --set buffer.samples=7680");
         let message = images(256 * 30).unwrap_err().to_string();
         assert!(message.contains("30 batches before"), "{message}");
         assert_eq!(options(Budget::Minutes(0.5), Start::Adversary, false).unwrap(), "--minutes 0.5");

@@ -26,8 +26,8 @@ pub struct Options {
     /// Folder of the results.
     pub out: PathBuf,
     pub places: Places,
-    /// Words that a run's name or line must have.
-    pub filter: String,
+    /// Texts that a run's line must have, all of them.
+    pub filter: Vec<String>,
     /// The program that does the runs.
     pub program: PathBuf,
     /// Options for each of its commands.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `file.rs`, `budget.rs` | what a suite says, and what a budget means for a recipe |
 //! | `places.rs` | where its models and data lie here |
-//! | `plan.rs` | the runs of a suite, named by all that matters to them |
+//! | `plan.rs`, `names.rs` | the runs of a suite, named by all that matters to them |
 //! | `command.rs`, `process.rs` | one run: a process of this program, in a folder of its own |
 //! | `baseline.rs` | sets of real images and of noise |
 //! | `measure.rs` | accuracy, when a run is over |
@@ -20,6 +20,7 @@ mod file;
 mod harness;
 mod machine;
 mod measure;
+mod names;
 mod page;
 mod peers;
 mod places;

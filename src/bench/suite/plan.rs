@@ -2,8 +2,8 @@
 
 use super::budget::spend;
 use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
+use super::names::name;
 use super::places::{Found, Places};
-use crate::files::sha256_bytes;
 use crate::invert::Recipe;
 use crate::jobs::{Access, SHIPPED, open_teacher};
 use crate::model::Overrides;
@@ -16,8 +16,6 @@ use std::path::Path;
 
 /// More runs than anybody waits for.
 const MOST_RUNS: usize = 10_000;
-/// Hexadecimal digits of a run's hash in its name.
-const HASH_DIGITS: usize = 10;
 
 /// What a run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,10 +90,10 @@ impl Run {
         }
     }
 
-    /// Whether all words of `filter` are in its name or its line.
-    fn has(&self, filter: &str) -> bool {
-        let text = format!("{} {}", self.id, self.line()).to_lowercase();
-        filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    /// Whether all of `texts` are in its line, in capitals or not.
+    fn has(&self, texts: &[String]) -> bool {
+        let line = self.line().to_lowercase();
+        texts.iter().all(|text| line.contains(&text.to_lowercase()))
     }
 }
 
@@ -134,8 +132,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Keeps the runs whose name or line has all words of `filter`, and those that they need.
-    pub fn filtered(mut self, filter: &str) -> Self {
+    /// Keeps the runs whose line has all texts of `filter`, and those that they need.
+    pub fn filtered(mut self, filter: &[String]) -> Self {
         let needed: Vec<String> =
             self.runs.iter().filter(|run| run.has(filter)).filter_map(|run| run.needs.clone()).collect();
         self.runs.retain(|run| run.has(filter) || needed.contains(&run.id));
@@ -281,8 +279,7 @@ impl Plan {
             settings,
             needs: identity.trained_by.clone(),
         };
-        let hash = sha256_bytes(canonical(&run.settings).as_bytes());
-        let id = format!("{}-{}", slug(&run.line()), &hash[..HASH_DIGITS]);
+        let id = name(&run.line(), &run.settings);
         self.runs.push(Run { id: id.clone(), ..run });
         id
     }
@@ -293,28 +290,6 @@ impl Plan {
 struct Identity {
     settings: Value,
     trained_by: Option<String>,
-}
-
-/// Letters, digits and points of a text, with `-` for everything between them.
-fn slug(text: &str) -> String {
-    let kept = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let parts = text.split(|c| !kept(c)).filter(|part| !part.is_empty());
-    let joined = parts.collect::<Vec<_>>().join("-").to_lowercase();
-    joined.trim_start_matches('.').chars().take(100).collect()
-}
-
-/// JSON with sorted keys: equal values have equal texts.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            let one = |key: &&String| format!("{}:{}", Value::String((*key).clone()), canonical(&map[*key]));
-            format!("{{{}}}", keys.iter().map(one).collect::<Vec<_>>().join(","))
-        }
-        Value::Array(values) => format!("[{}]", values.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -383,15 +358,17 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_takes_words_of_names_and_keeps_what_is_needed() {
-        let kept = |text: &str, filter: &str| -> Vec<String> {
-            plan(text).filtered(filter).runs.iter().map(Run::line).collect()
+    fn a_filter_takes_parts_of_lines_and_keeps_what_is_needed() {
+        let kept = |text: &str, filter: &[&str]| -> Vec<String> {
+            let filter: Vec<String> = filter.iter().map(|text| text.to_string()).collect();
+            plan(text).filtered(&filter).runs.iter().map(Run::line).collect()
         };
-        assert_eq!(kept(SUITE, "SSD seed 1"), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
-        assert_eq!(kept(SUITE, "nothing"), [""; 0]);
+        assert_eq!(kept(SUITE, &["SSD", "seed 1"]), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
+        assert_eq!(kept(SUITE, &["nothing"]), [""; 0]);
+        assert_eq!(kept(SUITE, &[]).len(), 11);
         let trained = SUITE.replace("model = \"synth/resnet20-cifar10\"", "net = \"resnet20\"");
         assert_eq!(plan(&trained).problems, [""; 0]);
-        let kept = kept(&trained, "ssd");
+        let kept = kept(&trained, &["ssd"]);
         assert_eq!(kept[0], "r20, training of the teacher");
         assert_eq!(kept.len(), 3);
     }

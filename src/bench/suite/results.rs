@@ -73,7 +73,7 @@ pub struct Row {
     /// Images in the set, and images synthesised in all.
     pub images_kept: Option<u64>,
     pub images_made: Option<u64>,
-    /// Updates of the adversary, and of the student.
+    /// Updates of an adversary that is not the student, and of the student.
     pub adversary_updates: Option<u64>,
     pub student_updates: Option<u64>,
     pub peak_memory_mib: Option<f64>,
@@ -120,8 +120,8 @@ impl Row {
             seconds: seconds(&student, measured.seconds, made.as_ref()),
             images_kept: images_kept(run, &student, &set),
             images_made: set["metrics"]["synthesised"].as_u64(),
-            adversary_updates: updates(&set["recipe"]),
-            student_updates: student["steps"].as_u64().filter(|_| student["on_the_fly"] != true),
+            adversary_updates: updates(&set["recipe"]).filter(|_| student["on_the_fly"] != true),
+            student_updates: student["steps"].as_u64(),
             peak_memory_mib: student["peak_memory_mib"].as_f64(),
             resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).sum(),
             alarms: alarms(&student),
@@ -140,9 +140,11 @@ impl Row {
 fn seconds(student: &Value, evaluation: f64, made: Option<&Made>) -> Seconds {
     let wall = &student["wall_seconds"];
     let number = |key: &str| wall[key].as_f64();
-    let on_the_fly = student["on_the_fly"] == true;
-    let inversion = if on_the_fly { number("total") } else { number("inversion") }.unwrap_or(0.0);
-    let distillation = number("distillation").or(number("training")).unwrap_or(0.0);
+    let (inversion, distillation) = match student["on_the_fly"] == true {
+        true => (number("synthesis"), number("adversary")),
+        false => (number("inversion"), number("distillation").or(number("training"))),
+    };
+    let (inversion, distillation) = (inversion.unwrap_or(0.0), distillation.unwrap_or(0.0));
     Seconds {
         inversion,
         distillation,
