@@ -35,6 +35,10 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
 
+    /// The user asked to stop, and what was done is kept.
+    #[error("interrupted; {} keeps what was done: go on with --resume", path.display())]
+    Paused { path: PathBuf },
+
     /// The tensor substrate refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

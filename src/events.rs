@@ -1,5 +1,8 @@
 //! What a running stage tells those who watch it: progress bars, the metrics log, tests.
 
+use crate::Result;
+use crate::checkpoint::{Resumable, Saved};
+use crate::signs::Signs;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +20,51 @@ pub struct Record {
     pub values: Vec<(&'static str, f64)>,
 }
 
-/// Somebody who watches.
+/// Somebody who watches a stage, and may put its state away.
 pub trait Observer {
     /// Called after every round or every few steps.
     fn record(&mut self, record: &Record);
+
+    /// Called between two steps: the moment at which `state` is whole.
+    ///
+    /// # Errors
+    /// [`crate::Error::Interrupted`] or [`crate::Error::Paused`] once somebody has asked to stop.
+    fn between(&mut self, _stage: &'static str, _state: &dyn Resumable) -> Result<()> {
+        check_interrupt()
+    }
+
+    /// Called when the last step is over and before the result is made of `state`.
+    ///
+    /// # Errors
+    /// As [`Observer::between`].
+    fn ended(&mut self, _stage: &'static str, _state: &dyn Resumable) -> Result<()> {
+        check_interrupt()
+    }
+
+    /// Called after every batch of an inversion.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] if they are alarming and the run is to stop then.
+    fn signs(&mut self, _signs: &Signs) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called for what is alarming about a finished stage.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] if the run is to stop then.
+    fn alarm(&mut self, text: &str) -> Result<()> {
+        tracing::warn!("alarm: {text}");
+        Ok(())
+    }
+
+    /// The state from which `stage` goes on, if an earlier process left one.
+    ///
+    /// # Errors
+    /// A state of another run, or damaged ones.
+    fn earlier(&mut self, _stage: &'static str) -> Result<Option<Saved>> {
+        Ok(None)
+    }
 }
 
 /// Nobody.
@@ -38,6 +82,6 @@ pub fn interrupt() {
 }
 
 /// `Err(Interrupted)` once somebody has asked to stop.
-pub fn check_interrupt() -> crate::Result<()> {
+pub fn check_interrupt() -> Result<()> {
     if INTERRUPTED.load(Ordering::Relaxed) { Err(crate::Error::Interrupted) } else { Ok(()) }
 }

@@ -188,7 +188,7 @@ impl Drop for Staging {
 }
 
 /// Parent folder and name of a path; `.` when it has no parent.
-fn split(path: &Path) -> Result<(PathBuf, OsString)> {
+pub(crate) fn split(path: &Path) -> Result<(PathBuf, OsString)> {
     let name = path.file_name().ok_or_else(|| {
         Error::invalid(format!("path {}", path.display()), "it has no name of its own", "name a file or a new folder")
     })?;
@@ -211,7 +211,7 @@ fn nonce(partial: &Path) -> String {
 }
 
 /// Whether something is there that a rename would lose.
-fn occupied(path: &Path) -> bool {
+pub(crate) fn occupied(path: &Path) -> bool {
     match fs::symlink_metadata(path) {
         Err(_) => false,
         Ok(kind) if kind.is_dir() => fs::read_dir(path).map(|mut d| d.next().is_some()).unwrap_or(true),
@@ -219,7 +219,7 @@ fn occupied(path: &Path) -> bool {
     }
 }
 
-fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
+pub(crate) fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
     let what = format!("output {}", target.display());
     if !force {
         return Err(Error::invalid(what, "it exists already", "choose another name or use --force to replace it"));
@@ -264,7 +264,7 @@ fn unlocked(folder: &Path) -> bool {
     File::open(folder).is_ok_and(|f| !matches!(f.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_))))
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
     let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     if let Err(e) = removed {
@@ -299,12 +299,12 @@ fn sync_tree(folder: &Path) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("flush", folder))
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> Result<()> {
     Ok(()) // A folder cannot be opened for flushing there; the rename itself is journalled.
 }
 

@@ -11,7 +11,7 @@ use crate::report::{Arguments, MeasuredOn, with_accuracy};
 use crate::set::SyntheticSet;
 use crate::train::Evaluation;
 use crate::weights::{Checkpoint, ModelConfig, licence, sharded};
-use crate::{Result, data, hub, overlay, set};
+use crate::{Result, checkpoint, data, hub, overlay, set};
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use std::path::Path;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of the fuzz targets and of the folders of their corpora.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("safetensors", safetensors),
     ("zip_pickle", zip_pickle),
     ("legacy_pickle", legacy_pickle),
@@ -31,6 +31,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("hub_name", hub_name),
     ("card", card),
     ("hub_reply", hub_reply),
+    ("state", state),
 ];
 
 /// A safetensors file, or any other that the reader of checkpoints tells by its content.
@@ -163,6 +164,14 @@ pub fn card(bytes: &[u8]) {
     assert_eq!(read.ok().and_then(|map| map["name"].as_str().map(String::from)).as_deref(), Some(&*text), "{quoted:?}");
     let cell = set::card::markdown(&text);
     assert!(!cell.contains(|c: char| c.is_control() || c == '<'), "{cell:?}");
+}
+
+/// The state of an interrupted run whose hash is right; bytes that do not begin as one are the header of one without arrays.
+pub fn state(bytes: &[u8]) {
+    let _ = match bytes.get(8) {
+        Some(b'{') => checkpoint::read_bytes(bytes),
+        _ => checkpoint::read_bytes(&[&(bytes.len() as u64).to_le_bytes(), bytes].concat()),
+    };
 }
 
 /// Answers of a Hub: a listing and the files chosen of it, a redirect, a hash, and the index of weights in parts.

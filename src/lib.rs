@@ -26,6 +26,7 @@
 
 pub mod augment;
 pub mod bench;
+pub mod checkpoint;
 pub mod collect;
 pub mod data;
 pub mod distill;
@@ -46,9 +47,11 @@ pub mod overlay;
 pub mod report;
 pub mod rng;
 pub mod set;
+pub mod signs;
 pub mod tape;
 pub mod teacher;
 pub mod train;
+pub mod trend;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 /// 1 failed, 2 usage, 130 interrupted.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Interrupted => 130,
+        Error::Interrupted | Error::Paused { .. } => 130,
         Error::Invalid { .. } => 2,
         _ => 1,
     }

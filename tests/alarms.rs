@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use synth::Result;
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
+use synth::events::Silent;
 use synth::invert::{Inversion, Lifecycle, Recipe, invert};
 use synth::loss::BnForm;
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Network, ResNetCifar, Shortcut};
 use synth::ops::mem::update;
-use synth::report::{Alarm, Health, Summary, alarms};
+use synth::report::{Alarm, Health, alarms};
 use synth::rng::{Streams, permutation};
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
@@ -169,14 +170,14 @@ fn run(case: &Case) -> Result<Health> {
     let mut teacher = teacher(case.teacher);
     let (mut recipe, mut pupil) = small(case.seed, teacher.classes);
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
-    let mut watch = Summary::default();
-    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, None, &mut watch)?;
+    let inversion = invert(&teacher, student(teacher.classes, 100 + case.seed), &recipe, case.seed, None, &mut Silent)?;
+    let signs = inversion.signs;
     let set = set_of(inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);
     let input = teacher.input();
     let distilled =
-        distill(&set, AnswerSource::Live(&teacher), fresh, &input, &pupil, Stop::default(), case.seed, &mut watch)?;
-    Ok(Health::of(&set, Some(&teacher))?.with_student(&distilled).with_course(&watch))
+        distill(&set, AnswerSource::Live(&teacher), fresh, &input, &pupil, Stop::default(), case.seed, &mut Silent)?;
+    Ok(Health::of(&set, Some(&teacher))?.with_signs(signs).with_student(&distilled))
 }
 
 /// The numbers of a case, or why it stopped by itself.

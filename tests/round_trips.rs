@@ -1,10 +1,11 @@
-//! Whatever is saved is loaded again bit by bit: model folders and bare checkpoints.
+//! Whatever is saved is loaded again bit by bit: model folders, bare checkpoints, and states of interrupted runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use synth::checkpoint::{Checkpoints, Resumable, Saved, Saver};
 use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{self, Shape};
@@ -48,8 +49,64 @@ fn raw_tensor() -> impl Strategy<Value = RawTensor> {
     })
 }
 
+/// Arrays and numbers by name, as a state.
+#[derive(Debug, Default)]
+struct Anything {
+    bytes: BTreeMap<String, Vec<u8>>,
+    wide: BTreeMap<String, Vec<u64>>,
+    numbers: BTreeMap<String, u64>,
+}
+
+impl Resumable for Anything {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> synth::Result<()> {
+        self.bytes.iter().for_each(|(name, values)| to.array(name, values));
+        to.within("below", |to| {
+            self.wide.iter().for_each(|(name, values)| to.owned(name, values));
+            self.numbers.iter().try_for_each(|(name, number)| to.value(name, number))
+        })
+    }
+
+    fn restore(&mut self, from: &Saved) -> synth::Result<()> {
+        let below = from.part("below");
+        for (name, values) in &mut self.bytes {
+            *values = from.array(name)?;
+        }
+        for (name, values) in &mut self.wide {
+            *values = below.array(name)?;
+        }
+        for (name, number) in &mut self.numbers {
+            *number = below.value(name)?;
+        }
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_state_of_a_run_comes_back(
+        bytes in btree_map("[a-z.]{1,8}", vec(any::<u8>(), 0..40), 0..6),
+        wide in btree_map("\\PC{1,8}", vec(any::<u64>(), 0..9), 0..6),
+        numbers in btree_map("[ -~]{1,8}", any::<u64>(), 0..6),
+        text in text(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let job = serde_json::json!({ "text": text });
+        let written = Anything { bytes, wide, numbers };
+        let mut kept = Checkpoints::in_folder(folder.path(), job, serde_json::json!({}), None).unwrap();
+        let nothing = Anything::default();
+        kept.write("stage", &written, &nothing).unwrap();
+        let (state, _) = kept.newest("stage").unwrap().unwrap();
+        // The same names, other values: what comes back is what was written.
+        let mut read = Anything {
+            bytes: written.bytes.keys().map(|name| (name.clone(), vec![1])).collect(),
+            wide: written.wide.keys().map(|name| (name.clone(), vec![1])).collect(),
+            numbers: written.numbers.keys().map(|name| (name.clone(), 1)).collect(),
+        };
+        read.restore(&state).unwrap();
+        prop_assert_eq!((&read.bytes, &read.wide, &read.numbers), (&written.bytes, &written.wide, &written.numbers));
+    }
 
     #[test]
     fn a_model_folder_comes_back(

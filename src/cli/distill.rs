@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, Computing, minutes};
+use super::options::{Common, Computing, Either, Lasting, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
-use synth::files::Staging;
 use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_teacher, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::set::SyntheticSet;
@@ -55,6 +54,8 @@ pub struct Distill {
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -79,7 +80,7 @@ enum Init {
 
 impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let (folder, set_name) = global.access().set(&self.set)?;
         let set = SyntheticSet::read(&folder)?;
@@ -107,10 +108,15 @@ impl Distill {
             seed: self.common.seed,
             compute: &compute,
         };
-        let (student, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => return report_again(&self.output, &provenance, self.common.json),
+        };
+        let (student, provenance) = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;
-        staging.finish()?;
+        session.finish(staging)?;
         report(&self.output, &student, &provenance, self.common.json)
     }
 
@@ -191,6 +197,11 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
         ));
     }
     print(&table(&rows))
+}
+
+/// As [`report`], of a result that was finished before.
+pub fn report_again(output: &Path, provenance: &Value, as_json: bool) -> Result<()> {
+    report(output, &Model::load(output, None, &ModelOverrides::default())?, provenance, as_json)
 }
 
 /// Where the weights came from, in words.

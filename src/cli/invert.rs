@@ -1,14 +1,13 @@
 //! `synth invert`: a teacher becomes a set.
 
-use super::options::{Common, Computing, ModelOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, ModelOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
-use synth::files::Staging;
 use synth::invert::Recipe;
 use synth::jobs::{InvertJob, usual_student};
 
@@ -41,12 +40,14 @@ pub struct Invert {
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Invert {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
@@ -64,18 +65,28 @@ impl Invert {
             seed: self.common.seed,
             compute: &compute,
         };
-        let inverted = job.run(&mut global.reporter(&staging)?)?;
-        let set = &inverted.set;
-        let (count, agreement, wall) = (set.len(), set.agreement(), set.provenance["wall_seconds"].clone());
-        inverted.finish(staging)?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => return self.report(&provenance),
+        };
+        let inverted = job.run(session.as_mut())?;
+        let staging = session.staging()?;
+        inverted.write(staging.path())?;
+        session.finish(staging)?;
+        self.report(&inverted.set.provenance)
+    }
+
+    fn report(&self, provenance: &Value) -> Result<()> {
+        let (wall, health) = (&provenance["wall_seconds"], &provenance["health"]);
+        let agreement = health["answers"]["on_label"].as_f64().unwrap_or_default();
         if self.common.json {
             return print_json(&json!({
-                "set": self.output.display().to_string(), "count": count, "agreement": agreement, "wall_seconds": wall,
+                "set": self.output.display().to_string(), "count": health["images"], "agreement": agreement, "wall_seconds": wall,
             }));
         }
         print(&table(&[
             ("set", self.output.display().to_string()),
-            ("images", count.to_string()),
+            ("images", health["images"].to_string()),
             ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * agreement)),
             ("seconds", wall["total"].to_string()),
         ]))

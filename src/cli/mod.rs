@@ -71,11 +71,6 @@ impl Global {
     fn access(&self) -> synth::jobs::Access {
         synth::jobs::Access { offline: self.offline, quiet: self.quiet }
     }
-
-    /// Shows and logs the progress of a job whose result is built in `staging`.
-    fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
-        synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
-    }
 }
 
 /// Sets up logging, threads and Ctrl-C, and runs the subcommand.

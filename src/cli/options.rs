@@ -1,9 +1,12 @@
 //! Options that several subcommands share.
 
+use super::Global;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use synth::jobs::{Access, SHIPPED, open_teacher};
+use synth::checkpoint::{Begin, Unfinished};
+use synth::jobs::{Access, SHIPPED, Session, finished, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::ops::{Compute, DeviceChoice, Precision};
 use synth::{Error, Result};
@@ -64,6 +67,80 @@ pub struct Common {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a long command survives what interrupts it.
+#[derive(Args)]
+pub struct Lasting {
+    /// Go on where a run of the same output was interrupted; start if there is none, and do nothing if it is finished
+    #[arg(long)]
+    resume: bool,
+    /// Time between two states from which the run can go on, such as 30s, 2m or 1h; `never` keeps one only at the end of a
+    /// stage and when the run is interrupted
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = interval)]
+    checkpoint_every: Interval,
+    /// Stop at the first alarm, where it is only said otherwise; what was done is kept
+    #[arg(long)]
+    stop_on_alarm: bool,
+}
+
+/// A time, or none.
+#[derive(Clone, Copy, Debug)]
+struct Interval(Option<Duration>);
+
+/// Parses the time between two states.
+fn interval(text: &str) -> std::result::Result<Interval, String> {
+    if text == "never" {
+        return Ok(Interval(None));
+    }
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => f64::NAN,
+    };
+    match text[..text.len() - unit.len()].parse::<f64>().map(|n| n * seconds) {
+        Ok(time) if (0.0..=1e7).contains(&time) => Ok(Interval(Some(Duration::from_secs_f64(time)))),
+        _ => Err("give a time with its unit, such as 30s, 2m or 1h, or never".into()),
+    }
+}
+
+impl Lasting {
+    /// Takes hold of the place of a result.
+    pub fn open(&self, output: &Path, common: &Common) -> Result<Unfinished> {
+        Unfinished::open(output, Begin { force: common.force, resume: self.resume })
+    }
+
+    /// The run in that place; or, if it is finished already, what the `synth.json` below its `part` says.
+    pub fn session(
+        &self,
+        place: Unfinished,
+        part: &str,
+        fingerprint: Value,
+        compute: &Compute,
+        global: &Global,
+    ) -> Result<Either> {
+        if place.is_finished() {
+            let provenance = finished(&place.target().join(part), &fingerprint)?;
+            if !global.quiet {
+                eprintln!("{} is finished already", place.target().display());
+            }
+            if place.is_begun() {
+                place.remove();
+            }
+            return Ok(Either::Finished(provenance));
+        }
+        let every = self.checkpoint_every.0;
+        let session = Session::open(place, fingerprint, compute, every, self.stop_on_alarm, global.quiet)?;
+        Ok(Either::Running(Box::new(session)))
+    }
+}
+
+/// A run, or its result.
+pub enum Either {
+    Running(Box<Session>),
+    Finished(Value),
 }
 
 /// Where to compute.

@@ -1,13 +1,12 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{Common, Computing, TeacherOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
-use synth::files::Staging;
 use synth::invert::Recipe;
 use synth::jobs::{Init, RunJob, usual_student};
 
@@ -42,6 +41,8 @@ pub struct Run {
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -57,7 +58,7 @@ enum Start {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
@@ -82,13 +83,20 @@ impl Run {
             seed: self.common.seed,
             compute: &compute,
         };
-        let ran = job.run(&mut global.reporter(&staging)?)?;
+        let mut session = match self.lasting.session(place, "student", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => {
+                return distill::report_again(&self.output.join("student"), &provenance, self.common.json);
+            }
+        };
+        let ran = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         ran.inverted.write(&staging.path().join("set"))?;
         let card = synth::report::model_card(student, &ran.student.config, &ran.provenance);
         let folder = staging.path().join("student");
         std::fs::create_dir_all(&folder).map_err(synth::Error::io("create", &folder))?;
         ran.student.save(&folder, &card, &ran.provenance)?;
-        staging.finish()?;
+        session.finish(staging)?;
         distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.common.json)
     }
 }

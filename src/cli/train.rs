@@ -1,12 +1,11 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
-use super::options::{Common, Computing};
+use super::options::{Common, Computing, Either, Lasting};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
 use synth::data::ReadOptions;
-use synth::files::Staging;
 use synth::jobs::TrainJob;
 use synth::train::SupervisedRecipe;
 use synth::{Error, Result};
@@ -43,12 +42,14 @@ pub struct Train {
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
@@ -68,10 +69,15 @@ impl Train {
             seed: self.common.seed,
             compute: &compute,
         };
-        let (model, provenance) = job.run(&mut global.reporter(&staging)?)?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => return distill::report_again(&self.output, &provenance, self.common.json),
+        };
+        let (model, provenance) = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         let card = synth::report::model_card(&self.net, &model.config, &provenance);
         model.save(staging.path(), &card, &provenance)?;
-        staging.finish()?;
+        session.finish(staging)?;
         distill::report(&self.output, &model, &provenance, self.common.json)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::trainer::{Answers, Input, Pool, Trainer, agreement};
 use super::{StudentRecipe, views};
+use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
-use crate::events::{Observer, Record, check_interrupt};
+use crate::events::{Observer, Record};
 use crate::loss::kl_per_sample;
 use crate::nets::{Network, infer};
 use crate::ops::mem::{host, tensor};
@@ -13,6 +14,7 @@ use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::teacher::Teacher;
 use crate::train::{batch_for, fitting};
+use crate::trend::{Ends, Trend};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::time::{Duration, Instant};
@@ -47,6 +49,12 @@ pub struct Distilled {
     /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
+    /// Loss of the first and of the last 50 updates.
+    pub loss: Option<Trend>,
+    /// How often the learning rate had to be halved because a loss was no number.
+    pub halvings: u32,
+    /// Time of the updates, over all processes.
+    pub clock: Clock,
 }
 
 /// Checks on the held-out tenth per run.
@@ -87,10 +95,13 @@ pub fn distill(
         (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
     };
     let mut recipe = recipe.clone().fitted(input.largest());
+    let earlier = observer.earlier(STAGE)?;
     if let Some(epochs) = stop.epochs {
         recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;
     }
-    if let Some(limit) = stop.limit {
+    if let Some(saved) = &earlier {
+        recipe.steps = saved.value("steps")?;
+    } else if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
@@ -100,36 +111,116 @@ pub fn distill(
         priorities = priorities.with_wanted(&weights);
     }
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
-    let mut trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
-    let check_every = recipe.steps.div_ceil(CHECKS).max(1);
-    let (mut best, mut since_best) = (f64::INFINITY, 0usize);
-    let mut last = (0.0, f64::NAN);
-    while trainer.done() < recipe.steps {
-        check_interrupt()?;
-        priorities.set_even_share(set.even_share(trainer.done() as f64 / recipe.steps as f64));
+    let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
+    let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
+    if let Some(saved) = earlier {
+        course.restore(&saved)?;
+    }
+    let (check_every, total) = (recipe.steps.div_ceil(CHECKS).max(1), recipe.steps);
+    while !course.checks.over && (course.trainer.done() < total || !course.trainer.is_sound(&mut course.priorities)?) {
+        observer.between(STAGE, &course)?;
+        course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total as f64));
         let answers = pool_answers()?;
         let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
-        let r = trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })?;
+        let mut pool = Pool { images, gallery, rows, priorities: &mut course.priorities, answers };
+        let Some(r) = course.trainer.step(&mut pool)? else { continue };
+        course.checks.loss.take(r.loss);
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
-        let (done, total) = (trainer.done(), recipe.steps);
-        observer.record(&Record { stage: "distill", done, total, images: recipe.batch, values });
-        if done % check_every == 0 || done == total {
-            last = compare(&trainer.current()?, set, &held_out, input)?;
-            let values = vec![("agreement", last.0), ("kl", last.1)];
+        let done = course.trainer.done();
+        observer.record(&Record { stage: STAGE, done, total, images: recipe.batch, values });
+        if done.is_multiple_of(check_every) || done == total {
+            let found = compare(&course.trainer.current(), set, &held_out, input)?;
+            let values = vec![("agreement", found.0), ("kl", found.1)];
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
-            since_best = if last.1 < best { 0 } else { since_best + 1 };
-            best = best.min(last.1);
-            if stop.patience.is_some_and(|patience| since_best >= patience) {
-                break;
-            }
+            course.checks.take(found, stop.patience);
         }
     }
+    observer.ended(STAGE, &course)?;
+    let Course { trainer, clock, checks, .. } = course;
     let student = trainer.finished(&set.images, Some(&train))?;
+    let mut last = checks.last;
     if !held_out.is_empty() {
         last = compare(&student, set, &held_out, input)?;
     }
-    let (steps, recipe) = (trainer.done(), trainer.recipe().clone());
-    Ok(Distilled { student, steps, recipe, held_out_agreement: last.0, held_out_kl: last.1 })
+    Ok(Distilled {
+        student,
+        steps: trainer.done(),
+        recipe: trainer.recipe().clone(),
+        held_out_agreement: last.0,
+        held_out_kl: last.1,
+        loss: checks.loss.trend(),
+        halvings: trainer.halvings(),
+        clock,
+    })
+}
+
+/// The name of the stage in records and states.
+const STAGE: &str = "distill";
+
+/// Everything that changes from step to step.
+struct Course {
+    trainer: Trainer,
+    priorities: Priorities,
+    clock: Clock,
+    checks: Checks,
+}
+
+/// What the checks on the held-out tenth found.
+struct Checks {
+    /// Agreement and KL of the last one.
+    last: (f64, f64),
+    best: f64,
+    since_best: usize,
+    /// Whether patience has run out.
+    over: bool,
+    /// The loss of the updates.
+    loss: Ends,
+}
+
+/// Updates behind each end of the loss's trend.
+const TREND: usize = 50;
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { last: (0.0, f64::NAN), best: f64::INFINITY, since_best: 0, over: false, loss: Ends::of(TREND) }
+    }
+}
+
+impl Checks {
+    fn take(&mut self, found: (f64, f64), patience: Option<usize>) {
+        self.last = found;
+        self.since_best = if found.1 < self.best { 0 } else { self.since_best + 1 };
+        self.best = self.best.min(found.1);
+        self.over = patience.is_some_and(|patience| self.since_best >= patience);
+    }
+}
+
+impl Resumable for Course {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("steps", self.trainer.recipe().steps)?;
+        to.part("trainer", &self.trainer)?;
+        to.part("priorities", &self.priorities)?;
+        to.part("clock", &self.clock)?;
+        to.owned("checks", &[self.checks.last.0, self.checks.last.1, self.checks.best]);
+        to.value("since_best", self.checks.since_best)?;
+        to.value("over", self.checks.over)?;
+        to.part("loss", &self.checks.loss)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        from.restore("trainer", &mut self.trainer)?;
+        let images = self.priorities.len();
+        from.restore("priorities", &mut self.priorities)?;
+        if self.priorities.len() != images {
+            return Err(from.fault("priorities", "the set has another number of images"));
+        }
+        from.restore("clock", &mut self.clock)?;
+        let checks: Vec<f64> = from.array("checks")?;
+        let [agreement, kl, best] = checks[..] else { return Err(from.fault("checks", "there are not three")) };
+        let (since_best, over) = (from.value("since_best")?, from.value("over")?);
+        self.checks = Checks { last: (agreement, kl), best, since_best, over, ..Checks::default() };
+        from.restore("loss", &mut self.checks.loss)
+    }
 }
 
 /// Updates whose times are not counted, and those that are, to tell the speed.

@@ -3,6 +3,7 @@
 
 use super::StudentRecipe;
 use crate::augment::Mixing;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::loss::kl_per_sample;
 use crate::nets::{Forward, Mode, Network};
@@ -14,7 +15,7 @@ use crate::set::Views;
 use crate::set::priority::Priorities;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Goal, Sgd, Stepper, WeightAverage};
+use crate::train::{Goal, Guard, Learner, LearnerRule, Prepared};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
@@ -89,15 +90,13 @@ pub struct TrainReport {
 
 /// A student with its optimizer, schedule and weight average.
 pub struct Trainer {
-    pub student: Network,
+    learner: Learner,
     recipe: StudentRecipe,
     input: Input,
-    sgd: Sgd,
-    stepper: Stepper,
-    average: Option<WeightAverage>,
     streams: Streams,
     purpose: &'static str,
-    done: usize,
+    /// Priorities at the learner's sound state.
+    sound: Option<Priorities>,
 }
 
 impl Trainer {
@@ -115,9 +114,10 @@ impl Trainer {
             return Err(Error::invalid("student.batch", "it is open", "fit the recipe to the size of the images"));
         }
         let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
-        let sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
-        let average = (recipe.average > 0.0).then(|| WeightAverage::new(&student, recipe.average)).transpose()?;
-        Ok(Self { student, recipe, input, sgd, stepper: Stepper::new(), average, streams, purpose, done: 0 })
+        let StudentRecipe { momentum, nesterov, weight_decay, decay, average, .. } = recipe;
+        let rule = LearnerRule { momentum, nesterov, weight_decay, decay, average };
+        let learner = Learner::new(student, &rule, Guard::new("student", "student.lr"))?;
+        Ok(Self { learner, recipe, input, streams, purpose, sound: None })
     }
 
     /// The recipe with nothing left open.
@@ -127,17 +127,64 @@ impl Trainer {
 
     /// Steps done so far.
     pub fn done(&self) -> usize {
-        self.done
+        self.learner.done()
     }
 
-    /// One update on a batch drawn by priority.
-    pub fn step(&mut self, pool: &mut Pool) -> Result<TrainReport> {
-        let mut rng = self.streams.stream(self.purpose, self.done as u64);
+    /// The student as trained, not averaged.
+    pub fn student(&self) -> &Network {
+        &self.learner.network
+    }
+
+    /// How often the learning rate had to be halved because a loss was no number.
+    pub fn halvings(&self) -> u32 {
+        self.learner.halvings()
+    }
+
+    /// The pool's images have changed: from here there is no way back to earlier steps.
+    pub fn pool_changed(&mut self) {
+        self.learner.forget_mark();
+    }
+
+    /// Whether all weights are numbers, to be asked after the last step; `false` if the trainer is back at an earlier one.
+    ///
+    /// # Errors
+    /// As [`Guard::trip`].
+    pub fn is_sound(&mut self, priorities: &mut Priorities) -> Result<bool> {
+        let sound = self.learner.is_sound()?;
+        if !sound {
+            self.go_back(priorities);
+        }
+        Ok(sound)
+    }
+
+    /// The priorities that belong to the learner's sound state.
+    fn go_back(&self, priorities: &mut Priorities) {
+        if let Some(sound) = &self.sound {
+            priorities.clone_from(sound);
+        }
+    }
+
+    /// One update on a batch drawn by priority; `None` if a loss or a weight was no number and the trainer is back at an earlier
+    /// step, with a lower rate.
+    ///
+    /// # Errors
+    /// As [`Guard::trip`], when that happens again and again.
+    pub fn step(&mut self, pool: &mut Pool) -> Result<Option<TrainReport>> {
+        match self.learner.prepare()? {
+            Prepared::AsBefore => {}
+            Prepared::Marked => self.sound = Some(pool.priorities.clone()),
+            Prepared::WentBack => {
+                self.go_back(pool.priorities);
+                return Ok(None);
+            }
+        }
+        let done = self.done();
+        let mut rng = self.streams.stream(self.purpose, done as u64);
         let r = &self.recipe;
         let draw = pool.priorities.draw(r.batch, &mut rng);
         let rows = pool.rows_at(&draw.indices);
         let (mut x, recorded) = self.batch(pool, &rows, &mut rng)?;
-        let mixes = recorded.is_none() && (self.done as f64) < r.mixup_until * r.steps as f64;
+        let mixes = recorded.is_none() && (done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
             x = mixing.images(&x)?;
@@ -147,24 +194,21 @@ impl Trainer {
             (None, Answers::Live(teacher)) => teacher.answers(&x)?,
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };
-        let lr = r.lr * r.schedule.factor(self.done, r.steps, r.warmup);
+        let lr = r.lr * r.schedule.factor(done, r.steps, r.warmup);
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
         let seen = self.input.seen(x)?;
         let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
-        let report = self.stepper.step(&self.student, &mut self.sgd, seen, lr as f32, goal)?;
-        if !report.loss.is_finite() {
-            let found = format!("the loss is {} at step {}", report.loss, self.done);
-            return Err(Error::Failed { found, hint: "lower student.lr".into() });
-        }
+        let temperature = r.priority.temperature;
+        let Some(report) = self.learner.step(seen, lr, goal)? else {
+            self.go_back(pool.priorities);
+            return Ok(None);
+        };
         if mixing.is_none() {
-            let gaps = kl_per_sample(&report.logits, &answers, r.priority.temperature)?;
+            let gaps = kl_per_sample(&report.logits, &answers, temperature)?;
             pool.priorities.update(&draw.indices, &gaps);
         }
-        if let Some(average) = &mut self.average {
-            average.update(&self.student)?;
-        }
-        self.done += 1;
-        Ok(TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &answers)? })
+        let lr = lr * self.learner.factor();
+        Ok(Some(TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &answers)? }))
     }
 
     /// Augmented, normalised images, and their answers if those are recorded.
@@ -182,7 +226,7 @@ impl Trainer {
                     let at = (i * views.list.len() + v) * k;
                     logits.extend_from_slice(&views.logits[at..at + k]);
                 }
-                (places, Some(self.student.compute().bring(&tensor(logits, (indices.len(), k))?)?))
+                (places, Some(self.student().compute().bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };
         let x = match pool.gallery {
@@ -194,25 +238,19 @@ impl Trainer {
 
     fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        let device = &self.student.compute().device;
+        let device = &self.student().compute().device;
         place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std, device)
     }
 
-    /// The network as it would be kept now, without estimating batch norms anew.
-    pub fn current(&self) -> Result<Network> {
-        match &self.average {
-            Some(a) => Ok(Network { arch: self.student.arch.clone(), weights: a.weights.clone() }),
-            None => Ok(self.student.clone()),
-        }
+    /// The network as it would be kept now, without estimating batch norms anew; it shares its tensors with the trainer.
+    pub fn current(&self) -> Network {
+        self.learner.current()
     }
 
     /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `rows` of `images` (all
     /// if `None`) if asked.
     pub fn finished(&self, images: &Images, rows: Option<&[usize]>) -> Result<Network> {
-        let network = match &self.average {
-            Some(a) => a.network(&self.student)?,
-            None => self.student.duplicate()?,
-        };
+        let network = self.current().duplicate()?;
         let mut rng = self.streams.stream("re-estimate", 0);
         for i in 0..self.recipe.reestimate {
             let mut draw = || rng.random_range(0..rows.map_or(images.len(), <[usize]>::len));
@@ -226,6 +264,24 @@ impl Trainer {
             network.forward(&mut Forward::new(&tape, &network.weights, mode), Var::constant(x))?;
         }
         Ok(network)
+    }
+}
+
+impl Resumable for Trainer {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.part("learner", &self.learner)?;
+        self.sound.as_ref().map_or(Ok(()), |sound| to.part("sound_priorities", sound))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        from.restore("learner", &mut self.learner)?;
+        self.sound = None;
+        if from.has("sound_priorities") {
+            let mut sound = Priorities::new(self.recipe.priority, 0);
+            from.restore("sound_priorities", &mut sound)?;
+            self.sound = Some(sound);
+        }
+        Ok(())
     }
 }
 

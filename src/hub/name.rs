@@ -11,6 +11,8 @@ pub const DEFAULT_REVISION: &str = "main";
 const SCHEME: &str = "hf://";
 /// In front of the name of a dataset.
 const DATASETS: &str = "datasets/";
+/// What stands in front of a name in addresses, and cannot be an owner.
+const KINDS: [&str; 3] = ["datasets", "models", "spaces"];
 /// The longest owner or name, and the longest revision.
 const PART_LIMIT: usize = 96;
 const REVISION_LIMIT: usize = 255;
@@ -102,6 +104,9 @@ impl HubName {
         let (owner, name) = id.split_once('/').ok_or_else(|| refuse("it has no owner"))?;
         for part in [owner, name] {
             check_part(part).map_err(refuse)?;
+        }
+        if KINDS.contains(&owner) {
+            return Err(refuse("its owner has the name of a kind of repository"));
         }
         revision.map_or(Ok(()), check_revision).map_err(refuse)?;
         if let Some(folder) = folder

@@ -7,13 +7,15 @@ pub use recipe::{BufferRecipe, GeneratorRecipe, Keep, Lifecycle, LossRecipe, Phi
 pub use synthesis::{InnerPass, Synthesised, Synthesiser, Terms, balanced_labels};
 
 use crate::Result;
+use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
-use crate::events::{Observer, Record, check_interrupt};
-use crate::nets::Network;
+use crate::events::{Observer, Record};
+use crate::nets::{Network, Weights};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
+use crate::signs::{Signs, Watch};
 use crate::teacher::Teacher;
 use crate::train::fitting;
 use std::time::{Duration, Instant};
@@ -31,6 +33,11 @@ pub struct Inversion {
     pub synthesised: usize,
     pub synthesis_time: Duration,
     pub adversary_time: Duration,
+    /// All of it, over all processes.
+    pub clock: Clock,
+    /// How often the rates of the generator and of the adversary had to be halved because a loss was no number.
+    pub halvings: [u32; 2],
+    pub signs: Signs,
 }
 
 /// Runs a recipe against a teacher, with `adversary` as the student in training.
@@ -43,7 +50,7 @@ pub struct Inversion {
 /// are cut to a third of the time (at least one batch each) where they would take more.
 ///
 /// # Errors
-/// A recipe out of range, a teacher it cannot be run on, a loss that is no number, an interruption.
+/// A recipe out of range, a teacher it cannot be run on, a loss that is no number again and again, an interruption.
 pub fn invert(
     teacher: &Teacher,
     adversary: Network,
@@ -54,57 +61,209 @@ pub fn invert(
 ) -> Result<Inversion> {
     recipe.check()?;
     let recipe = &recipe.clone().fitted(teacher.size);
-    let begin = Instant::now();
-    let streams = Streams::new(seed);
-    let mut synthesiser = Synthesiser::new(teacher, recipe, streams)?;
-    let mut buffer = empty_buffer(teacher, recipe, &streams)?;
-    let mut student = recipe.student.clone();
-    student.steps = recipe.rounds * recipe.adversary_steps;
-    let mut trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
-    let (mut synthesis_time, mut adversary_time) = (Duration::ZERO, Duration::ZERO);
+    let mut course = Course::new(teacher, adversary, recipe, seed, limit)?;
+    if let Some(saved) = observer.earlier(STAGE)? {
+        course.restore(&saved)?;
+    }
+    while course.batch < course.plan.total() || course.adversary_is_behind()? {
+        observer.between(STAGE, &course)?;
+        match course.adversary_is_behind()? {
+            true => course.adversary_step(observer)?,
+            false => course.synthesise(observer)?,
+        }
+    }
+    observer.ended(STAGE, &course)?;
+    course.finish()
+}
 
-    let mut plan = Plan { practice: recipe.practice, fill: recipe.fill(teacher.classes), rounds: recipe.rounds };
-    if limit.is_some() {
-        plan.rounds = 1;
+/// The name of the stage in states.
+const STAGE: &str = "invert";
+
+/// An inversion under way.
+struct Course<'a> {
+    teacher: &'a Teacher,
+    recipe: &'a Recipe,
+    limit: Option<Duration>,
+    plan: Plan,
+    /// Batches made.
+    batch: usize,
+    synthesiser: Synthesiser<'a>,
+    buffer: ReplayBuffer,
+    trainer: Trainer,
+    watch: Watch,
+    /// The generator's weights at its start.
+    start: Weights,
+    clock: Clock,
+    /// Time when the rounds began.
+    rounds_begin: Duration,
+    synthesis_time: Duration,
+    adversary_time: Duration,
+}
+
+impl<'a> Course<'a> {
+    fn new(
+        teacher: &'a Teacher,
+        adversary: Network,
+        recipe: &'a Recipe,
+        seed: u64,
+        limit: Option<Duration>,
+    ) -> Result<Self> {
+        let clock = Clock::default();
+        let streams = Streams::new(seed);
+        let synthesiser = Synthesiser::new(teacher, recipe, streams)?;
+        let buffer = empty_buffer(teacher, recipe, &streams)?;
+        let start = synthesiser.generator.weights.duplicate()?;
+        let mut student = recipe.student.clone();
+        student.steps = recipe.rounds * recipe.adversary_steps;
+        let trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
+        let mut plan = Plan { practice: recipe.practice, fill: recipe.fill(teacher.classes), rounds: recipe.rounds };
+        if limit.is_some() {
+            plan.rounds = 1;
+        }
+        Ok(Self {
+            teacher,
+            recipe,
+            limit,
+            plan,
+            batch: 0,
+            synthesiser,
+            buffer,
+            trainer,
+            watch: Watch::default(),
+            start,
+            clock,
+            rounds_begin: Duration::ZERO,
+            synthesis_time: Duration::ZERO,
+            adversary_time: Duration::ZERO,
+        })
     }
-    let (mut batch, mut rounds_begin) = (0, begin);
-    while batch < plan.total() {
-        check_interrupt()?;
+
+    /// Whether the adversary has not yet learned from the last batch as much as it should.
+    fn adversary_is_behind(&mut self) -> Result<bool> {
+        let due = self.plan.rounds_done(self.batch) * self.recipe.adversary_steps;
+        Ok(self.trainer.done() < due || due > 0 && !self.trainer.is_sound(&mut self.buffer.priorities)?)
+    }
+
+    /// A batch of images, and what becomes of it.
+    fn synthesise(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
-        let phase = plan.phase(batch);
+        let (batch, phase) = (self.batch, self.plan.phase(self.batch));
         let steps = match phase {
-            Phase::Rounds => recipe.generator.inner_steps,
-            _ => recipe.generator.warmup_steps,
+            Phase::Rounds => self.recipe.generator.inner_steps,
+            _ => self.recipe.generator.warmup_steps,
         };
-        let opponent = (trainer.done() > 0).then_some(&trainer.student);
-        let made = synthesiser.batch(batch, steps, buffer.histogram(), opponent)?;
-        report_batch(observer, &plan, batch, &made, steps);
+        let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
+        let made = self.synthesiser.batch(batch, steps, self.buffer.histogram(), opponent)?;
+        report_batch(observer, &self.plan, batch, &made, steps);
+        self.look_at(&made, phase);
         if phase != Phase::Practice {
-            store(&mut buffer, teacher, &made, batch as u64)?;
+            store(&mut self.buffer, self.teacher, &made, batch as u64)?;
+            self.trainer.pool_changed();
         }
-        synthesis_time += start.elapsed();
-        batch += 1;
+        self.synthesis_time += start.elapsed();
+        self.batch += 1;
         if phase != Phase::Rounds {
-            if let Some(limit) = limit.filter(|_| phase == Phase::Practice || plan.practice == 0) {
-                plan.shorten(fitting(limit.mul_f64(WARMUP_SHARE), begin.elapsed(), batch), batch);
-            }
-            rounds_begin = Instant::now();
-            continue;
+            self.shorten(phase);
+            self.rounds_begin = self.clock.elapsed();
         }
-        let start = Instant::now();
-        let planned = plan.rounds * recipe.adversary_steps;
-        adversary_round(&mut trainer, &mut buffer, teacher, recipe, planned, observer)?;
-        adversary_time += start.elapsed();
-        if let Some(limit) = limit {
-            let done = plan.rounds_done(batch);
-            plan.rounds = done + fitting(limit.saturating_sub(begin.elapsed()), rounds_begin.elapsed(), done);
-        }
+        observer.signs(&self.signs()?)
     }
-    let finished = trainer.finished(&buffer.images, None)?;
-    let Synthesiser { generator, .. } = synthesiser;
-    let synthesised = plan.total() * recipe.batch;
-    let adversary = trainer.student;
-    Ok(Inversion { buffer, generator, adversary, finished, plan, synthesised, synthesis_time, adversary_time })
+
+    fn look_at(&mut self, made: &Synthesised, phase: Phase) {
+        let bn = (self.recipe.loss.bn > 0.0).then_some(made.last.bn);
+        let opposed = phase == Phase::Rounds && self.trainer.done() > 0 && self.recipe.loss.adversarial > 0.0;
+        let image_len = made.pixels.len() / made.labels.len().max(1);
+        self.watch.take(&made.pixels, image_len, bn, opposed.then_some(made.last.agreement));
+    }
+
+    fn signs(&self) -> Result<Signs> {
+        Ok(self.watch.signs(self.synthesiser.generator.weights.distance(&self.start)?))
+    }
+
+    /// Cuts practice and fill to what fits into the time.
+    fn shorten(&mut self, phase: Phase) {
+        let Some(limit) = self.limit.filter(|_| phase == Phase::Practice || self.plan.practice == 0) else { return };
+        let most = fitting(limit.mul_f64(WARMUP_SHARE), self.clock.elapsed(), self.batch);
+        self.plan.shorten(most, self.batch);
+    }
+
+    /// One update of the adversary; after the last one of a round, the number of rounds is what fits into the time.
+    fn adversary_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let start = Instant::now();
+        let answers = match &self.buffer.views {
+            Some(views) => Answers::Stored(views),
+            None => Answers::Live(self.teacher),
+        };
+        let report = self.trainer.step(&mut Pool {
+            images: &self.buffer.images,
+            gallery: None,
+            rows: None,
+            priorities: &mut self.buffer.priorities,
+            answers,
+        })?;
+        let (done, total) = (self.trainer.done(), self.plan.rounds * self.recipe.adversary_steps);
+        if let Some(r) = report {
+            let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
+            let images = self.recipe.student.batch;
+            observer.record(&Record { stage: "adversary", done, total, images, values });
+        }
+        self.adversary_time += start.elapsed();
+        let rounds = self.plan.rounds_done(self.batch);
+        if let Some(limit) = self.limit.filter(|_| done == rounds * self.recipe.adversary_steps) {
+            let took = self.clock.elapsed().saturating_sub(self.rounds_begin);
+            self.plan.rounds = rounds + fitting(limit.saturating_sub(self.clock.elapsed()), took, rounds);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Inversion> {
+        let finished = self.trainer.finished(&self.buffer.images, None)?;
+        Ok(Inversion {
+            adversary: self.trainer.student().clone(),
+            finished,
+            plan: self.plan,
+            synthesised: self.plan.total() * self.recipe.batch,
+            synthesis_time: self.synthesis_time,
+            adversary_time: self.adversary_time,
+            clock: self.clock,
+            signs: self.signs()?,
+            halvings: [self.synthesiser.halvings(), self.trainer.halvings()],
+            generator: self.synthesiser.generator,
+            buffer: self.buffer,
+        })
+    }
+}
+
+impl Resumable for Course<'_> {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("batch", self.batch)?;
+        to.value("plan", [self.plan.practice, self.plan.fill, self.plan.rounds])?;
+        to.part("clock", &self.clock)?;
+        let times = [self.rounds_begin, self.synthesis_time, self.adversary_time];
+        to.owned("times", &times.map(|time| time.as_secs_f64()));
+        to.part("synthesiser", &self.synthesiser)?;
+        to.part("buffer", &self.buffer)?;
+        to.part("watch", &self.watch)?;
+        to.part("trainer", &self.trainer)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.batch = from.value("batch")?;
+        let [practice, fill, rounds] = from.value("plan")?;
+        self.plan = Plan { practice, fill, rounds };
+        from.restore("clock", &mut self.clock)?;
+        let times: Vec<f64> = from.array("times")?;
+        let times = times.into_iter().map(|time| Duration::try_from_secs_f64(time).unwrap_or_default());
+        let times: Vec<Duration> = times.collect();
+        let [rounds_begin, synthesis, adversary] = times[..] else {
+            return Err(from.fault("times", "there are not three"));
+        };
+        (self.rounds_begin, self.synthesis_time, self.adversary_time) = (rounds_begin, synthesis, adversary);
+        from.restore("synthesiser", &mut self.synthesiser)?;
+        from.restore("buffer", &mut self.buffer)?;
+        from.restore("watch", &mut self.watch)?;
+        from.restore("trainer", &mut self.trainer)
+    }
 }
 
 /// What a batch is for.
@@ -193,39 +352,6 @@ fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, round
         view_logits: &view_logits,
         round,
     })?;
-    Ok(())
-}
-
-/// The adversary's updates of one round, of `planned` in all.
-fn adversary_round(
-    trainer: &mut Trainer,
-    buffer: &mut ReplayBuffer,
-    teacher: &Teacher,
-    recipe: &Recipe,
-    planned: usize,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    for _ in 0..recipe.adversary_steps {
-        check_interrupt()?;
-        let answers = match &buffer.views {
-            Some(views) => Answers::Stored(views),
-            None => Answers::Live(teacher),
-        };
-        let r = trainer.step(&mut Pool {
-            images: &buffer.images,
-            gallery: None,
-            rows: None,
-            priorities: &mut buffer.priorities,
-            answers,
-        })?;
-        observer.record(&Record {
-            stage: "adversary",
-            done: trainer.done(),
-            total: planned,
-            images: recipe.student.batch,
-            values: vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)],
-        });
-    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The inner loop of inversion: a batch of labels becomes a batch of images.
 
 use super::recipe::{Keep, Lifecycle, PhiTarget, Recipe};
+use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{BnStatsLoss, LayerStatistics, argmax, cross_entropy, masked_disagreement};
 use crate::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, Slot, generator};
 use crate::ops::Compute;
@@ -12,8 +14,7 @@ use crate::rng::{self, Streams};
 use crate::set::buffer::confidence;
 use crate::tape::{self, Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Adam, BN_MOMENTUM, trainable};
-use crate::{Error, Result};
+use crate::train::{Adam, BN_MOMENTUM, Guard, trainable};
 use candle_core::Tensor;
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub struct Synthesiser<'a> {
     meta: Adam,
     bn: BnStatsLoss,
     streams: Streams,
+    guard: Guard,
 }
 
 impl<'a> Synthesiser<'a> {
@@ -69,12 +71,22 @@ impl<'a> Synthesiser<'a> {
         let generator = generator.to(teacher.network.compute())?;
         let betas = (g.betas.0 as f32, g.betas.1 as f32);
         let bn = BnStatsLoss::new(batch_norm_targets(teacher)?, recipe.loss.bn_form, recipe.loss.bn_momentum);
-        Ok(Self { teacher, recipe: recipe.clone(), arch, generator, meta: Adam::new(betas), bn, streams })
+        let guard = Guard::new("generator", "generator.lr");
+        Ok(Self { teacher, recipe: recipe.clone(), arch, generator, meta: Adam::new(betas), bn, streams, guard })
     }
 
-    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents.
+    /// How often the rates had to be halved because a loss was no number.
+    pub fn halvings(&self) -> u32 {
+        self.guard.halvings()
+    }
+
+    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
+    /// number is made again, from where it began, with lower rates.
     ///
     /// `histogram` counts the buffer's images per teacher class (for φ); without an adversary its term is 0.
+    ///
+    /// # Errors
+    /// As [`Guard::trip`], when that happens again and again.
     pub fn batch(
         &mut self,
         round: usize,
@@ -82,6 +94,29 @@ impl<'a> Synthesiser<'a> {
         histogram: &[usize],
         adversary: Option<&Network>,
     ) -> Result<Synthesised> {
+        let sound = Saver::of(self)?.keep();
+        loop {
+            let found = match self.attempt(round, steps, histogram, adversary)? {
+                Attempt::Made(made) => match self.generator.weights.non_finite()? {
+                    None => return Ok(made),
+                    Some((name, count)) => format!("{count} weights in {name} are no numbers"),
+                },
+                Attempt::NoNumber(loss) => format!("the loss is {loss}"),
+            };
+            let guard = self.guard.clone();
+            self.restore(&sound)?;
+            self.guard = guard;
+            self.guard.trip(&found, &format!("batch {round}"))?;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        round: usize,
+        steps: usize,
+        histogram: &[usize],
+        adversary: Option<&Network>,
+    ) -> Result<Attempt> {
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
         let mut rng = self.streams.stream("invert/batch", round as u64);
@@ -104,21 +139,18 @@ impl<'a> Synthesiser<'a> {
         let mut best: Option<(f64, Tensor)> = None;
         let mut last = Terms::default();
         let mut moments = Vec::new();
-        for step in 0..steps {
+        let factor = self.guard.factor();
+        for _ in 0..steps {
             let places = recipe.augment.draw(labels.len(), &mut rng);
             let pass = self.inner_step(&fast, &latents, &labels, &places, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
-                let found = format!("the inversion loss is {} in batch {round}, step {step}", pass.terms.total);
-                return Err(Error::Failed {
-                    found,
-                    hint: "lower generator.lr, or check the teacher's normalisation".into(),
-                });
+                return Ok(Attempt::NoNumber(pass.terms.total));
             }
             if best.as_ref().is_none_or(|(loss, _)| pass.terms.total < *loss) {
                 best = Some((pass.terms.total, pass.images));
             }
-            adam.step(trainable(&fast.weights, &pass.grads), g.lr as f32)?;
-            adam_z.step([(&latents, Some(&pass.latent_grad))], g.lr_latent as f32)?;
+            adam.step(trainable(&fast.weights, &pass.grads), (g.lr * factor) as f32)?;
+            adam_z.step([(&latents, Some(&pass.latent_grad))], (g.lr_latent * factor) as f32)?;
             if g.lifecycle == Lifecycle::Fomaml {
                 accumulate(&mut meta_grads, pass.grads)?;
             }
@@ -134,7 +166,7 @@ impl<'a> Synthesiser<'a> {
         };
         let images = host(&images)?;
         let pixels = view(&images)?.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-        Ok(Synthesised { pixels, labels, last })
+        Ok(Attempt::Made(Synthesised { pixels, labels, last }))
     }
 
     /// Draws the linear layer and the batch norm behind it anew.
@@ -254,7 +286,7 @@ impl<'a> Synthesiser<'a> {
     fn meta_step(&mut self, fast: &Network, grads: Vec<Option<Tensor>>, steps: usize) -> Result<()> {
         let g = &self.recipe.generator;
         let factor = if g.meta_factor > 0.0 { g.meta_factor } else { steps as f64 };
-        let lr = (g.lr * factor) as f32;
+        let lr = (g.lr * factor * self.guard.factor()) as f32;
         match g.lifecycle {
             Lifecycle::Fomaml => self.meta.step(trainable(&self.generator.weights, &grads), lr),
             Lifecycle::Reptile => {
@@ -267,6 +299,30 @@ impl<'a> Synthesiser<'a> {
             Lifecycle::CarryOver => Ok(()),
             Lifecycle::Reset => self.generator.weights.copy_from(&fast.weights),
         }
+    }
+}
+
+/// How making a batch ended.
+enum Attempt {
+    Made(Synthesised),
+    /// The loss of a step was this.
+    NoNumber(f64),
+}
+
+impl Resumable for Synthesiser<'_> {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.part("generator", &self.generator.weights)?;
+        to.part("meta", &self.meta)?;
+        to.part("bn", &self.bn)?;
+        to.part("guard", &self.guard)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        from.restore("generator", &mut self.generator.weights)?;
+        from.restore("meta", &mut self.meta)?;
+        from.restore("bn", &mut self.bn)?;
+        self.bn.bring(self.teacher.network.compute())?;
+        from.restore("guard", &mut self.guard)
     }
 }
 

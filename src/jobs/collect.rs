@@ -176,7 +176,7 @@ impl CollectJob<'_> {
         };
         set.provenance = merge(set.provenance.take(), circumstances(self.seed, self.compute));
         let (health, about) = (Health::of(&set, Some(&teacher))?, json!({ "kind": "collected" }));
-        add_health(&mut set.provenance, &health, &about);
+        add_health(&mut set.provenance, &health, &about, observer)?;
         Ok(Collected { set, unfilled })
     }
 }

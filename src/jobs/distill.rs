@@ -1,6 +1,8 @@
 //! A set becomes a student.
 
-use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
+use super::{
+    add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
+};
 use crate::data::Images;
 use crate::distill::{AnswerSource, Input, Stop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
@@ -27,6 +29,15 @@ const ANSWERED: usize = 256;
 pub enum AnswerMode {
     Live,
     Stored,
+}
+
+impl AnswerMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Stored => "stored",
+        }
+    }
 }
 
 /// Where the student's weights start.
@@ -62,6 +73,24 @@ pub struct DistillJob<'a> {
 }
 
 impl DistillJob<'_> {
+    /// All that the result depends on.
+    pub fn fingerprint(&self) -> Value {
+        let job = json!({
+            "set": self.set.sha256(),
+            "teacher": self.teacher.map(essence),
+            "like": self.like,
+            "student": self.student,
+            "size": self.size,
+            "answers": self.answers.name(),
+            "start": self.start.name(),
+            "recipe": self.recipe,
+            "patience": self.stop.patience,
+            "limit_seconds": self.stop.limit.map(|limit| limit.as_secs()),
+            "epochs": self.stop.epochs,
+        });
+        fingerprint("distill", self.seed, job)
+    }
+
     /// Trains the student; the second value is what `synth.json` says of it.
     ///
     /// # Errors
@@ -102,21 +131,23 @@ impl DistillJob<'_> {
             "set": {
                 "source": self.set_name,
                 "count": self.set.len(),
+                "sha256": self.set.sha256(),
                 "recipe": self.set.provenance["recipe"]["name"],
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
             },
             "recipe": done.recipe,
             "license": student.config.pretrained_cfg.license,
-            "answers": match self.answers { AnswerMode::Live => "live", AnswerMode::Stored => "stored" },
+            "answers": self.answers.name(),
             "start": self.origin(copied),
             "parameters": student.network.arch.parameters(),
             "steps": done.steps,
-            "wall_seconds": { "distillation": seconds(begin.elapsed()) },
+            "wall_seconds": { "distillation": seconds(begin.elapsed() + done.clock.earlier) },
             "peak_memory_mib": mib(peak_memory()),
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
-        add_health(&mut provenance, &health, &self.set.provenance);
+        add_health(&mut provenance, &health, &self.set.provenance, observer)?;
+        add_course(&mut provenance, &self.fingerprint(), &done.clock, &[("student", done.halvings)]);
         student.network = done.student.to(&CPU)?;
         Ok((student, merge(provenance, circumstances(self.seed, self.compute))))
     }

@@ -1,10 +1,11 @@
 //! A teacher becomes a set.
 
-use super::{add_health, circumstances, fresh_student, identity, merge, mib, seconds};
+use super::{
+    add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
+};
 use crate::Result;
 use crate::distill::start_from;
 use crate::events::Observer;
-use crate::files::Staging;
 use crate::invert::{Inversion, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::nets::Network;
@@ -47,9 +48,24 @@ pub struct Inverted {
     /// The adversary as a model: with `on the fly` it is the student.
     pub adversary: Model,
     pub generator: Model,
+    /// Time of earlier processes that worked on it.
+    pub earlier: Duration,
 }
 
 impl InvertJob<'_> {
+    /// All that the result depends on.
+    pub fn fingerprint(&self) -> Value {
+        let job = json!({
+            "teacher": essence(self.teacher),
+            "recipe": self.recipe,
+            "adversary": self.adversary,
+            "teacher_blocks": self.teacher_blocks,
+            "on_the_fly": self.on_the_fly,
+            "limit_seconds": self.limit.map(|limit| limit.as_secs()),
+        });
+        fingerprint("invert", self.seed, job)
+    }
+
     /// Runs the inversion.
     ///
     /// # Errors
@@ -71,12 +87,12 @@ impl InvertJob<'_> {
         let student = student.to(self.compute)?;
         let inversion = invert(&teacher, student, &recipe, self.seed, self.limit, observer)?;
         let times = json!({
-            "total": seconds(start.elapsed()),
+            "total": seconds(start.elapsed() + inversion.clock.earlier),
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
-        let Inversion { buffer, generator, finished, .. } = inversion;
+        let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
             labels: buffer.entries.iter().map(|e| e.label).collect(),
@@ -87,19 +103,19 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
-        let health = Health::of(&set, Some(&teacher))?;
-        add_health(&mut set.provenance, &health, &Value::Null);
+        let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
+        add_health(&mut set.provenance, &health, &Value::Null, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
         };
         let (adversary, generator) = (part(finished, &config)?, part(generator, &self.teacher.config)?);
-        Ok(Inverted { set, adversary, generator })
+        Ok(Inverted { set, adversary, generator, earlier: clock.earlier })
     }
 
     fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
         let Plan { practice, fill, rounds } = inversion.plan;
-        let what = json!({
+        let mut what = json!({
             "task": "image-classification",
             "kind": "set",
             "teacher": identity(self.teacher),
@@ -117,6 +133,9 @@ impl InvertJob<'_> {
                 "images_per_teacher_class": inversion.buffer.histogram(),
             },
         });
+        let [generator, adversary] = inversion.halvings;
+        let halvings = [("generator", generator), ("adversary", adversary)];
+        add_course(&mut what, &self.fingerprint(), &inversion.clock, &halvings);
         merge(what, circumstances(self.seed, self.compute))
     }
 }
@@ -133,14 +152,5 @@ impl Inverted {
         let mut metadata = metadata;
         metadata.insert("architecture".into(), self.adversary.config.architecture.clone());
         Checkpoint::write_safetensors(folder.join("adversary.safetensors"), &self.adversary.tensors()?, &metadata)
-    }
-
-    /// Writes the set folder under its name at once.
-    ///
-    /// # Errors
-    /// As [`Inverted::write`], or if the name is taken meanwhile.
-    pub fn finish(&self, staging: Staging) -> Result<()> {
-        self.write(staging.path())?;
-        staging.finish().map(|_| ())
     }
 }

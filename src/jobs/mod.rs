@@ -8,6 +8,7 @@ mod collect;
 mod distill;
 mod invert;
 mod run;
+mod session;
 mod shipped;
 mod train;
 
@@ -17,10 +18,14 @@ pub use collect::{CollectJob, Collected, Unfilled, open_sources, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use run::{Init, Ran, RunJob};
+pub use session::{Session, finished};
 pub use shipped::{SHIPPED, open_again, open_teacher};
 pub use train::TrainJob;
 
 use crate::Result;
+use crate::checkpoint::Clock;
+use crate::events::Observer;
+use crate::files;
 use crate::hub::split_commit;
 use crate::model::Model;
 use crate::nets::Network;
@@ -87,14 +92,42 @@ pub fn circumstances(seed: u64, compute: &Compute) -> Value {
     })
 }
 
+/// What makes two runs the same one: their result has the same bits. `job` holds every choice.
+fn fingerprint(command: &str, seed: u64, job: Value) -> Value {
+    merge(json!({ "command": command, "seed": seed }), job)
+}
+
+fn job_sha256(fingerprint: &Value) -> String {
+    files::sha256_bytes(fingerprint.to_string().as_bytes())
+}
+
+/// What of a model matters to a run, wherever it lies.
+fn essence(model: &Model) -> Value {
+    json!({ "sha256": model.sha256, "config": model.config })
+}
+
+/// Notes in a provenance which run it was, how often it was taken up again, and how often rates had to be halved.
+fn add_course(provenance: &mut Value, fingerprint: &Value, clock: &Clock, halvings: &[(&str, u32)]) {
+    provenance["job_sha256"] = json!(job_sha256(fingerprint));
+    if clock.resumed > 0 {
+        provenance["resumed"] = json!(clock.resumed);
+    }
+    let halved: Vec<&(&str, u32)> = halvings.iter().filter(|(_, n)| *n > 0).collect();
+    if !halved.is_empty() {
+        let halved = halved.into_iter().map(|(who, n)| (who.to_string(), json!(n)));
+        provenance["rates_halved"] = Value::Object(halved.collect());
+    }
+}
+
 /// Notes the health of a result and says aloud which alarms it raises; `set` is the provenance of its images.
-fn add_health(provenance: &mut Value, health: &Health, set: &Value) {
+fn add_health(provenance: &mut Value, health: &Health, set: &Value, observer: &mut dyn Observer) -> Result<()> {
     let raised = alarms_of(set, health);
     for alarm in &raised {
-        tracing::warn!("alarm: {alarm}");
+        observer.alarm(&alarm.to_string())?;
     }
     provenance["health"] = json!(health);
     provenance["alarms"] = json!(raised);
+    Ok(())
 }
 
 /// Puts the entries of `more` into the object `base`.

@@ -1,6 +1,8 @@
 //! Both stages in one: a teacher becomes a student.
 
-use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, merge, seconds};
+use super::{
+    AnswerMode, DistillJob, InvertJob, Start, essence, fingerprint, fresh_student, identity, job_sha256, merge, seconds,
+};
 use crate::Result;
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
@@ -89,6 +91,23 @@ impl RunJob<'_> {
         }
     }
 
+    /// All that the result depends on.
+    pub fn fingerprint(&self) -> Value {
+        let job = json!({
+            "teacher": essence(self.teacher),
+            "student": self.student,
+            "recipe": self.recipe,
+            "init": format!("{:?}", self.init),
+            "on_the_fly": self.on_the_fly,
+            "limit_seconds": self.limit.map(|limit| limit.as_secs()),
+        });
+        fingerprint("run", self.seed, job)
+    }
+
+    fn sign(&self, provenance: &mut Value) {
+        provenance["job_sha256"] = json!(job_sha256(&self.fingerprint()));
+    }
+
     /// Runs both stages, or the one of `on_the_fly`.
     ///
     /// # Errors
@@ -118,9 +137,12 @@ impl RunJob<'_> {
                     "steps": self.recipe.rounds * self.recipe.adversary_steps,
                 }),
             );
+            let mut provenance = provenance;
+            self.sign(&mut provenance);
             return Ok(Ran { inverted, student, provenance });
         }
-        let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()).mul_f64(UPDATES_SHARE));
+        let left =
+            self.limit.map(|limit| limit.saturating_sub(begin.elapsed() + inverted.earlier).mul_f64(UPDATES_SHARE));
         let job = DistillJob {
             set: &inverted.set,
             set_name: "set".into(),
@@ -138,10 +160,13 @@ impl RunJob<'_> {
             seed: self.seed,
             compute: self.compute,
         };
-        let (student, provenance) = job.run(observer)?;
-        let mut provenance = provenance;
+        let second = Instant::now();
+        let (student, mut provenance) = job.run(observer)?;
+        let whole = provenance["wall_seconds"]["distillation"].as_f64().unwrap_or_default();
+        let earlier = (whole - second.elapsed().as_secs_f64()).max(0.0) + inverted.earlier.as_secs_f64();
         provenance["wall_seconds"]["inversion"] = inverted.set.provenance["wall_seconds"]["total"].clone();
-        provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed()));
+        provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed() + Duration::from_secs_f64(earlier)));
+        self.sign(&mut provenance);
         Ok(Ran { inverted, student, provenance })
     }
 }

@@ -1,6 +1,6 @@
 //! Labelled images become a model.
 
-use super::{circumstances, merge, mib, seconds};
+use super::{add_course, circumstances, fingerprint, merge, mib, seconds};
 use crate::Result;
 use crate::data::Labelled;
 use crate::events::Observer;
@@ -29,6 +29,14 @@ pub struct TrainJob<'a> {
 }
 
 impl TrainJob<'_> {
+    /// All that the result depends on.
+    pub fn fingerprint(&self) -> Value {
+        let data = json!({ "sha256": self.data.sha256, "count": self.data.len() });
+        let normalisation = json!({ "mean": self.mean, "std": self.std });
+        let job = json!({ "net": self.net, "data": data, "recipe": self.recipe, "normalisation": normalisation });
+        fingerprint("train", self.seed, job)
+    }
+
     /// Trains; the second value is what `synth.json` says.
     ///
     /// # Errors
@@ -50,15 +58,16 @@ impl TrainJob<'_> {
         let input = Teacher::of(&model).input();
         let network = model.network.to(self.compute)?;
         let trained = supervised(network, self.data, &input, self.recipe, self.seed, observer)?;
-        model.network = trained.to(&CPU)?;
-        let provenance = json!({
+        model.network = trained.network.to(&CPU)?;
+        let mut provenance = json!({
             "kind": "supervised",
             "data": { "name": self.data.name, "sha256": self.data.sha256, "count": self.data.len() },
             "parameters": model.network.arch.parameters(),
             "recipe": self.recipe,
-            "wall_seconds": { "training": seconds(begin.elapsed()) },
+            "wall_seconds": { "training": seconds(begin.elapsed() + trained.clock.earlier) },
             "peak_memory_mib": mib(peak_memory()),
         });
+        add_course(&mut provenance, &self.fingerprint(), &trained.clock, &[("network", trained.halvings)]);
         Ok((model, merge(provenance, circumstances(self.seed, self.compute))))
     }
 }

@@ -3,6 +3,8 @@
 use super::Value;
 use super::bn_stats::BnStatsLoss;
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::ops::Compute;
 use crate::ops::cuda::loss::{Layer, bn_deviation};
 use crate::ops::{mem, step};
 use candle_core::{Device, Tensor};
@@ -48,6 +50,14 @@ impl Card {
         step::blend(&pairs, momentum as f32, (1.0 - momentum) as f32)
     }
 
+    /// Moves what was restored to the card.
+    pub fn bring(&mut self, compute: &Compute) -> Result<()> {
+        self.past.iter_mut().flatten().try_for_each(|past| {
+            *past = compute.bring(past)?;
+            Ok(())
+        })
+    }
+
     fn goals(&self, of: &BnStatsLoss, device: &Device) -> Result<&[[Tensor; 2]]> {
         if let Some(goals) = self.goals.get() {
             return Ok(goals);
@@ -60,5 +70,18 @@ impl Card {
             goals.push([mem::tensor(goal, (2, c))?.to_device(device)?, mem::tensor(unit, (2, c))?.to_device(device)?]);
         }
         Ok(self.goals.get_or_init(|| goals))
+    }
+}
+
+impl Resumable for Card {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.past.iter().flatten().enumerate().try_for_each(|(i, past)| to.tensor(&format!("{i:05}"), past))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let names = (0..).map(|i| format!("{i:05}")).take_while(|name| from.has(name));
+        let past = names.map(|name| from.tensor(&name)).collect::<Result<Vec<_>>>()?;
+        self.past = (!past.is_empty()).then_some(past);
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 //! of past batches and the current one.
 
 use super::Value;
-use crate::ops::mem;
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::ops::{Compute, mem};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -153,9 +154,49 @@ impl BnStatsLoss {
         Ok(())
     }
 
+    /// Moves what was restored to where the moments lie.
+    ///
+    /// # Errors
+    /// A device that refuses.
+    pub fn bring(&mut self, _compute: &Compute) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        self.card.bring(_compute)?;
+        Ok(())
+    }
+
     /// Deviation of given moments from the teacher in its own units, without the moving average: for reports.
     pub fn distance(&self, moments: &[Tensor]) -> Result<f64> {
         let plain = BnStatsLoss::new(self.targets.clone(), BnForm::TeacherUnits, 0.0);
         plain.loss(moments, 1.0)?.0.get()
+    }
+}
+
+impl Resumable for BnStatsLoss {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        to.part("card", &self.card)?;
+        let past = self.past.iter().flatten().enumerate();
+        past.for_each(|(layer, past)| to.array(&format!("{layer:05}"), past));
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        from.restore("card", &mut self.card)?;
+        self.past = None;
+        if self.targets.is_empty() || !from.has("00000") {
+            return Ok(());
+        }
+        let mut all = Vec::with_capacity(self.targets.len());
+        for (layer, target) in self.targets.iter().enumerate() {
+            let name = format!("{layer:05}");
+            let past: Vec<f64> = from.array(&name)?;
+            if past.len() != 2 * target.mean.len() {
+                return Err(from.fault(&name, "it has another number of channels"));
+            }
+            all.push(past);
+        }
+        self.past = Some(all);
+        Ok(())
     }
 }

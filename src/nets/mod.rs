@@ -40,6 +40,7 @@ pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
 pub use vgg::Vgg;
 pub use vgg_cifar::VggCifar;
+pub(crate) use weights::copy_values;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
 

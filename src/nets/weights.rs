@@ -1,5 +1,6 @@
 //! Named tensors of a network, in the layout that the kernels read, and the way to and from files.
 
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::mem::{host, tensor, update, view};
 use crate::ops::{Compute, step};
 use crate::rng::{self, Stream};
@@ -238,6 +239,21 @@ impl Weights {
         step::blend(&pairs, alpha, beta)
     }
 
+    /// Norm of the difference of the trainable values from those of `other`, over the norm of `other`'s.
+    pub fn distance(&self, other: &Weights) -> Result<f64> {
+        let (mut difference, mut norm) = (0.0, 0.0);
+        for ((slot, own), theirs) in self.iter().zip(&other.tensors) {
+            if slot.kind.trainable() {
+                let (own, theirs) = (host(own)?, host(theirs)?);
+                for (a, b) in view(&own)?.iter().zip(view(&theirs)?.iter()) {
+                    difference += f64::from(a - b).powi(2);
+                    norm += f64::from(*b).powi(2);
+                }
+            }
+        }
+        Ok((difference / norm.max(f64::MIN_POSITIVE)).sqrt())
+    }
+
     /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
     pub fn non_finite(&self) -> Result<Option<(String, usize)>> {
         for (s, t) in self.iter() {
@@ -250,8 +266,25 @@ impl Weights {
     }
 }
 
+impl Resumable for Weights {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.iter().try_for_each(|(slot, tensor)| to.tensor(&slot.name, tensor))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        for (slot, tensor) in self.iter() {
+            let saved = from.tensor(&slot.name)?;
+            if saved.dims() != tensor.dims() {
+                return Err(from.fault(&slot.name, &format!("it is {:?}, expected {:?}", saved.dims(), tensor.dims())));
+            }
+            copy_values(tensor, &saved)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes the values of `from` over those of `to`. Tensors may be one and the same, and may lie in different places.
-fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
+pub(crate) fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
     if to.id() == from.id() {
         return Ok(());
     }

@@ -5,6 +5,7 @@
 
 use super::health::Health;
 use super::progress::significant;
+use crate::signs::Signs;
 use serde::Serialize;
 use std::fmt;
 
@@ -59,6 +60,17 @@ const MOST_TWINS: f64 = 0.2;
 /// up to 1.2 (sure and sometimes wrong); one that has learned its images by heart, or has blown up, is at 2.4 and more.
 const MOST_KL: f64 = 1.8;
 
+/// Batches before an inversion under way is judged.
+const FEWEST_BATCHES: usize = 10;
+/// The batch-norm loss of healthy runs falls, to half within 50 batches.
+const MOST_BN_GROWTH: f64 = 2.0;
+/// Neighbouring images of healthy batches differ by 0.3 and more.
+const LEAST_DIFFERENCE: f64 = 0.05;
+/// Ten batches of a healthy run move the weights by some tenths of their norm.
+const LEAST_MOVEMENT: f64 = 1e-3;
+/// Healthy adversaries decide like the teacher on 0.5 to 0.75 of the images that are made against them.
+const MOST_AGREEMENT: f64 = 0.98;
+
 /// Which criteria a run fails; none of a healthy one. Parts of `health` that are missing raise nothing.
 pub fn alarms(health: &Health) -> Vec<Alarm> {
     let mut raised = Raised(Vec::new());
@@ -66,6 +78,14 @@ pub fn alarms(health: &Health) -> Vec<Alarm> {
     pixels(health, &mut raised);
     batch_norms(health, &mut raised);
     student(health, &mut raised);
+    health.signs.iter().for_each(|signs| inversion(signs, &mut raised));
+    raised.0
+}
+
+/// Those of an inversion under way.
+pub fn alarms_under_way(signs: &Signs) -> Vec<Alarm> {
+    let mut raised = Raised(Vec::new());
+    inversion(signs, &mut raised);
     raised.0
 }
 
@@ -142,9 +162,37 @@ fn batch_norms(health: &Health, raised: &mut Raised) {
     raised.above("one batch norm apart", &measure, worst.distance / median, MOST_LAYER_RATIO, advice);
 }
 
+fn inversion(signs: &Signs, raised: &mut Raised) {
+    if signs.batches < FEWEST_BATCHES {
+        return;
+    }
+    if let Some(bn) = signs.bn {
+        let advice = "the images move away from what the teacher was trained on: lower generator.lr or loss.adversarial, or raise \
+                      loss.bn";
+        let ratio = bn.last / bn.first.max(f64::MIN_POSITIVE);
+        raised.above("batch-norm loss explodes", "its last value over its first", ratio, MOST_BN_GROWTH, advice);
+    }
+    let advice = "the generator makes the same image again and again: lower generator.lr, or take another lifecycle";
+    raised.below(
+        "generator collapsed",
+        "difference of neighbouring images",
+        signs.difference,
+        LEAST_DIFFERENCE,
+        advice,
+    );
+    let advice = "its weights are those of its start: raise generator.lr, and check that a loss has a weight above 0";
+    raised.below("generator stands still", "movement of its weights", signs.movement, LEAST_MOVEMENT, advice);
+    if let Some(agreement) = signs.agreement.filter(|_| signs.rounds >= FEWEST_BATCHES) {
+        let advice = "the images ask the student nothing that it does not know: raise loss.adversarial, or start it from fresh \
+                      weights";
+        let share = agreement.last;
+        raised.above("adversary never disagrees", "share of images decided alike", share, MOST_AGREEMENT, advice);
+    }
+}
+
 fn student(health: &Health, raised: &mut Raised) {
     if let Some(course) = &health.course {
-        let advice = "a loss was no number on the way: lower the learning rates";
+        let advice = "a loss was no number on the way, and the rate was halved: lower the learning rates";
         raised.above("non-finite values", "number of values", course.non_finite as f64, 0.0, advice);
         if let Some(loss) = course.student_loss {
             let advice = "the student's loss has risen: lower student.lr";
@@ -174,6 +222,23 @@ mod tests {
         Fit { layers: distances.iter().enumerate().map(one).collect(), classifier_sum: Some(0.0) }
     }
 
+    fn signs() -> Signs {
+        Signs {
+            batches: 50,
+            bn: Some(Trend { first: 0.3, last: 0.16 }),
+            agreement: Some(Trend { first: 0.5, last: 0.7 }),
+            rounds: 20,
+            difference: 0.35,
+            movement: 0.4,
+        }
+    }
+
+    fn with(change: fn(&mut Signs)) -> Option<Signs> {
+        let mut signs = signs();
+        change(&mut signs);
+        Some(signs)
+    }
+
     /// About what a small healthy run leaves.
     fn healthy() -> Health {
         Health {
@@ -192,6 +257,7 @@ mod tests {
             },
             fit: Some(layers(&[0.39, 0.47, 0.26, 0.34, 0.19])),
             pupil: Some(Pupil { agreement: 0.31, kl: Some(2.4) }),
+            signs: Some(signs()),
             course: Some(Course { non_finite: 0, student_loss: Some(Trend { first: 12.8, last: 10.8 }) }),
         }
     }
@@ -208,13 +274,13 @@ mod tests {
     #[test]
     fn a_healthy_run_raises_nothing() {
         assert_eq!(alarms(&healthy()), []);
-        assert_eq!(alarms(&Health { fit: None, pupil: None, course: None, ..healthy() }), []);
+        assert_eq!(alarms(&Health { fit: None, signs: None, pupil: None, course: None, ..healthy() }), []);
     }
 
     #[test]
     fn every_criterion_raises_its_alarm_alone() {
         type Change = fn(&mut Health);
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 17] = [
             ("few images", |h| h.images = 199),
             ("off label", |h| h.answers.on_label = 0.1),
             ("unsure teacher", |h| h.answers.entropy = 0.7),
@@ -228,6 +294,10 @@ mod tests {
             ("rising loss", |h| {
                 h.course = Some(Course { non_finite: 0, student_loss: Some(Trend { first: 5.0, last: 9.0 }) });
             }),
+            ("batch-norm loss explodes", |h| h.signs = with(|s| s.bn = Some(Trend { first: 0.3, last: 0.7 }))),
+            ("generator collapsed", |h| h.signs = with(|s| s.difference = 0.01)),
+            ("generator stands still", |h| h.signs = with(|s| s.movement = 1e-4)),
+            ("adversary never disagrees", |h| h.signs = with(|s| s.agreement = Some(Trend { first: 0.9, last: 0.99 }))),
             ("student lost", |h| h.pupil = Some(Pupil { agreement: 0.1, kl: Some(2.2) })),
             ("student astray", |h| h.pupil = Some(Pupil { agreement: 0.31, kl: Some(5.7) })),
         ];
@@ -238,6 +308,18 @@ mod tests {
             assert_eq!(raised.iter().map(|a| a.name).collect::<Vec<_>>(), [name]);
             assert!(raised[0].to_string().starts_with(name) && !raised[0].to_string().contains('\n'));
         }
+    }
+
+    /// Where there is no adversary yet, or nothing is matched, there is nothing to judge; nor after a few batches.
+    #[test]
+    fn an_inversion_is_judged_by_what_it_has() {
+        assert_eq!(alarms_under_way(&signs()), []);
+        let few = Signs { batches: 9, difference: 0.0, movement: 0.0, ..signs() };
+        assert_eq!(alarms_under_way(&few), []);
+        let none = Signs { bn: None, agreement: Some(Trend { first: 1.0, last: 1.0 }), rounds: 9, ..signs() };
+        assert_eq!(alarms_under_way(&none), []);
+        let lost = Signs { difference: f64::NAN, ..signs() };
+        assert_eq!(alarms_under_way(&lost)[0].name, "generator collapsed");
     }
 
     #[test]

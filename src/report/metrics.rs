@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one JSON object per record, thinned to a bounded number of lines.
 
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::Record;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -20,10 +21,14 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// that is no finite number is `null`. A disk that refuses is reported once, and the run goes on without a log.
 pub struct Metrics {
     path: PathBuf,
+    /// The file itself, to cut off what was written after the state from which a run goes on.
+    file: Option<File>,
     out: Option<Box<dyn Write>>,
+    bytes: u64,
+    cut: Option<u64>,
     began: Instant,
     flushed: Instant,
-    lines: BTreeMap<&'static str, usize>,
+    lines: BTreeMap<String, usize>,
 }
 
 impl Metrics {
@@ -33,12 +38,22 @@ impl Metrics {
     /// [`Error::Io`] if the file cannot be opened at all.
     pub fn open(path: &Path) -> Result<Self> {
         let file: File = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-        Ok(Self::to(Box::new(BufWriter::new(file)), path))
+        let bytes = file.metadata().map_err(Error::io("open", path))?.len();
+        let own = file.try_clone().map_err(Error::io("open", path))?;
+        let mut metrics = Self::to(Box::new(BufWriter::new(file)), path);
+        (metrics.file, metrics.bytes) = (Some(own), bytes);
+        Ok(metrics)
     }
 
     fn to(out: Box<dyn Write>, path: &Path) -> Self {
         let now = Instant::now();
-        Self { path: path.to_path_buf(), out: Some(out), began: now, flushed: now, lines: BTreeMap::new() }
+        let (file, out, lines) = (None, Some(out), BTreeMap::new());
+        Self { path: path.to_path_buf(), file, out, bytes: 0, cut: None, began: now, flushed: now, lines }
+    }
+
+    /// Hands everything to the system.
+    pub fn flush(&mut self) {
+        self.write("", true);
     }
 
     /// Writes a record, if it is its turn.
@@ -56,7 +71,7 @@ impl Metrics {
 
     /// Every so many records, so that a stage of any length leaves a bounded number of lines.
     fn is_due(&mut self, record: &Record) -> bool {
-        let lines = self.lines.entry(record.stage).or_default();
+        let lines = self.lines.entry(record.stage.to_string()).or_default();
         let every = record.total.div_ceil(LINES).max(1);
         let turn = record.done.is_multiple_of(every) && *lines < LINES;
         let due = turn || *lines == 0 || record.done == record.total;
@@ -66,11 +81,36 @@ impl Metrics {
 
     fn write(&mut self, text: &str, flush: bool) {
         let Some(out) = &mut self.out else { return };
+        if let (Some(cut), Some(file)) = (self.cut.take(), &self.file) {
+            let there = file.metadata().map_or(0, |about| about.len());
+            if let Err(error) = file.set_len(cut.min(there)) {
+                tracing::warn!("cannot cut {} to where the run goes on: {error}", self.path.display());
+            }
+            self.bytes = cut.min(there);
+        }
+        self.bytes += text.len() as u64;
         let done = out.write_all(text.as_bytes()).and_then(|()| if flush { out.flush() } else { Ok(()) });
         if let Err(error) = done {
             tracing::warn!("cannot write {}: {error}; the run goes on without its log", self.path.display());
             self.out = None;
         }
+    }
+}
+
+impl Resumable for Metrics {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("bytes", self.cut.unwrap_or(self.bytes))?;
+        to.value("lines", &self.lines)?;
+        to.value("seconds", self.began.elapsed().as_secs_f64().to_bits())
+    }
+
+    /// What was logged after the state is cut off before the next line: a later stage may have kept a later state.
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.cut = Some(from.value("bytes")?);
+        self.lines = from.value("lines")?;
+        let earlier = Duration::try_from_secs_f64(f64::from_bits(from.value("seconds")?)).unwrap_or_default();
+        self.began = Instant::now().checked_sub(earlier).unwrap_or(self.began);
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ mod progress;
 mod summary;
 mod transfer;
 
-pub use alarms::{Alarm, alarms, alarms_of};
+pub use alarms::{Alarm, alarms, alarms_of, alarms_under_way};
 pub use card::model_card;
 pub use criteria::Criteria;
 pub use describe::{Description, describe_set};
@@ -36,6 +36,7 @@ pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
 
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::{Observer, Record};
 use std::path::Path;
 use std::time::Instant;
@@ -57,6 +58,11 @@ impl Reporter {
         Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default() })
     }
 
+    /// Hands the log to the system, as far as it is written.
+    pub fn flush(&mut self) {
+        self.metrics.iter_mut().for_each(Metrics::flush);
+    }
+
     /// Stages so far: last values, seconds, trends.
     pub fn summary(&self) -> &Summary {
         &self.summary
@@ -70,6 +76,20 @@ impl Observer for Reporter {
         self.progress.take(record, now, spent);
         if let Some(metrics) = &mut self.metrics {
             metrics.take(record, now);
+        }
+    }
+}
+
+/// What is logged goes on where it was; progress and summary are of this process.
+impl Resumable for Reporter {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        self.metrics.as_ref().map_or(Ok(()), |metrics| to.part("metrics", metrics))
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        match &mut self.metrics {
+            Some(metrics) if from.has("metrics") => from.restore("metrics", metrics),
+            _ => Ok(()),
         }
     }
 }

@@ -1,19 +1,13 @@
 //! What is kept of a run's records: last values, time and trend per stage.
 
 use crate::events::Record;
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use crate::trend::Ends;
+pub use crate::trend::Trend;
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Records behind each end of a trend: the first and the last so many.
 const TREND: usize = 50;
-
-/// A value at the two ends of a stage, each a mean over up to 50 records.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trend {
-    pub first: f64,
-    pub last: f64,
-}
 
 /// One stage of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,14 +28,6 @@ pub struct StageSummary {
     pub non_finite: usize,
     #[serde(skip)]
     ends: Ends,
-}
-
-/// The first and the last losses.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Ends {
-    count: usize,
-    first: f64,
-    last: VecDeque<f64>,
 }
 
 /// All stages so far, in the order in which they began.
@@ -109,7 +95,7 @@ impl StageSummary {
             values: Vec::new(),
             loss: None,
             non_finite: 0,
-            ends: Ends::default(),
+            ends: Ends::of(TREND),
         }
     }
 
@@ -122,22 +108,9 @@ impl StageSummary {
         self.non_finite += record.values.iter().filter(|(_, v)| !v.is_finite()).count();
         let loss = record.values.iter().find(|(name, v)| *name == "loss" && v.is_finite());
         if let Some((_, loss)) = loss {
-            self.loss = Some(self.ends.take(*loss));
+            self.ends.take(*loss);
+            self.loss = self.ends.trend();
         }
-    }
-}
-
-impl Ends {
-    fn take(&mut self, loss: f64) -> Trend {
-        if self.count < TREND {
-            self.first += (loss - self.first) / (self.count + 1) as f64;
-        }
-        self.count += 1;
-        if self.last.len() == TREND {
-            self.last.pop_front();
-        }
-        self.last.push_back(loss);
-        Trend { first: self.first, last: self.last.iter().sum::<f64>() / self.last.len() as f64 }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::priority::{Priorities, PriorityRule};
 use super::{View, Views};
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::loss::{Modulation, argmax, log_softmax};
 use crate::ops::store::Store;
@@ -183,6 +184,53 @@ impl ReplayBuffer {
             }
         }
         best
+    }
+}
+
+impl Resumable for ReplayBuffer {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.array("pixels", &self.images.pixels[..]);
+        to.array("logits", &self.logits[..]);
+        if let Some(views) = &self.views {
+            to.array("view_logits", &views.logits[..]);
+        }
+        let entries = &self.entries;
+        to.owned("label", &entries.iter().map(|e| e.label).collect::<Vec<_>>());
+        to.owned("class", &entries.iter().map(|e| e.class).collect::<Vec<_>>());
+        to.owned("confidence", &entries.iter().map(|e| e.confidence).collect::<Vec<_>>());
+        to.owned("round", &entries.iter().map(|e| e.round).collect::<Vec<_>>());
+        to.part("priorities", &self.priorities)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let labels: Vec<u32> = from.array("label")?;
+        let (classes, rounds) = (from.array::<u32>("class")?, from.array::<u64>("round")?);
+        let confidences: Vec<f32> = from.array("confidence")?;
+        from.restore("priorities", &mut self.priorities)?;
+        let lengths = [classes.len(), rounds.len(), confidences.len(), self.priorities.len()];
+        if lengths.iter().any(|n| *n != labels.len())
+            || classes.iter().chain(&labels).any(|&c| c as usize >= self.classes)
+        {
+            return Err(from.fault("label", "labels and answers do not fit together"));
+        }
+        let Images { height, width, channels, .. } = self.images;
+        self.images = Images::new(from.store("pixels")?, channels, height, width)?;
+        self.logits = from.store("logits")?;
+        let count = labels.len();
+        let mut fits = self.images.len() == count && self.logits.len() == count * self.classes;
+        if let Some(views) = &mut self.views {
+            views.logits = from.store("view_logits")?;
+            fits &= views.logits.len() == count * views.list.len() * self.classes;
+        }
+        if !fits {
+            return Err(from.fault("pixels", "images and answers do not fit together"));
+        }
+        let rows = labels.into_iter().zip(classes).zip(confidences).zip(rounds);
+        let entry = |(((label, class), confidence), round)| Entry { label, class, confidence, round };
+        self.entries = rows.map(entry).collect();
+        self.histogram = vec![0; self.classes];
+        self.entries.iter().for_each(|e| self.histogram[e.class as usize] += 1);
+        Ok(())
     }
 }
 

@@ -23,6 +23,8 @@ mod tests;
 use crate::data::{Images, MAX_CLASSES};
 use crate::ops::store::Store;
 use crate::{Error, Result};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +94,20 @@ impl SyntheticSet {
     /// ranges or the stored confidence disagree, or a number is not finite.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         folder::read(folder.as_ref())
+    }
+
+    /// SHA-256 of images, labels, answers, priorities and views: what a student learns from, without its description.
+    pub fn sha256(&self) -> String {
+        let Images { height, width, channels, .. } = *self.images;
+        let views = self.views.as_ref().map_or(&[][..], |v| &v.list);
+        let mut hash = Sha256::new();
+        hash.update(json!([[height, width, channels], self.class_names, views]).to_string());
+        hash.update(&self.images.pixels[..]);
+        hash.update(bytemuck::cast_slice(&self.labels));
+        hash.update(bytemuck::cast_slice(&self.logits[..]));
+        hash.update(bytemuck::cast_slice(&self.priority));
+        hash.update(self.views.as_ref().map_or(&[][..], |v| bytemuck::cast_slice(&v.logits[..])));
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// How many images there are.

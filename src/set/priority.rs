@@ -1,6 +1,8 @@
 //! Prioritised sampling with importance weights: images on which teacher and student differ come up more often, and
 //! the bias is taken back in the loss (Schaul et al., "Prioritized Experience Replay", 2016, as SSD-KD uses it).
 
+use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::rng::Stream;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -158,6 +160,23 @@ impl Priorities {
         let sum: f64 = (0..self.len()).map(|i| self.mass(i)).sum();
         for &i in indices {
             self.weight[i] = self.importance(i, self.mass(i) / sum);
+        }
+    }
+}
+
+impl Resumable for Priorities {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.array("gap", &self.gap);
+        to.array("weight", &self.weight);
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        (self.gap, self.weight) = (from.array("gap")?, from.array("weight")?);
+        let wanted = self.wanted.as_ref().map_or(self.gap.len(), Vec::len);
+        match self.gap.len() == self.weight.len() && self.gap.len() == wanted {
+            true => Ok(()),
+            false => Err(from.fault("weight", "it has another length than the gaps")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Exponential moving average of a network's weights and running statistics.
 
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::nets::{Network, Weights};
 
 /// `average = decay·average + (1 − decay)·weights`, with the decay of a young average reduced so that it does not stick
@@ -28,5 +29,17 @@ impl WeightAverage {
     /// A network with the averaged weights.
     pub fn network(&self, like: &Network) -> Result<Network> {
         Ok(Network { arch: like.arch.clone(), weights: self.weights.duplicate()? })
+    }
+}
+
+impl Resumable for WeightAverage {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("steps", self.steps)?;
+        to.part("weights", &self.weights)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.steps = from.value("steps")?;
+        from.restore("weights", &mut self.weights)
     }
 }

@@ -1,8 +1,10 @@
-//! What both stages share: optimizers, schedules, averages of weights, one training step.
+//! What both stages share: optimizers, schedules, averages of weights, one training step, and the way back from a bad one.
 
 mod average;
 mod evaluate;
 mod fitting;
+mod guard;
+mod learner;
 mod optimizer;
 #[cfg(feature = "cuda")]
 mod replay;
@@ -15,7 +17,9 @@ mod tests;
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use fitting::{batch_for, fitting};
+pub use guard::Guard;
+pub use learner::{Learner, LearnerRule, Prepared};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, Goal, StepReport, Stepper};
-pub use supervised::{SupervisedRecipe, supervised};
+pub use supervised::{SupervisedRecipe, Trained, supervised};

@@ -1,6 +1,8 @@
 //! SGD and Adam with PyTorch's semantics, in place.
 
-use crate::nets::{Kind, Weights};
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::nets::{Kind, Weights, copy_values};
+use crate::ops::mem::tensor;
 use crate::ops::step;
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -33,6 +35,9 @@ impl Sgd {
     /// One update with learning rate `lr`; slots without a gradient stay.
     pub fn step(&mut self, weights: &Weights, grads: &[Option<Tensor>], lr: f32) -> Result<()> {
         self.velocity.resize_with(weights.slots.len(), || None);
+        for ((_, param), velocity) in weights.iter().zip(&mut self.velocity) {
+            velocity.as_mut().map_or(Ok(()), |v| follow(v, param))?;
+        }
         let all = self.decay == Decay::All;
         let slots = weights.iter().zip(grads).zip(&mut self.velocity);
         let mut updates: Vec<step::Update> = slots
@@ -45,6 +50,51 @@ impl Sgd {
             step::SgdRule { lr, momentum: self.momentum, nesterov: self.nesterov, weight_decay: self.weight_decay };
         step::sgd_all(&mut updates, &rule)
     }
+}
+
+impl Resumable for Sgd {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("tensors", self.velocity.len())?;
+        let velocities = self.velocity.iter().enumerate();
+        velocities.filter_map(|(i, v)| v.as_ref().map(|v| (i, v))).try_for_each(|(i, v)| to.tensor(&name(i), v))
+    }
+
+    /// In place where there is a velocity already: a recorded step knows its tensors.
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let count = self.velocity.len().max(tensors(from)?);
+        self.velocity.resize_with(count, || None);
+        for (i, velocity) in self.velocity.iter_mut().enumerate() {
+            match (velocity, from.has(&name(i))) {
+                (Some(v), true) => copy_values(v, &from.tensor(&name(i))?)?,
+                // As before the first update.
+                (Some(v), false) => copy_values(v, &tensor(vec![0.0; v.elem_count()], v.dims())?)?,
+                (none, true) => *none = Some(from.tensor(&name(i))?),
+                (None, false) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a state calls the numbers of tensor `i`.
+fn name(i: usize) -> String {
+    format!("{i:05}")
+}
+
+/// How many tensors a state is about; no network has as many as that.
+fn tensors(from: &Saved) -> Result<usize> {
+    match from.value("tensors")? {
+        count if count <= 1_000_000 => Ok(count),
+        count => Err(from.fault("tensors", &format!("it is {count}"))),
+    }
+}
+
+/// Moves a tensor that was restored to where its parameter lies.
+fn follow(state: &mut Tensor, param: &Tensor) -> Result<()> {
+    if !state.device().same_device(param.device()) {
+        *state = state.to_device(param.device())?;
+    }
+    Ok(())
 }
 
 /// Adam with bias correction: `p −= lr·m̂ / (√v̂ + ε)`, no weight decay.
@@ -74,6 +124,9 @@ impl Adam {
         if self.steps == 1 {
             self.state.resize_with(params.len(), || None);
         }
+        for ((param, _), state) in params.iter().zip(&mut self.state) {
+            state.iter_mut().flatten().try_for_each(|moment| follow(moment, param))?;
+        }
         if params.len() != self.state.len() {
             return Err(Error::shape("adam", format!("{} parameters, {} before", params.len(), self.state.len())));
         }
@@ -87,6 +140,30 @@ impl Adam {
             correction: [1.0 - self.betas.0.powi(self.steps), 1.0 - self.betas.1.powi(self.steps)],
         };
         step::adam_all(&mut updates, &rule)
+    }
+}
+
+impl Resumable for Adam {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("steps", self.steps)?;
+        to.value("tensors", self.state.len())?;
+        for (i, state) in self.state.iter().enumerate() {
+            if let Some([mean, square]) = state {
+                to.tensor(&format!("{}.mean", name(i)), mean)?;
+                to.tensor(&format!("{}.square", name(i)), square)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.steps = from.value("steps")?;
+        let moments = |i: usize| -> Result<Option<[Tensor; 2]>> {
+            let [mean, square] = [format!("{}.mean", name(i)), format!("{}.square", name(i))];
+            from.has(&mean).then(|| Ok([from.tensor(&mean)?, from.tensor(&square)?])).transpose()
+        };
+        self.state = (0..tensors(from)?).map(moments).collect::<Result<_>>()?;
+        Ok(())
     }
 }
 

@@ -1,16 +1,18 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{Decay, Goal, Schedule, Sgd, Stepper, WeightAverage};
+use super::{Decay, Goal, Guard, Learner, LearnerRule, Prepared, Schedule, StepReport};
 use crate::augment::{CropFlip, Mixing};
+use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Labelled;
 use crate::distill::Input;
-use crate::events::{Observer, Record, check_interrupt};
+use crate::events::{Observer, Record};
 use crate::loss::argmax;
 use crate::nets::Network;
 use crate::ops::mem::{host, view};
 use crate::ops::place::Gallery;
 use crate::rng::{Stream, Streams, permutation};
 use crate::{Error, Result};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// All choices of a supervised run.
@@ -77,12 +79,22 @@ impl SupervisedRecipe {
     }
 }
 
-/// Trains `network` on `data` for all epochs and returns what to keep (the weight average, if there is one).
+/// A network that was trained.
+pub struct Trained {
+    /// What to keep: the weight average, if there is one.
+    pub network: Network,
+    /// How often the learning rate had to be halved because a loss was no number.
+    pub halvings: u32,
+    /// Time of the updates, over all processes.
+    pub clock: Clock,
+}
+
+/// Trains `network` on `data` for all epochs.
 ///
 /// Every epoch is a random order of all images; the last, smaller batch is kept if it has at least two images.
 ///
 /// # Errors
-/// A recipe out of range, images that do not fit `input`, a loss that is no number, an interruption.
+/// A recipe out of range, images that do not fit `input`, a loss that is no number again and again, an interruption.
 pub fn supervised(
     network: Network,
     data: &Labelled,
@@ -90,47 +102,119 @@ pub fn supervised(
     recipe: &SupervisedRecipe,
     seed: u64,
     observer: &mut dyn Observer,
-) -> Result<Network> {
+) -> Result<Trained> {
     recipe.check()?;
     check_fit(data, input)?;
     let streams = Streams::new(seed);
-    let mut sgd = Sgd::new(recipe.momentum as f32, recipe.nesterov, recipe.weight_decay as f32, recipe.decay);
-    let mut average = (recipe.average > 0.0).then(|| WeightAverage::new(&network, recipe.average)).transpose()?;
     let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
-    let mut stepper = Stepper::new();
+    let mut course = Course::new(network, recipe)?;
+    if let Some(saved) = observer.earlier(STAGE)? {
+        course.restore(&saved)?;
+    }
     let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
     let total = per_epoch * recipe.epochs;
-    for epoch in 0..recipe.epochs {
-        let order = permutation(data.len(), &mut streams.stream("train/order", epoch as u64));
-        let (mut loss, mut hits) = (0.0, 0usize);
-        for (i, batch) in order.chunks(recipe.batch).take(per_epoch).enumerate() {
-            check_interrupt()?;
-            let step = epoch * per_epoch + i;
-            let mut rng = streams.stream("train/batch", step as u64);
-            let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
-            let (x, targets) = batch_of(data, &images, batch, input, recipe, &mut rng)?;
-            let report = stepper.step(&network, &mut sgd, x, lr as f32, Goal::Shares(&targets))?;
-            if !report.loss.is_finite() {
-                let found = format!("the loss is {} in epoch {}", report.loss, epoch + 1);
-                return Err(Error::Failed { found, hint: "lower the learning rate".into() });
-            }
-            if let Some(average) = &mut average {
-                average.update(&network)?;
-            }
-            let logits = host(&report.logits)?;
-            let logits = view(&logits)?;
-            let rows = logits.chunks_exact(input.classes).zip(batch);
-            hits += rows.filter(|(r, i)| argmax(r) == data.labels[**i] as usize).count();
-            loss += report.loss;
-            let values = vec![("loss", report.loss), ("lr", lr)];
-            observer.record(&Record { stage: "train", done: step + 1, total, images: batch.len(), values });
+    let (mut order, mut order_of) = (Vec::new(), None);
+    while course.learner.done() < total || !course.is_sound()? {
+        let step = course.learner.done();
+        observer.between(STAGE, &course)?;
+        let (epoch, i) = (step / per_epoch, step % per_epoch);
+        if order_of != Some(epoch) {
+            order = permutation(data.len(), &mut streams.stream("train/order", epoch as u64));
+            order_of = Some(epoch);
         }
-        let values = vec![("loss", loss / per_epoch as f64), ("accuracy", hits as f64 / order.len() as f64)];
-        observer.record(&Record { stage: "epoch", done: epoch + 1, total: recipe.epochs, images: 0, values });
+        let batch = &order[i * recipe.batch..data.len().min((i + 1) * recipe.batch)];
+        let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
+        let (x, targets) =
+            batch_of(data, &images, batch, input, recipe, &mut streams.stream("train/batch", step as u64))?;
+        let Some(report) = course.step(x, lr, Goal::Shares(&targets))? else { continue };
+        let logits = host(&report.logits)?;
+        let logits = view(&logits)?;
+        let rows = logits.chunks_exact(input.classes).zip(batch);
+        course.epoch.hits += rows.filter(|(r, i)| argmax(r) == data.labels[**i] as usize).count();
+        course.epoch.loss += report.loss;
+        let values = vec![("loss", report.loss), ("lr", lr * course.learner.factor())];
+        observer.record(&Record { stage: STAGE, done: step + 1, total, images: batch.len(), values });
+        if i + 1 == per_epoch {
+            let Epoch { loss, hits } = std::mem::take(&mut course.epoch);
+            let values = vec![("loss", loss / per_epoch as f64), ("accuracy", hits as f64 / order.len() as f64)];
+            observer.record(&Record { stage: "epoch", done: epoch + 1, total: recipe.epochs, images: 0, values });
+        }
     }
-    match average {
-        Some(a) => a.network(&network),
-        None => Ok(network),
+    observer.ended(STAGE, &course)?;
+    let Course { learner, clock, .. } = course;
+    Ok(Trained { network: learner.current().duplicate()?, halvings: learner.halvings(), clock })
+}
+
+/// The name of the stage in records and states.
+const STAGE: &str = "train";
+
+/// Everything that changes from step to step.
+struct Course {
+    learner: Learner,
+    epoch: Epoch,
+    /// Sums at the learner's sound state.
+    sound: Epoch,
+    clock: Clock,
+}
+
+/// Sums over the batches of an epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Epoch {
+    loss: f64,
+    hits: usize,
+}
+
+impl Course {
+    fn new(network: Network, recipe: &SupervisedRecipe) -> Result<Self> {
+        let SupervisedRecipe { momentum, nesterov, weight_decay, decay, average, .. } = *recipe;
+        let rule = LearnerRule { momentum, nesterov, weight_decay, decay, average };
+        let learner = Learner::new(network, &rule, Guard::new("network", "lr"))?;
+        Ok(Self { learner, epoch: Epoch::default(), sound: Epoch::default(), clock: Clock::default() })
+    }
+
+    /// One update; `None` if the course is back at an earlier step.
+    fn step(&mut self, x: Tensor, lr: f64, goal: Goal) -> Result<Option<StepReport>> {
+        match self.learner.prepare()? {
+            Prepared::AsBefore => {}
+            Prepared::Marked => self.sound = self.epoch,
+            Prepared::WentBack => {
+                self.epoch = self.sound;
+                return Ok(None);
+            }
+        }
+        let report = self.learner.step(x, lr, goal)?;
+        if report.is_none() {
+            self.epoch = self.sound;
+        }
+        Ok(report)
+    }
+
+    fn is_sound(&mut self) -> Result<bool> {
+        let sound = self.learner.is_sound()?;
+        if !sound {
+            self.epoch = self.sound;
+        }
+        Ok(sound)
+    }
+}
+
+impl Resumable for Course {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.part("learner", &self.learner)?;
+        to.part("clock", &self.clock)?;
+        to.value("hits", [self.epoch.hits, self.sound.hits])?;
+        to.owned("losses", &[self.epoch.loss, self.sound.loss]);
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        from.restore("learner", &mut self.learner)?;
+        from.restore("clock", &mut self.clock)?;
+        let hits: [usize; 2] = from.value("hits")?;
+        let losses: Vec<f64> = from.array("losses")?;
+        let [own, sound] = losses[..] else { return Err(from.fault("losses", "there are not two")) };
+        (self.epoch, self.sound) = (Epoch { loss: own, hits: hits[0] }, Epoch { loss: sound, hits: hits[1] });
+        Ok(())
     }
 }
 
@@ -155,7 +239,7 @@ fn batch_of(
     input: &Input,
     recipe: &SupervisedRecipe,
     rng: &mut Stream,
-) -> Result<(candle_core::Tensor, Vec<f64>)> {
+) -> Result<(Tensor, Vec<f64>)> {
     let places = recipe.augment.draw(batch.len(), rng);
     let mut x = images.place(batch, &places, &input.mean, &input.std)?;
     let k = input.classes;

@@ -65,7 +65,7 @@ fn supervised_training_and_evaluation() {
     let run_for = |epochs: usize, compute: &Compute| {
         let recipe = SupervisedRecipe { epochs, ..recipe.clone() };
         let network = model.network.duplicate().unwrap().to(compute).unwrap();
-        let network = supervised(network, &data, &input, &recipe, 3, &mut Silent).unwrap().to(&CPU).unwrap();
+        let network = supervised(network, &data, &input, &recipe, 3, &mut Silent).unwrap().network.to(&CPU).unwrap();
         let trained = Model { network, ..model.clone() };
         let frozen = Teacher::of(&trained).to(compute).unwrap();
         let found = evaluate(&frozen, &data, 32, &mut Silent).unwrap();
@@ -111,7 +111,7 @@ fn distillation_steps() {
                 priorities: &mut priorities,
                 answers,
             };
-            losses.push(trainer.step(pool).unwrap().loss);
+            losses.push(trainer.step(pool).unwrap().unwrap().loss);
         }
         (trainer.finished(&data.images, None).unwrap().to(&CPU).unwrap().weights, losses)
     };

@@ -8,6 +8,7 @@
 //! | [`Fit`] | do the images excite the teacher as its own training data did, and is it a trained network at all? |
 //! | [`Pupil`] | does the student decide like the teacher on images it has not seen? |
 //! | [`Course`] | did the losses fall and stay numbers? |
+//! | [`Signs`] | did generator and adversary do their work on the way? |
 //!
 //! Entropies are shares of `ln K`: 0 is certainty, 1 is no opinion. Pixel values are in 0..1.
 
@@ -17,11 +18,12 @@ mod pixels;
 pub use fit::{Fit, LayerDistance};
 pub use pixels::Pixels;
 
-use super::summary::{Summary, Trend};
+use super::summary::Trend;
 use crate::Result;
 use crate::distill::Distilled;
 use crate::loss::{argmax, softmax};
 use crate::set::SyntheticSet;
+use crate::signs::Signs;
 use crate::teacher::Teacher;
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +38,13 @@ pub struct Health {
     /// With a teacher only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<Fit>,
+    /// After an inversion only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs: Option<Signs>,
     /// After distillation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pupil: Option<Pupil>,
-    /// With the records of the run only.
+    /// After distillation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub course: Option<Course>,
 }
@@ -78,12 +83,12 @@ pub struct Pupil {
     pub kl: Option<f64>,
 }
 
-/// What the records of the run say.
+/// What the updates of the student were like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Course {
-    /// Values that were no finite numbers.
+    /// How often a loss was no finite number.
     pub non_finite: usize,
-    /// Loss of the stage that trained the student: mean of its first and of its last records.
+    /// Mean of its first and of its last losses.
     pub student_loss: Option<Trend>,
 }
 
@@ -100,24 +105,23 @@ impl Health {
             balance: Balance::of(set),
             pixels: Pixels::of(&set.images, &set.labels),
             fit: teacher.map(|t| Fit::of(t, &set.images)).transpose()?,
+            signs: None,
             pupil: None,
             course: None,
         })
+    }
+
+    /// With what the inversion showed on its way.
+    pub fn with_signs(mut self, signs: Signs) -> Self {
+        self.signs = Some(signs);
+        self
     }
 
     /// With what distillation found on the held-out tenth.
     pub fn with_student(mut self, distilled: &Distilled) -> Self {
         let kl = Some(distilled.held_out_kl).filter(|v| v.is_finite());
         self.pupil = Some(Pupil { agreement: distilled.held_out_agreement, kl });
-        self
-    }
-
-    /// With the course of the losses.
-    pub fn with_course(mut self, summary: &Summary) -> Self {
-        self.course = Some(Course {
-            non_finite: summary.stages().iter().map(|s| s.non_finite).sum(),
-            student_loss: summary.stage("distill").or_else(|| summary.stage("adversary")).and_then(|s| s.loss),
-        });
+        self.course = Some(Course { non_finite: distilled.halvings as usize, student_loss: distilled.loss });
         self
     }
 }

@@ -1,0 +1,223 @@
+//! A run that is interrupted at any of its steps and goes on leaves the same bits as one that is not; a loss that is no number
+//! sets a run back, and the two together do as well.
+
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use synth::checkpoint::{Checkpoints, Resumable, Saved, Saver};
+use synth::data::{Images, Labelled};
+use synth::distill::StudentRecipe;
+use synth::events::{Observer, Record, Silent};
+use synth::invert::{Lifecycle, Recipe};
+use synth::jobs::{Init, RunJob, TrainJob};
+use synth::model::Model;
+use synth::nets::Network;
+use synth::nets::registry::{Shape, new_model};
+use synth::ops::CPU;
+use synth::rng::Streams;
+use synth::train::{Decay, Schedule, SupervisedRecipe};
+use synth::{Error, Result};
+
+/// An observer that keeps the state after `cut` steps and then ends the process, as it were.
+struct Cut {
+    checkpoints: Checkpoints,
+    steps: usize,
+    cut: usize,
+}
+
+struct Nothing;
+
+impl Resumable for Nothing {
+    fn save<'a>(&'a self, _: &mut Saver<'a>) -> Result<()> {
+        Ok(())
+    }
+    fn restore(&mut self, _: &Saved) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Cut {
+    fn after(cut: usize, folder: &Path) -> Self {
+        let checkpoints = Checkpoints::in_folder(folder, json!({}), json!({}), None).unwrap();
+        Self { checkpoints, steps: 0, cut }
+    }
+}
+
+impl Observer for Cut {
+    fn record(&mut self, _: &Record) {}
+
+    fn between(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
+        self.steps += 1;
+        if self.steps <= self.cut {
+            return Ok(());
+        }
+        self.checkpoints.write(stage, state, &Nothing)?;
+        Err(Error::Interrupted)
+    }
+
+    fn ended(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
+        self.checkpoints.write(stage, state, &Nothing).map(|_| ())
+    }
+
+    fn earlier(&mut self, stage: &'static str) -> Result<Option<Saved>> {
+        Ok(self.checkpoints.newest(stage)?.map(|(state, _)| state))
+    }
+}
+
+/// Runs to the end in pieces of `piece` steps; the number of interruptions, and what is left.
+fn in_pieces<T>(piece: usize, run: &dyn Fn(&mut dyn Observer) -> Result<T>) -> (usize, T) {
+    let folder = tempfile::tempdir().unwrap();
+    for interruptions in 0..10_000 {
+        match run(&mut Cut::after(piece, folder.path())) {
+            Ok(result) => return (interruptions, result),
+            Err(Error::Interrupted) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("it comes to no end")
+}
+
+fn random_model(arch: &str) -> Model {
+    let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
+    let (architecture, config) = new_model(arch, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
+    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+}
+
+fn tiny() -> Recipe {
+    let mut recipe = Recipe { batch: 12, practice: 1, rounds: 3, adversary_steps: 3, views: 2, ..Recipe::default() };
+    recipe.generator.width = 8;
+    recipe.generator.latent = 8;
+    recipe.generator.inner_steps = 2;
+    recipe.generator.warmup_steps = 2;
+    recipe.buffer.samples = 24;
+    recipe.finish_steps = 5;
+    recipe.student = StudentRecipe { steps: 5, batch: 8, reestimate: 2, ..StudentRecipe::default() };
+    recipe
+}
+
+fn job<'a>(teacher: &'a Model, recipe: &'a Recipe) -> RunJob<'a> {
+    RunJob {
+        teacher,
+        student: "resnet8",
+        recipe,
+        init: Init::Adversary,
+        on_the_fly: false,
+        limit: None,
+        seed: 3,
+        compute: &CPU,
+    }
+}
+
+/// Everything that a run leaves, but for times.
+fn bits(job: &RunJob, observer: &mut dyn Observer) -> Result<(Vec<u32>, Vec<u8>, Value)> {
+    let ran = job.run(observer)?;
+    let mut weights = Vec::new();
+    for model in [&ran.student, &ran.inverted.adversary, &ran.inverted.generator] {
+        for tensor in model.tensors()?.values() {
+            weights.extend(tensor.as_f32().unwrap_or_default().iter().map(|v| v.to_bits()));
+        }
+    }
+    let set = &ran.inverted.set;
+    weights.extend(set.logits.iter().chain(&set.priority).map(|v| v.to_bits()));
+    let health = json!([set.provenance["health"], ran.provenance["health"], ran.provenance["rates_halved"]]);
+    Ok((weights, set.images.pixels.to_vec(), health))
+}
+
+#[test]
+fn a_run_goes_on_from_any_of_its_steps() {
+    let (teacher, mut recipe) = (random_model("resnet20"), tiny());
+    for lifecycle in [Lifecycle::Fomaml, Lifecycle::CarryOver] {
+        recipe.generator.lifecycle = lifecycle;
+        let job = job(&teacher, &recipe);
+        let whole = bits(&job, &mut Silent).unwrap();
+        // Practice, fill, three rounds of one batch and three updates, and the second stage.
+        for piece in [1, 2, 3, 5] {
+            let (interruptions, again) = in_pieces(piece, &|observer| bits(&job, observer));
+            assert!(interruptions >= 15 / piece, "{interruptions} interruptions");
+            assert!(again == whole, "{lifecycle:?} in pieces of {piece} steps");
+        }
+    }
+}
+
+#[test]
+fn a_student_from_fresh_weights_with_live_answers_goes_on_too() {
+    let (teacher, mut recipe) = (random_model("resnet14"), Recipe { views: 0, ..tiny() });
+    recipe.buffer.replacement = synth::set::buffer::Replacement::Oldest;
+    let job = RunJob { init: Init::Scratch, ..job(&teacher, &recipe) };
+    let whole = bits(&job, &mut Silent).unwrap();
+    assert!(in_pieces(2, &|observer| bits(&job, observer)).1 == whole);
+    let on_the_fly = RunJob { on_the_fly: true, ..job };
+    let whole = bits(&on_the_fly, &mut Silent).unwrap();
+    assert!(in_pieces(3, &|observer| bits(&on_the_fly, observer)).1 == whole);
+}
+
+/// 40 images of four classes.
+fn labelled() -> Labelled {
+    let pixels: Vec<u8> = (0..40 * 16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect();
+    Labelled {
+        images: Images::new(pixels, 3, 16, 16).unwrap(),
+        labels: (0..40).map(|i| i % 4).collect(),
+        class_names: (0..4).map(|k| k.to_string()).collect(),
+        name: "made up".into(),
+        sha256: "0".repeat(64),
+    }
+}
+
+fn trained(recipe: &SupervisedRecipe, observer: &mut dyn Observer) -> Result<(Vec<u32>, Value)> {
+    let data = labelled();
+    let (mean, std) = ([0.5; 3], [0.25; 3]);
+    let (net, seed, compute) = ("resnet8", 5, &CPU);
+    let (model, provenance) =
+        TrainJob { net, data: &data, recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
+    let tensors = model.tensors()?;
+    let bits = tensors.values().flat_map(|t| t.as_f32().unwrap_or_default()).map(|v| v.to_bits()).collect();
+    Ok((bits, provenance["rates_halved"].clone()))
+}
+
+#[test]
+fn supervised_training_goes_on_within_and_between_epochs() {
+    let recipe = SupervisedRecipe { epochs: 3, batch: 16, average: 0.9, mixup: 0.5, ..SupervisedRecipe::default() };
+    let whole = trained(&recipe, &mut Silent).unwrap();
+    for piece in [1, 2, 4] {
+        let (interruptions, again) = in_pieces(piece, &|observer| trained(&recipe, observer));
+        assert_eq!(interruptions, 9usize.div_ceil(piece) - 1, "pieces of {piece}");
+        assert!(again == whole, "pieces of {piece}");
+    }
+}
+
+/// A rate so high that weight decay alone makes the weights explode: the run is set back until the rate is low enough, says so,
+/// and goes on from any step of that as well.
+#[test]
+fn a_loss_that_is_no_number_lowers_the_rate() {
+    let recipe = |epochs: usize| SupervisedRecipe {
+        epochs,
+        batch: 16,
+        lr: 100.0,
+        momentum: 0.0,
+        weight_decay: 1.0,
+        decay: Decay::WeightsOnly,
+        schedule: Schedule::Constant,
+        ..SupervisedRecipe::default()
+    };
+    // Weights grow to 99, 49, 24 times per step: 24 steps of the third are below the largest f32.
+    let whole = trained(&recipe(8), &mut Silent).unwrap();
+    assert!((1..=5).contains(&whole.1["network"].as_u64().unwrap()), "{}", whole.1);
+    assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    assert!(in_pieces(1, &|observer| trained(&recipe(8), observer)).1 == whole);
+    let text = trained(&recipe(200), &mut Silent).unwrap_err().to_string();
+    assert!(text.contains("though its rate was halved 5 times, to 1/32 of lr"), "{text}");
+}
+
+#[test]
+fn a_generator_that_blows_up_is_set_back_or_given_up() {
+    let (teacher, mut recipe) = (random_model("resnet8"), tiny());
+    recipe.generator.lr = 10.0;
+    recipe.generator.lr_latent = 10.0;
+    recipe.loss.one_hot = 1e6;
+    let job = job(&teacher, &recipe);
+    // Adam bounds its steps, so this may be ugly but stays finite; what is checked is that nothing that is no number gets out.
+    if let Ok((weights, ..)) = bits(&job, &mut Silent) {
+        assert!(weights.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    }
+}
