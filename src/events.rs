@@ -4,6 +4,7 @@ use crate::Result;
 use crate::checkpoint::{Resumable, Saved};
 use crate::signs::Signs;
 use serde::Serialize;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One line of progress.
@@ -20,10 +21,27 @@ pub struct Record {
     pub values: Vec<(&'static str, f64)>,
 }
 
+/// A network in training that can be looked at between two updates.
+pub trait Pupil {
+    /// Writes the weights as they would be kept now into a `.safetensors` file.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    fn write(&self, path: &Path) -> Result<()>;
+}
+
 /// Somebody who watches a stage, and may put its state away.
 pub trait Observer {
     /// Called after every round or every few steps.
     fn record(&mut self, record: &Record);
+
+    /// Called after every update of a student (or of the adversary, which may become one); most do not look.
+    ///
+    /// # Errors
+    /// What [`Pupil::write`] reports.
+    fn updated(&mut self, _stage: &'static str, _pupil: &dyn Pupil) -> Result<()> {
+        Ok(())
+    }
 
     /// Called between two steps: the moment at which `state` is whole.
     ///

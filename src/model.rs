@@ -111,12 +111,7 @@ impl Model {
 
     /// All tensors in the layout of files, by name.
     pub fn tensors(&self) -> Result<BTreeMap<String, RawTensor>> {
-        let weights = &self.network.weights;
-        let one = |(i, slot): (usize, &crate::nets::Slot)| {
-            let data = RawData::F32(weights.to_file(i)?);
-            Ok((slot.name.clone(), RawTensor { shape: slot.file_shape(), data }))
-        };
-        weights.slots.iter().enumerate().map(one).collect()
+        tensors_of(&self.network.weights)
     }
 
     /// PyTorch's counter of updates per batch norm, which its strict loaders miss otherwise: 0, since nothing here counts them, and
@@ -133,6 +128,22 @@ impl Model {
         let numbers = || (0..self.config.num_classes).map(|class| class.to_string()).collect();
         self.config.label_names.clone().unwrap_or_else(numbers)
     }
+}
+
+fn tensors_of(weights: &Weights) -> Result<BTreeMap<String, RawTensor>> {
+    let one = |(i, slot): (usize, &crate::nets::Slot)| {
+        let data = RawData::F32(weights.to_file(i)?);
+        Ok((slot.name.clone(), RawTensor { shape: slot.file_shape(), data }))
+    };
+    weights.slots.iter().enumerate().map(one).collect()
+}
+
+/// Writes the weights alone, wherever they are, as a `.safetensors` file in the layout of [`Model::save`].
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_weights(network: &Network, path: &Path) -> Result<()> {
+    Checkpoint::write_safetensors(path, &tensors_of(&network.weights)?, &BTreeMap::new())
 }
 
 /// Says what is missing for a bare file, and where it may lie.

@@ -3,6 +3,7 @@
 mod bound;
 mod ops;
 mod step;
+pub mod suite;
 mod timing;
 
 pub use bound::{ATTAINABLE, Need, Parts};

@@ -1,6 +1,7 @@
-//! `synth bench`: how long the real work takes here.
+//! `synth bench`: how long the real work takes here, and how well methods do.
 
 use super::options::Computing;
+use super::suite::SuiteRun;
 use super::{Global, print, print_json, table};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -12,11 +13,14 @@ use synth::ops::peak;
 use synth::rng::Streams;
 use synth::{Error, Result};
 
-/// Time the real work
+/// Compare methods as a suite says, or time the real work
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Bench {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    suite: SuiteRun,
 }
 
 #[derive(Subcommand)]
@@ -86,8 +90,9 @@ enum PassName {
 impl Bench {
     pub fn run(&self, global: &Global) -> Result<()> {
         match &self.what {
-            What::Step(s) => s.run(global.quiet || s.json),
-            What::Ops(o) => o.run(),
+            Some(What::Step(s)) => s.run(global.quiet || s.json),
+            Some(What::Ops(o)) => o.run(),
+            None => self.suite.run(global),
         }
     }
 }

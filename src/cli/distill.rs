@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, Computing, Either, Lasting, minutes};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -51,6 +51,8 @@ pub struct Distill {
     early_stop: Option<usize>,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -112,6 +114,7 @@ impl Distill {
             Either::Running(session) => session,
             Either::Finished(provenance) => return report_again(&self.output, &provenance, self.common.json),
         };
+        self.snapshots.begin(&mut session, &["distill"], self.minutes, job.updates())?;
         let (student, provenance) = job.run(session.as_mut())?;
         let staging = session.staging()?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);

@@ -16,6 +16,7 @@ mod push;
 mod recipe;
 mod recipes;
 mod run;
+mod suite;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -70,6 +71,12 @@ impl Global {
     /// How names on the Hub are looked up.
     fn access(&self) -> synth::jobs::Access {
         synth::jobs::Access { offline: self.offline, quiet: self.quiet }
+    }
+
+    /// The options of this kind for a process that this one starts.
+    fn arguments(&self) -> Vec<String> {
+        let threads = self.threads.into_iter().flat_map(|threads| ["--threads".into(), threads.to_string()]);
+        threads.chain(self.offline.then(|| "--offline".into())).collect()
     }
 }
 

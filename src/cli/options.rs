@@ -9,6 +9,7 @@ use synth::checkpoint::{Begin, Unfinished};
 use synth::jobs::{Access, SHIPPED, Session, finished, open_teacher};
 use synth::model::{Model, Overrides};
 use synth::ops::{Compute, DeviceChoice, Precision};
+use synth::report::Every;
 use synth::{Error, Result};
 
 /// Which model, and what a bare checkpoint file does not say of itself.
@@ -82,6 +83,29 @@ pub struct Lasting {
     /// Stop at the first alarm, where it is only said otherwise; what was done is kept
     #[arg(long)]
     stop_on_alarm: bool,
+}
+
+/// For a curve of the student's accuracy over time, measured afterwards.
+#[derive(Args)]
+pub struct SnapshotOptions {
+    /// Write the student's weights this many times, evenly over the run, into `snapshots/` of the result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    snapshots: Option<u16>,
+}
+
+impl SnapshotOptions {
+    /// Lets `session` take snapshots where they are asked for, of the network of `stages`, evenly within `limit` or, without one,
+    /// within `updates`.
+    pub fn begin(
+        &self,
+        session: &mut Session,
+        stages: &'static [&'static str],
+        limit: Option<Duration>,
+        updates: usize,
+    ) -> Result<()> {
+        let Some(count) = self.snapshots else { return Ok(()) };
+        session.take_snapshots(stages, Every::of(count.into(), limit, updates))
+    }
 }
 
 /// A time, or none.
@@ -164,6 +188,16 @@ enum PrecisionName {
 }
 
 impl Computing {
+    /// These options for a process that this one starts.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut words = vec!["--device".to_string(), self.device.to_string()];
+        if let Some(precision) = self.precision.and_then(|name| name.to_possible_value()) {
+            words.extend(["--precision".into(), precision.get_name().into()]);
+        }
+        words.extend(self.cuda_graphs.then(|| "--cuda-graphs".into()));
+        words
+    }
+
     /// The device; a program that knows CUDA says on stderr what it took.
     pub fn open(&self, quiet: bool) -> Result<Compute> {
         let precision = self.precision.map(|name| match name {

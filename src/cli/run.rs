@@ -1,6 +1,6 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{Common, Computing, Either, Lasting, TeacherOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, TeacherOptions, minutes};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
@@ -38,6 +38,8 @@ pub struct Run {
     /// Images of the set [default: at most max(10000, 50 per class)]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -89,6 +91,8 @@ impl Run {
                 return distill::report_again(&self.output.join("student"), &provenance, self.common.json);
             }
         };
+        let (stages, updates) = job.updates();
+        self.snapshots.begin(&mut session, stages, self.minutes, updates)?;
         let ran = job.run(session.as_mut())?;
         let staging = session.staging()?;
         ran.inverted.write(&staging.path().join("set"))?;

@@ -1,6 +1,6 @@
 //! `synth train`: supervised training, for baselines and teachers.
 
-use super::options::{Common, Computing, Either, Lasting};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
@@ -28,9 +28,12 @@ pub struct Train {
     /// Passes over the images
     #[arg(long, value_name = "E")]
     epochs: Option<usize>,
-    /// Use no more than this many images
+    /// Use no more than this many images: the first ones, or with --hold-back evenly over what that leaves
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Leave out this many images, evenly over the rows: for checks that must not look at the test set
+    #[arg(long, value_name = "N")]
+    hold_back: Option<usize>,
     /// Mean per channel that is subtracted, for pixels in 0..1 [default: measured on the images]
     #[arg(long, value_name = "M,..", value_delimiter = ',')]
     mean: Option<Vec<f64>>,
@@ -39,6 +42,8 @@ pub struct Train {
     std: Option<Vec<f64>>,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    snapshots: SnapshotOptions,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -53,8 +58,12 @@ impl Train {
         let compute = self.computing.open(global.quiet)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
-        let options = ReadOptions { split: Some(self.split.clone()), limit: self.limit, ..ReadOptions::default() };
-        let data = global.access().labelled(&self.data, &options)?;
+        let limit = self.limit.filter(|_| self.hold_back.is_none());
+        let options = ReadOptions { split: Some(self.split.clone()), limit, ..ReadOptions::default() };
+        let mut data = global.access().labelled(&self.data, &options)?;
+        if let Some(count) = self.hold_back {
+            data = data.held_back(count)?.0.thinned(self.limit.unwrap_or(usize::MAX))?;
+        }
         let (mean, std) = data.images.mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
@@ -73,6 +82,8 @@ impl Train {
             Either::Running(session) => session,
             Either::Finished(provenance) => return distill::report_again(&self.output, &provenance, self.common.json),
         };
+        let updates = recipe.epochs * recipe.steps_per_epoch(data.len());
+        self.snapshots.begin(&mut session, &["train"], None, updates)?;
         let (model, provenance) = job.run(session.as_mut())?;
         let staging = session.staging()?;
         let card = synth::report::model_card(&self.net, &model.config, &provenance);

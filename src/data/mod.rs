@@ -4,6 +4,7 @@
 //! sub-folder of pictures per class. Everything comes out as 8-bit pixels in `[N, H, W, C]` order.
 
 mod decode;
+mod hold_back;
 mod image_folder;
 mod labelled;
 mod locate;

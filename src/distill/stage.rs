@@ -128,6 +128,7 @@ pub fn distill(
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let done = course.trainer.done();
         observer.record(&Record { stage: STAGE, done, total, images: recipe.batch, values });
+        observer.updated(STAGE, &course.trainer)?;
         if done.is_multiple_of(check_every) || done == total {
             let found = compare(&course.trainer.current(), set, &held_out, input)?;
             let values = vec![("agreement", found.0), ("kl", found.1)];

@@ -5,7 +5,9 @@ use super::StudentRecipe;
 use crate::augment::Mixing;
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
+use crate::events::Pupil;
 use crate::loss::kl_per_sample;
+use crate::model::write_weights;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::{Gallery, Placement, place_bytes};
@@ -19,6 +21,7 @@ use crate::train::{Goal, Guard, Learner, LearnerRule, Prepared};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
+use std::path::Path;
 
 /// Where the teacher's answers on augmented images come from.
 pub enum Answers<'a> {
@@ -264,6 +267,12 @@ impl Trainer {
             network.forward(&mut Forward::new(&tape, &network.weights, mode), Var::constant(x))?;
         }
         Ok(network)
+    }
+}
+
+impl Pupil for Trainer {
+    fn write(&self, path: &Path) -> Result<()> {
+        write_weights(&self.current(), path)
     }
 }
 

@@ -206,6 +206,7 @@ impl<'a> Course<'a> {
             let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
             let images = self.recipe.student.batch;
             observer.record(&Record { stage: "adversary", done, total, images, values });
+            observer.updated("adversary", &self.trainer)?;
         }
         self.adversary_time += start.elapsed();
         let rounds = self.plan.rounds_done(self.batch);

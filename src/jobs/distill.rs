@@ -152,6 +152,15 @@ impl DistillJob<'_> {
         Ok((student, merge(provenance, circumstances(self.seed, self.compute))))
     }
 
+    /// Updates of the student that the recipe or `stop` asks for, if there is no time limit.
+    pub fn updates(&self) -> usize {
+        let images = &self.set.images;
+        let batch = self.recipe.clone().fitted([images.height, images.width]).batch.max(1);
+        self.stop
+            .epochs
+            .map_or(self.recipe.steps, |epochs| (epochs * self.set.len() as f64 / batch as f64).ceil() as usize)
+    }
+
     /// The set's images as the student sees them.
     fn input(&self, student: &Model) -> Input {
         let own = Teacher::of(student).input();

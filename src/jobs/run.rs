@@ -83,6 +83,16 @@ impl RunJob<'_> {
         }
     }
 
+    /// The stages whose network becomes the student, and the updates of it that the recipe asks for.
+    pub fn updates(&self) -> (&'static [&'static str], usize) {
+        let inversion = self.recipe.rounds * self.recipe.adversary_steps;
+        match (self.on_the_fly, self.init) {
+            (true, _) => (&["adversary"], inversion),
+            (false, Init::Scratch) => (&["distill"], self.second_stage().steps),
+            (false, _) => (&["adversary", "distill"], inversion + self.second_stage().steps),
+        }
+    }
+
     /// Recorded answers are faster, but mixing needs live ones.
     fn answers(&self) -> AnswerMode {
         match self.recipe.views > 0 && self.recipe.student.mixup_until == 0.0 {

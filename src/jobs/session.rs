@@ -2,10 +2,10 @@
 
 use super::job_sha256;
 use crate::checkpoint::{Checkpoints, Resumable, Saved, Unfinished};
-use crate::events::{Observer, Record, check_interrupt};
+use crate::events::{Observer, Pupil, Record, check_interrupt};
 use crate::files::Staging;
 use crate::ops::{self, Compute};
-use crate::report::{Reporter, alarms_under_way};
+use crate::report::{Every, Reporter, Snapshots, alarms_under_way};
 use crate::signs::Signs;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The name of a result's log.
 const LOG: &str = "metrics.jsonl";
+/// The name of the folder of snapshots.
+const SNAPSHOTS: &str = "snapshots";
 /// The largest `synth.json` of a finished result.
 const LARGEST: u64 = 64 << 20;
 
@@ -54,7 +56,17 @@ impl Session {
         Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None })
     }
 
-    /// A folder for the result, with the log in it.
+    /// Takes snapshots of the network of `stages`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn take_snapshots(&mut self, stages: &'static [&'static str], every: Every) -> Result<()> {
+        let snapshots = Snapshots::new(&self.place.folder().join(SNAPSHOTS), stages, every)?;
+        self.reporter.take_snapshots(snapshots);
+        Ok(())
+    }
+
+    /// A folder for the result, with the log and the snapshots in it.
     ///
     /// # Errors
     /// As [`Staging::create`]; [`Error::Io`].
@@ -63,6 +75,7 @@ impl Session {
         let staging = self.place.staging()?;
         let (from, to) = (self.place.log(), staging.path().join(LOG));
         std::fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+        self.reporter.copy_snapshots(&staging.path().join(SNAPSHOTS))?;
         Ok(staging)
     }
 
@@ -102,6 +115,10 @@ impl Session {
 impl Observer for Session {
     fn record(&mut self, record: &Record) {
         self.reporter.record(record);
+    }
+
+    fn updated(&mut self, stage: &'static str, pupil: &dyn Pupil) -> Result<()> {
+        self.reporter.updated(stage, pupil)
     }
 
     fn between(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {

@@ -6,6 +6,7 @@
 //! | `metrics.rs` | `metrics.jsonl`, one object per record |
 //! | `summary.rs` | last values, time and trend per stage |
 //! | `health/` | numbers of a finished run that need no real data |
+//! | `snapshots.rs` | the student's weights at times of its run, for a curve of its accuracy |
 //! | `alarms.rs` | which of them mean that the run has failed, and why |
 //! | `criteria/` | what makes a set good to learn from, and a score |
 //! | `describe.rs`, `page/` | `synth inspect` of a set, as text, JSON and HTML |
@@ -21,6 +22,7 @@ mod metrics;
 mod model_index;
 mod page;
 mod progress;
+mod snapshots;
 mod summary;
 mod transfer;
 
@@ -32,12 +34,13 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use model_index::{Arguments, MeasuredOn, with_accuracy};
 pub use progress::Progress;
+pub use snapshots::{Every, Snapshot, Snapshots, read_snapshots};
 pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
 
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::events::{Observer, Record};
+use crate::events::{Observer, Pupil, Record};
 use std::path::Path;
 use std::time::Instant;
 
@@ -46,6 +49,7 @@ pub struct Reporter {
     progress: Progress,
     metrics: Option<Metrics>,
     summary: Summary,
+    snapshots: Option<Snapshots>,
 }
 
 impl Reporter {
@@ -55,7 +59,20 @@ impl Reporter {
     /// [`crate::Error::Io`] if the log cannot be opened; later trouble with the disk is reported and does not end the run.
     pub fn new(quiet: bool, log: Option<&Path>) -> Result<Self> {
         let metrics = log.map(Metrics::open).transpose()?;
-        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default() })
+        Ok(Self { progress: Progress::stderr(quiet), metrics, summary: Summary::default(), snapshots: None })
+    }
+
+    /// Takes snapshots from now on.
+    pub fn take_snapshots(&mut self, snapshots: Snapshots) {
+        self.snapshots = Some(snapshots);
+    }
+
+    /// Copies the snapshots taken, if they were, into `folder`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn copy_snapshots(&self, folder: &Path) -> Result<()> {
+        self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.copy(folder))
     }
 
     /// Hands the log to the system, as far as it is written.
@@ -78,17 +95,25 @@ impl Observer for Reporter {
             metrics.take(record, now);
         }
     }
+
+    fn updated(&mut self, stage: &'static str, pupil: &dyn Pupil) -> Result<()> {
+        self.snapshots.as_mut().map_or(Ok(()), |snapshots| snapshots.updated(stage, pupil))
+    }
 }
 
 /// What is logged goes on where it was; progress and summary are of this process.
 impl Resumable for Reporter {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
-        self.metrics.as_ref().map_or(Ok(()), |metrics| to.part("metrics", metrics))
+        self.metrics.as_ref().map_or(Ok(()), |metrics| to.part("metrics", metrics))?;
+        self.snapshots.as_ref().map_or(Ok(()), |snapshots| to.part("snapshots", snapshots))
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
-        match &mut self.metrics {
-            Some(metrics) if from.has("metrics") => from.restore("metrics", metrics),
+        if let Some(metrics) = self.metrics.as_mut().filter(|_| from.has("metrics")) {
+            from.restore("metrics", metrics)?;
+        }
+        match &mut self.snapshots {
+            Some(snapshots) if from.has("snapshots") => from.restore("snapshots", snapshots),
             _ => Ok(()),
         }
     }

@@ -3,8 +3,11 @@
 use super::{Decay, Goal, Guard, Sgd, StepReport, Stepper, WeightAverage};
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::events::Pupil;
+use crate::model::write_weights;
 use crate::nets::Network;
 use candle_core::Tensor;
+use std::path::Path;
 
 /// Steps between two states in memory: what a loss that is no number costs at most.
 const SOUND_EVERY: usize = 100;
@@ -149,6 +152,12 @@ impl Learner {
         from.restore("weights", &mut self.network.weights)?;
         from.restore("velocity", &mut self.sgd)?;
         self.average.as_mut().map_or(Ok(()), |average| from.restore("average", average))
+    }
+}
+
+impl Pupil for Learner {
+    fn write(&self, path: &Path) -> Result<()> {
+        write_weights(&self.current(), path)
     }
 }
 

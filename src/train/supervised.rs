@@ -59,6 +59,12 @@ impl Default for SupervisedRecipe {
 }
 
 impl SupervisedRecipe {
+    /// Updates per pass over `images` images: a last, smaller batch counts if it has at least two.
+    pub fn steps_per_epoch(&self, images: usize) -> usize {
+        let batch = self.batch.max(1);
+        images / batch + usize::from(images % batch >= 2)
+    }
+
     /// # Errors
     /// The first value that is out of its range, with the range.
     pub fn check(&self) -> Result<()> {
@@ -111,7 +117,7 @@ pub fn supervised(
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;
     }
-    let per_epoch = data.len() / recipe.batch + usize::from(data.len() % recipe.batch >= 2);
+    let per_epoch = recipe.steps_per_epoch(data.len());
     let total = per_epoch * recipe.epochs;
     let (mut order, mut order_of) = (Vec::new(), None);
     while course.learner.done() < total || !course.is_sound()? {
@@ -134,6 +140,7 @@ pub fn supervised(
         course.epoch.loss += report.loss;
         let values = vec![("loss", report.loss), ("lr", lr * course.learner.factor())];
         observer.record(&Record { stage: STAGE, done: step + 1, total, images: batch.len(), values });
+        observer.updated(STAGE, &course.learner)?;
         if i + 1 == per_epoch {
             let Epoch { loss, hits } = std::mem::take(&mut course.epoch);
             let values = vec![("loss", loss / per_epoch as f64), ("accuracy", hits as f64 / order.len() as f64)];

@@ -1,0 +1,125 @@
+//! Sets that no inversion made: real images, or noise, with a teacher's answers.
+
+use super::command::Surroundings;
+use super::file::{Budget, Suite};
+use super::plan::{Kind, Run};
+use crate::Result;
+use crate::data::{Images, Labelled, ReadOptions};
+use crate::files::{Staging, sha256_bytes};
+use crate::jobs::{Access, identity, open_teacher};
+use crate::loss::argmax;
+use crate::model::{Model, Overrides};
+use crate::ops::Compute;
+use crate::rng::{Streams, normal};
+use crate::set::SyntheticSet;
+use crate::teacher::Teacher;
+use crate::train::{batch_for, labels_for};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Images per pass of the teacher.
+const BATCH: usize = 256;
+
+/// Which set: several runs share one.
+pub struct SetKey {
+    noise: bool,
+    /// Images at most.
+    count: Option<usize>,
+    hold_back: usize,
+    teacher: Value,
+    data: String,
+}
+
+impl SetKey {
+    /// The set that a run of KD learns from.
+    pub fn of(run: &Run, suite: &Suite) -> Self {
+        let noise = run.kind == Kind::KdNoise;
+        let count = match run.budget {
+            Some(Budget::Images(count)) => Some(count),
+            _ if noise => Some(suite.kd.noise),
+            _ => suite.kd.images,
+        };
+        let teacher = run.settings["teacher"].clone();
+        Self { noise, count, hold_back: suite.hold_back, teacher, data: suite.data.clone() }
+    }
+
+    /// Where it lies.
+    pub fn folder(&self, out: &Path) -> PathBuf {
+        let Self { noise, count, hold_back, teacher, data } = self;
+        let origin = if *noise { json!("noise") } else { json!([data, hold_back]) };
+        let hash = sha256_bytes(json!([origin, count, teacher]).to_string().as_bytes());
+        out.join("sets").join(format!("{}-{}", if *noise { "noise" } else { "real" }, &hash[..10]))
+    }
+
+    /// Makes the set unless it is there.
+    ///
+    /// # Errors
+    /// A teacher or data that cannot be read or do not fit each other; [`crate::Error::Io`].
+    pub fn make(&self, run: &Run, around: &Surroundings, access: &Access, compute: &Compute) -> Result<()> {
+        let folder = self.folder(around.out);
+        if folder.exists() {
+            return Ok(());
+        }
+        let model = open_teacher(&around.teacher(run)?, None, &Overrides::default(), access)?;
+        let frozen = Teacher::of(&model).to(compute)?;
+        let staging = Staging::create(&folder, false)?;
+        let set = match self.noise {
+            true => noise(&frozen, &model, self.count.unwrap_or_default())?,
+            false => self.real(&frozen, &model, &around.data()?, access)?,
+        };
+        set.write(staging.path())?;
+        staging.finish().map(|_| ())
+    }
+
+    fn real(&self, frozen: &Teacher, model: &Model, data: &Path, access: &Access) -> Result<SyntheticSet> {
+        let options = ReadOptions {
+            split: Some("train".into()),
+            size: Some((frozen.size[0], frozen.size[1])),
+            channels: Some(frozen.channels),
+            ..ReadOptions::default()
+        };
+        let mut all = access.labelled(data, &options)?;
+        labels_for(&model.class_names(), &mut all)?;
+        if self.hold_back > 0 {
+            all = all.held_back(self.hold_back)?.0;
+        }
+        let Labelled { images, labels, name, sha256, .. } = all.thinned(self.count.unwrap_or(usize::MAX))?;
+        let logits = frozen.answers_u8(&images, batch_for(BATCH, frozen.size))?;
+        answered(model, images, labels, logits, json!({ "name": name, "sha256": sha256 }))
+    }
+}
+
+/// Normal noise with the mean and the deviation of the teacher's normalisation, in 8 bits.
+fn noise(frozen: &Teacher, model: &Model, count: usize) -> Result<SyntheticSet> {
+    let [height, width] = frozen.size;
+    let mut rng = Streams::new(0).stream("bench/noise", 0);
+    let mut pixels = Vec::with_capacity(count * height * width * frozen.channels);
+    for _ in 0..count {
+        let draws = normal(&mut rng, height * width * frozen.channels);
+        pixels.extend(draws.iter().enumerate().map(|(i, draw)| {
+            let channel = i % frozen.channels;
+            (255.0 * (frozen.mean[channel] + frozen.std[channel] * draw)).round().clamp(0.0, 255.0) as u8
+        }));
+    }
+    let images = Images::new(pixels, frozen.channels, height, width)?;
+    let logits = frozen.answers_u8(&images, batch_for(BATCH, frozen.size))?;
+    let labels = logits.chunks_exact(frozen.classes).map(|answer| argmax(answer) as u32).collect();
+    answered(model, images, labels, logits, json!({ "name": "normal noise" }))
+}
+
+fn answered(model: &Model, images: Images, labels: Vec<u32>, logits: Vec<f32>, source: Value) -> Result<SyntheticSet> {
+    Ok(SyntheticSet {
+        priority: vec![1.0; labels.len()],
+        images: images.into(),
+        labels,
+        logits: logits.into(),
+        class_names: model.class_names(),
+        views: None,
+        provenance: json!({
+            "kind": "set",
+            "teacher": identity(model),
+            "source": source,
+            "license": model.config.pretrained_cfg.license,
+        }),
+    })
+}

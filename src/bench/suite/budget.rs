@@ -1,0 +1,71 @@
+//! What a budget means for a recipe.
+
+use super::file::{Budget, Method, Start};
+use crate::invert::Recipe;
+use crate::train::batch_for;
+use crate::{Error, Result};
+
+/// Share of the student's updates that belong to the second stage, as of the time in `synth run --minutes`.
+const FINISH_SHARE: f64 = 0.3;
+
+/// Options of `synth run` with which `recipe` spends `budget`.
+///
+/// # Errors
+/// [`Error::Invalid`] for images that are fewer than the recipe needs before its first round.
+pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<String>> {
+    let set = |key: &str, value: usize| ["--set".to_string(), format!("{key}={value}")];
+    match budget {
+        Budget::Minutes(minutes) => Ok(vec!["--minutes".into(), minutes.to_string()]),
+        Budget::Images(images) => {
+            // Suites that count images are for small ones.
+            let batch = if recipe.batch > 0 { recipe.batch } else { batch_for(256, [32, 32]) };
+            let whole = recipe.samples(10).div_ceil(batch);
+            let before = recipe.practice + if recipe.fill == 0 { whole } else { recipe.fill.min(whole) };
+            match (images / batch).checked_sub(before) {
+                Some(rounds @ 1..) => Ok([set("batch", batch), set("rounds", rounds)].concat()),
+                _ => {
+                    let found = format!("{images} images in batches of {batch}");
+                    let hint = format!("the recipe makes {before} batches before its first round: budget more");
+                    Err(Error::invalid("budget", found, hint))
+                }
+            }
+        }
+        Budget::Steps(steps) if method.init == Start::Scratch && !method.on_the_fly => {
+            Ok(set("student.steps", steps).to_vec())
+        }
+        Budget::Steps(steps) => {
+            let finish = if method.on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
+            let rounds = ((steps - finish) / recipe.adversary_steps.max(1)).max(1);
+            let finish = steps.saturating_sub(rounds * recipe.adversary_steps).max(1);
+            Ok([set("rounds", rounds), set("finish_steps", finish)].concat())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(budget: Budget, init: Start, on_the_fly: bool) -> Result<String> {
+        let method = Method { name: None, recipe: "ssd".into(), set: Vec::new(), on_the_fly, init };
+        let recipe = Recipe { adversary_steps: 80, practice: 10, fill: 20, batch: 0, ..Recipe::default() };
+        spend(&recipe, budget, &method).map(|options| options.join(" "))
+    }
+
+    #[test]
+    fn steps_are_those_of_the_student_in_both_stages() {
+        let steps = |init, on_the_fly| options(Budget::Steps(1000), init, on_the_fly).unwrap();
+        assert_eq!(steps(Start::Adversary, false), "--set rounds=8 --set finish_steps=360");
+        assert_eq!(steps(Start::Adversary, true), "--set rounds=12 --set finish_steps=40");
+        assert_eq!(steps(Start::Scratch, false), "--set student.steps=1000");
+    }
+
+    #[test]
+    fn images_are_all_that_are_made() {
+        let images = |count| options(Budget::Images(count), Start::Adversary, false);
+        assert_eq!(images(256 * 40).unwrap(), "--set batch=256 --set rounds=10");
+        let message = images(256 * 30).unwrap_err().to_string();
+        assert!(message.contains("30 batches before"), "{message}");
+        assert_eq!(options(Budget::Minutes(0.5), Start::Adversary, false).unwrap(), "--minutes 0.5");
+    }
+}

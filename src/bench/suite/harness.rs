@@ -1,0 +1,196 @@
+//! A suite from its first run to its page.
+
+use super::baseline::SetKey;
+use super::command::{Surroundings, result_folder, run_folder};
+use super::file::Suite;
+use super::machine::{Machine, Program, load, now};
+use super::measure::{Measure, Measured};
+use super::page::page;
+use super::peers::Peers;
+use super::places::Places;
+use super::plan::{Kind, Plan, Run};
+use super::process::{Outcome, carry_out};
+use super::results::{Made, Row, Status, read, write, write_rows};
+use super::summary::Summary;
+use super::table::markdown;
+use crate::events::check_interrupt;
+use crate::files::write_atomic;
+use crate::jobs::Access;
+use crate::ops::Compute;
+use crate::{Error, Result};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// What `synth bench SUITE` was told.
+pub struct Options {
+    /// Folder of the results.
+    pub out: PathBuf,
+    pub places: Places,
+    /// Words that a run's name or line must have.
+    pub filter: String,
+    /// The program that does the runs.
+    pub program: PathBuf,
+    /// Options for each of its commands.
+    pub more: Vec<String>,
+    pub access: Access,
+}
+
+/// How many runs of a suite stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub done: usize,
+    pub failed: usize,
+    pub open: usize,
+}
+
+/// Does the runs of `suite` that are not done, one at a time, and writes `results.jsonl`, `table.md` and `index.html` after each.
+/// `tell` gets a line for people now and then.
+///
+/// # Errors
+/// [`Error::Invalid`] before the first run for a suite that cannot be done here; [`Error::Interrupted`], after which the same
+/// call goes on; [`Error::Io`]. A run that fails is a row, not an error.
+pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell: &dyn Fn(&str)) -> Result<Count> {
+    let plan = Plan::of(suite, &options.places)?;
+    if let Some(problem) = plan.problems.first() {
+        let more = plan.problems.len() - 1;
+        let rest = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        return Err(Error::invalid("suite", format!("{problem}{rest}"), "see --dry-run for all"));
+    }
+    fs::create_dir_all(&options.out).map_err(Error::io("create", &options.out))?;
+    let _alone = alone(&options.out)?;
+    let around = Surroundings { suite, places: &options.places, out: &options.out, more: &options.more };
+    let all = plan.runs.clone();
+    let runs = plan.filtered(&options.filter).runs;
+    let mut work = Work {
+        around,
+        options,
+        compute,
+        measure: Measure::new(around, options.access, compute),
+        machine: Machine::here(),
+        program: Program::here(&options.program, &options.places.suite)?,
+    };
+    for (i, run) in runs.iter().enumerate() {
+        check_interrupt()?;
+        if work.is_done(run) {
+            continue;
+        }
+        tell(&format!("[{}/{}] {}", i + 1, runs.len(), run.line()));
+        work.one(run)?;
+        tell(&format!("        {}", in_words(&Row::of(&options.out, run))));
+        publish(suite, &options.out, &all)?;
+    }
+    let rows = publish(suite, &options.out, &all)?;
+    let of = |status| rows.iter().filter(|row| row.status == status).count();
+    Ok(Count { done: of(Status::Done), failed: of(Status::Failed), open: of(Status::Open) })
+}
+
+/// Writes what all runs of a suite have left so far.
+fn publish(suite: &Suite, out: &Path, runs: &[Run]) -> Result<Vec<Row>> {
+    let rows: Vec<Row> = runs.iter().map(|run| Row::of(out, run)).collect();
+    let known: Vec<Row> = rows.iter().filter(|row| row.status != Status::Open).cloned().collect();
+    write_rows(&out.join("results.jsonl"), &known)?;
+    let (summary, peers) = (Summary::of(suite, &rows), Peers::known()?);
+    write_atomic(out.join("table.md"), markdown(&summary, &peers).as_bytes())?;
+    write_atomic(out.join("index.html"), page(&summary, &peers).as_bytes())?;
+    Ok(rows)
+}
+
+/// Keeps a second harness out of the folder.
+fn alone(out: &Path) -> Result<File> {
+    let path = out.join(".lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            let what = format!("output {}", out.display());
+            Err(Error::invalid(what, "another `synth bench` works there", "wait for it, or name another folder"))
+        }
+        _ => Ok(file),
+    }
+}
+
+struct Work<'a> {
+    around: Surroundings<'a>,
+    options: &'a Options,
+    compute: &'a Compute,
+    measure: Measure<'a>,
+    machine: Machine,
+    program: Program,
+}
+
+impl Work<'_> {
+    fn is_done(&self, run: &Run) -> bool {
+        let folder = run_folder(self.around.out, &run.id);
+        let made: Option<Made> = read(&folder.join("made.json"));
+        let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
+        let is_made = made.is_some_and(|made| made.failed.is_none());
+        is_made && measured.suffices(self.around.suite.test, self.around.suite.hold_back)
+    }
+
+    /// Does what is left of a run; what goes wrong is written down.
+    fn one(&mut self, run: &Run) -> Result<()> {
+        let before = load();
+        let path = run_folder(self.around.out, &run.id).join("made.json");
+        let known: Option<Made> = read(&path);
+        let made = |work: &Self, process_seconds, failed| {
+            let (program, machine) = (work.program.clone(), work.machine.clone());
+            Made { program, machine, load: [before, load()], ended: now(), process_seconds, failed }
+        };
+        let seconds = match self.made(run).or_else(|error| words(error).map(Outcome::Failed))? {
+            Outcome::Failed(why) => return write(&path, &made(self, None, Some(why))),
+            Outcome::Done(seconds) => seconds.or(known.as_ref().and_then(|known| known.process_seconds)),
+        };
+        // What an earlier call has made and noted is not noted anew.
+        if known.is_none_or(|known| known.failed.is_some()) {
+            write(&path, &made(self, seconds, None))?;
+        }
+        match self.measured(run) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let why = format!("evaluation: {}", words(error)?);
+                write(&path, &made(self, seconds, Some(why)))
+            }
+        }
+    }
+
+    /// Makes the result of a run, unless it is there.
+    fn made(&self, run: &Run) -> Result<Outcome> {
+        if let Some(id) = run.needs.as_ref().filter(|id| !result_folder(self.around.out, id).exists()) {
+            return Ok(Outcome::Failed(format!("its teacher is missing: {id} has failed")));
+        }
+        if matches!(run.kind, Kind::KdReal | Kind::KdNoise) {
+            let key = SetKey::of(run, self.around.suite);
+            key.make(run, &self.around, &self.options.access, self.compute)?;
+        }
+        let Some(words) = self.around.arguments(run)? else { return Ok(Outcome::Done(None)) };
+        let folder = run_folder(self.around.out, &run.id);
+        carry_out(&self.options.program, &words, &folder, &result_folder(self.around.out, &run.id))
+    }
+
+    fn measured(&mut self, run: &Run) -> Result<()> {
+        let path = run_folder(self.around.out, &run.id).join("evaluation.json");
+        let known: Measured = read(&path).unwrap_or_default();
+        if known.suffices(self.around.suite.test, self.around.suite.hold_back) {
+            return Ok(());
+        }
+        let found = self.measure.run(run, known)?;
+        write(&path, &found)
+    }
+}
+
+/// An error as a failed run's row has it; an interruption stays one.
+fn words(error: Error) -> Result<String> {
+    match error {
+        Error::Interrupted => Err(Error::Interrupted),
+        Error::Paused { .. } => Err(Error::Interrupted),
+        Error::Failed { found, hint } => Ok(format!("{found}; {hint}")),
+        other => Ok(other.to_string()),
+    }
+}
+
+fn in_words(row: &Row) -> String {
+    match (&row.error, row.top1()) {
+        (Some(error), _) => format!("failed: {error}"),
+        (None, Some(top1)) => format!("{:.2} % after {:.1} min", 100.0 * top1, row.seconds.total / 60.0),
+        (None, None) => "nothing measured".into(),
+    }
+}

@@ -1,0 +1,410 @@
+//! From a suite to its runs, each with a name that says what it is and changes whenever anything that matters does.
+
+use super::budget::spend;
+use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
+use super::places::{Found, Places};
+use crate::files::sha256_bytes;
+use crate::invert::Recipe;
+use crate::jobs::{Access, SHIPPED, open_teacher};
+use crate::model::Overrides;
+use crate::nets::registry;
+use crate::overlay::overlaid;
+use crate::train::SupervisedRecipe;
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// More runs than anybody waits for.
+const MOST_RUNS: usize = 10_000;
+/// Hexadecimal digits of a run's hash in its name.
+const HASH_DIGITS: usize = 10;
+
+/// What a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Training of a teacher that the suite does not find ready-made.
+    TrainTeacher {
+        net: String,
+        train: Training,
+    },
+    /// Evaluation of the teacher.
+    Teacher,
+    Supervised,
+    KdReal,
+    KdNoise,
+    /// A method without data.
+    DataFree(Method),
+}
+
+impl Kind {
+    /// As `results.jsonl` calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TrainTeacher { .. } => "train-teacher",
+            Self::Teacher => "teacher",
+            Self::Supervised => "supervised",
+            Self::KdReal => "kd-real",
+            Self::KdNoise => "kd-noise",
+            Self::DataFree(_) => "data-free",
+        }
+    }
+
+    /// As tables call it.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::TrainTeacher { .. } => "training of the teacher",
+            Self::Teacher => "teacher",
+            Self::Supervised => "trained on real data",
+            Self::KdReal => "KD on real data",
+            Self::KdNoise => "KD on noise",
+            Self::DataFree(method) => method.label(),
+        }
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Name of its folder: readable, with the start of the hash of `settings`.
+    pub id: String,
+    pub kind: Kind,
+    /// Name of the teacher in the suite.
+    pub teacher: String,
+    /// Architecture of the student; of the teacher where that is the subject.
+    pub student: String,
+    pub seed: u64,
+    /// None where the amount of work is fixed otherwise.
+    pub budget: Option<Budget>,
+    /// All that the result depends on, beside the program and the machine.
+    pub settings: Value,
+    /// The run that makes its teacher.
+    pub needs: Option<String>,
+}
+
+impl Run {
+    /// `wrn-16-2 to wrn-16-1, ssd, 20 min, seed 0`
+    pub fn line(&self) -> String {
+        let Self { teacher, student, kind, seed, .. } = self;
+        match (kind, &self.budget) {
+            (Kind::Teacher | Kind::TrainTeacher { .. }, _) => format!("{teacher}, {}", kind.label()),
+            (_, None) => format!("{teacher} to {student}, {}, seed {seed}", kind.label()),
+            (_, Some(budget)) => format!("{teacher} to {student}, {}, {}, seed {seed}", kind.label(), budget.label()),
+        }
+    }
+
+    /// Whether all words of `filter` are in its name or its line.
+    fn has(&self, filter: &str) -> bool {
+        let text = format!("{} {}", self.id, self.line()).to_lowercase();
+        filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    }
+}
+
+/// The runs of a suite, in the order in which they are done: what others need first, then seed by seed, so that a suite that is
+/// stopped early has whole rounds.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub runs: Vec<Run>,
+    /// What is wrong with the suite here: recipes that this program does not have, teachers that are not there.
+    pub problems: Vec<String>,
+}
+
+impl Plan {
+    /// Plans `suite`; only what lies on this machine is looked at.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for too many runs.
+    pub fn of(suite: &Suite, places: &Places) -> Result<Self> {
+        let mut plan = Self::default();
+        if places.dataset(&suite.data) == Found::Missing {
+            plan.problems.push(format!("data {:?} is neither a path nor a name on the Hub", suite.data));
+        }
+        let teachers: Vec<Identity> = suite.teachers.iter().map(|entry| plan.teacher(suite, entry, places)).collect();
+        for &seed in &suite.seeds {
+            for (entry, identity) in suite.teachers.iter().zip(&teachers) {
+                for student in &entry.students {
+                    plan.pair(suite, entry, identity, student, seed);
+                }
+            }
+            if plan.runs.len() > MOST_RUNS {
+                return Err(Error::invalid("suite", format!("more than {MOST_RUNS} runs"), "split it"));
+            }
+        }
+        plan.problems.sort();
+        plan.problems.dedup();
+        Ok(plan)
+    }
+
+    /// Keeps the runs whose name or line has all words of `filter`, and those that they need.
+    pub fn filtered(mut self, filter: &str) -> Self {
+        let needed: Vec<String> =
+            self.runs.iter().filter(|run| run.has(filter)).filter_map(|run| run.needs.clone()).collect();
+        self.runs.retain(|run| run.has(filter) || needed.contains(&run.id));
+        self
+    }
+
+    fn problem(&mut self, what: &str, error: &Error) {
+        self.problems.push(format!("{what}: {error}"));
+    }
+
+    /// Who a teacher is; plans its training and its evaluation.
+    fn teacher(&mut self, suite: &Suite, entry: &TeacherEntry, places: &Places) -> Identity {
+        let what = format!("teacher {:?}", entry.name);
+        for name in entry.net.iter().chain(&entry.students) {
+            if let Err(error) = registry::usual_input(name) {
+                self.problem(&what, &error);
+            }
+        }
+        let identity = match (&entry.model, &entry.net) {
+            (Some(model), _) => Identity { settings: self.known(&what, model, places), trained_by: None },
+            (None, Some(net)) => self.trained(suite, entry, net),
+            (None, None) => Identity::default(),
+        };
+        if suite.baselines.contains(&Baseline::Teacher) {
+            let settings = json!({ "kind": Kind::Teacher.name(), "teacher": identity.settings });
+            self.push(Kind::Teacher, entry, entry.net.as_deref().unwrap_or(&entry.name), 0, None, settings, &identity);
+        }
+        identity
+    }
+
+    /// A teacher that is there is known by the hash of its weights, one on the Hub by its name.
+    fn known(&mut self, what: &str, model: &str, places: &Places) -> Value {
+        let path = match places.model(model) {
+            Found::Here(path) => path,
+            Found::Named(path) if path == Path::new(SHIPPED) => path,
+            Found::Named(_) => return json!({ "name": model }),
+            Found::Missing => {
+                self.problems.push(format!("{what}: {model:?} is neither a path nor a name on the Hub; see --local"));
+                return json!({ "name": model });
+            }
+        };
+        let offline = Access { offline: true, quiet: true };
+        match open_teacher(&path, None, &Overrides::default(), &offline) {
+            Ok(opened) => json!({ "sha256": opened.sha256 }),
+            Err(error) => {
+                self.problem(what, &error);
+                json!({ "name": model })
+            }
+        }
+    }
+
+    fn trained(&mut self, suite: &Suite, entry: &TeacherEntry, net: &str) -> Identity {
+        let kind = Kind::TrainTeacher { net: net.into(), train: entry.train.clone() };
+        let seed = suite.seeds.first().copied().unwrap_or(0);
+        let settings = self.training(suite, net, &entry.train, seed, &kind);
+        let id = self.push(kind, entry, net, seed, None, settings.clone(), &Identity::default());
+        Identity { settings: json!({ "trained": settings }), trained_by: Some(id) }
+    }
+
+    fn training(&mut self, suite: &Suite, net: &str, train: &Training, seed: u64, kind: &Kind) -> Value {
+        let recipe = SupervisedRecipe { epochs: train.epochs, ..SupervisedRecipe::default() };
+        let recipe = overlaid(&recipe, None, &train.set).and_then(|recipe| recipe.check().map(|()| recipe));
+        let recipe = recipe.map_err(|error| self.problem(kind.name(), &error)).ok();
+        json!({
+            "kind": kind.name(), "net": net, "data": suite.data, "hold_back": suite.hold_back, "images": train.images,
+            "recipe": recipe, "seed": seed,
+        })
+    }
+
+    /// All runs of a teacher, a student and a seed.
+    fn pair(&mut self, suite: &Suite, entry: &TeacherEntry, identity: &Identity, student: &str, seed: u64) {
+        if suite.baselines.contains(&Baseline::Supervised) {
+            let settings = self.training(suite, student, &suite.supervised, seed, &Kind::Supervised);
+            self.push(Kind::Supervised, entry, student, seed, None, settings, &Identity::default());
+        }
+        for &budget in &suite.budgets {
+            for (baseline, kind) in [(Baseline::KdReal, Kind::KdReal), (Baseline::KdNoise, Kind::KdNoise)] {
+                if suite.baselines.contains(&baseline) {
+                    let settings = self.distillation(suite, identity, student, seed, budget, &kind);
+                    self.push(kind, entry, student, seed, Some(budget), settings, identity);
+                }
+            }
+            for method in &suite.methods {
+                let settings = self.data_free(method, identity, student, seed, budget);
+                let kind = Kind::DataFree(method.clone());
+                self.push(kind, entry, student, seed, Some(budget), settings, identity);
+            }
+        }
+    }
+
+    fn distillation(
+        &mut self,
+        suite: &Suite,
+        identity: &Identity,
+        student: &str,
+        seed: u64,
+        budget: Budget,
+        kind: &Kind,
+    ) -> Value {
+        let recipe = overlaid(&Recipe::default(), None, &suite.kd.set);
+        let recipe = recipe.map_err(|error| self.problem(kind.name(), &error)).ok();
+        let from = match kind {
+            Kind::KdNoise => json!({ "noise": suite.kd.noise }),
+            _ => json!({ "data": suite.data, "hold_back": suite.hold_back, "images": suite.kd.images }),
+        };
+        json!({
+            "kind": kind.name(), "teacher": identity.settings, "student": student, "from": from,
+            "recipe": recipe.map(|recipe| recipe.student), "budget": budget, "seed": seed,
+        })
+    }
+
+    fn data_free(&mut self, method: &Method, identity: &Identity, student: &str, seed: u64, budget: Budget) -> Value {
+        let named = Recipe::named(&method.recipe).and_then(|recipe| overlaid(&recipe, None, &method.set));
+        let recipe = named.and_then(|recipe| {
+            recipe.check()?;
+            spend(&recipe, budget, method)?;
+            Ok(recipe)
+        });
+        let recipe = recipe.map_err(|error| self.problem(&format!("method {:?}", method.label()), &error)).ok();
+        json!({
+            "kind": "data-free", "teacher": identity.settings, "student": student, "recipe": recipe,
+            "named": method.recipe, "init": method.init, "on_the_fly": method.on_the_fly, "budget": budget, "seed": seed,
+        })
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        entry: &TeacherEntry,
+        student: &str,
+        seed: u64,
+        budget: Option<Budget>,
+        settings: Value,
+        identity: &Identity,
+    ) -> String {
+        let run = Run {
+            id: String::new(),
+            teacher: entry.name.clone(),
+            student: student.into(),
+            kind,
+            seed,
+            budget,
+            settings,
+            needs: identity.trained_by.clone(),
+        };
+        let hash = sha256_bytes(canonical(&run.settings).as_bytes());
+        let id = format!("{}-{}", slug(&run.line()), &hash[..HASH_DIGITS]);
+        self.runs.push(Run { id: id.clone(), ..run });
+        id
+    }
+}
+
+/// Who a teacher is.
+#[derive(Debug, Default)]
+struct Identity {
+    settings: Value,
+    trained_by: Option<String>,
+}
+
+/// Letters, digits and points of a text, with `-` for everything between them.
+fn slug(text: &str) -> String {
+    let kept = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let parts = text.split(|c| !kept(c)).filter(|part| !part.is_empty());
+    let joined = parts.collect::<Vec<_>>().join("-").to_lowercase();
+    joined.trim_start_matches('.').chars().take(100).collect()
+}
+
+/// JSON with sorted keys: equal values have equal texts.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let one = |key: &&String| format!("{}:{}", Value::String((*key).clone()), canonical(&map[*key]));
+            format!("{{{}}}", keys.iter().map(one).collect::<Vec<_>>().join(","))
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITE: &str = r#"
+        title = "t"
+        data = "someone/cifar10"
+        hold_back = 50
+        seeds = [0, 1]
+        baselines = ["teacher", "supervised", "kd-real", "kd-noise"]
+        [[teacher]]
+        name = "r20"
+        model = "synth/resnet20-cifar10"
+        students = ["resnet8"]
+        [[method]]
+        recipe = "ssd"
+        [[method]]
+        name = "no φ"
+        recipe = "ssd"
+        set = ["phi.target=off"]
+        [[budget]]
+        steps = 400
+    "#;
+
+    fn plan(text: &str) -> Plan {
+        Plan::of(&Suite::parse(text).unwrap(), &Places::default()).unwrap()
+    }
+
+    fn ids(text: &str) -> Vec<String> {
+        plan(text).runs.into_iter().map(|run| run.id).collect()
+    }
+
+    #[test]
+    fn a_suite_is_a_product_with_the_teacher_once() {
+        let plan = plan(SUITE);
+        assert_eq!(plan.problems, [""; 0]);
+        let lines: Vec<String> = plan.runs.iter().map(Run::line).collect();
+        assert_eq!(lines.len(), 1 + 2 * (1 + 2 + 2), "{lines:?}");
+        assert_eq!(lines[0], "r20, teacher");
+        assert_eq!(lines[1], "r20 to resnet8, trained on real data, seed 0");
+        assert_eq!(lines[4], "r20 to resnet8, ssd, 400 steps, seed 0");
+        assert!(plan.runs[5].id.starts_with("r20-to-resnet8-no-400-steps-seed-0-"), "{}", plan.runs[5].id);
+        let mut unique = ids(SUITE);
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), lines.len());
+    }
+
+    /// The same suite has the same names again, written otherwise too; whatever matters changes those of the runs that it matters to.
+    #[test]
+    fn names_follow_what_matters_and_nothing_else() {
+        let before = ids(SUITE);
+        assert_eq!(before, ids(&SUITE.replace("title = \"t\"", "about = \"x\"\nsnapshots = 3\ntitle = \"other\"")));
+        let changed = |from: &str, to: &str| {
+            let after = ids(&SUITE.replace(from, to));
+            before.iter().zip(&after).map(|(a, b)| u8::from(a != b)).collect::<Vec<_>>()
+        };
+        assert_eq!(changed("set = [\"phi.target=off\"]", "set = [\"loss.bn=5\"]"), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(changed("hold_back = 50", "hold_back = 60"), [0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0]);
+        assert_eq!(changed("steps = 400", "steps = 500"), [0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1]);
+        assert_eq!(changed("seeds = [0, 1]", "seeds = [0, 2]"), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
+        let other_default = changed("set = [\"phi.target=off\"]", "set = [\"phi.target=off\", \"phi.gamma=2\"]");
+        assert_eq!(other_default, [0; 11], "a value that the recipe has anyway");
+    }
+
+    #[test]
+    fn a_filter_takes_words_of_names_and_keeps_what_is_needed() {
+        let kept = |text: &str, filter: &str| -> Vec<String> {
+            plan(text).filtered(filter).runs.iter().map(Run::line).collect()
+        };
+        assert_eq!(kept(SUITE, "SSD seed 1"), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
+        assert_eq!(kept(SUITE, "nothing"), [""; 0]);
+        let trained = SUITE.replace("model = \"synth/resnet20-cifar10\"", "net = \"resnet20\"");
+        assert_eq!(plan(&trained).problems, [""; 0]);
+        let kept = kept(&trained, "ssd");
+        assert_eq!(kept[0], "r20, training of the teacher");
+        assert_eq!(kept.len(), 3);
+    }
+
+    #[test]
+    fn what_this_program_or_this_machine_lacks_is_a_problem_and_the_plan_goes_on() {
+        let text = SUITE.replace("recipe = \"ssd\"\n        [[method]]", "recipe = \"magic\"\n        [[method]]");
+        let text = text.replace("\"resnet8\"", "\"resnet9\"").replace("synth/resnet20-cifar10", "no/such/model");
+        let plan = plan(&text);
+        assert_eq!(plan.runs.len(), 11);
+        let all = plan.problems.join("\n");
+        for word in ["magic", "resnet9", "no/such/model"] {
+            assert!(all.contains(word), "{word}: {all}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is known of a run: `results.jsonl` has one row of it per line.
+
+use super::command::{model_folder, result_folder, run_folder};
+use super::file::Budget;
+use super::machine::{Machine, Program};
+use super::measure::{Measured, Point, Score};
+use super::plan::{Kind, Run};
+use crate::files::write_atomic;
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Done,
+    Failed,
+    /// Not yet, or not to its end.
+    Open,
+}
+
+/// What the harness notes when a process has ended: `made.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    pub program: Program,
+    pub machine: Machine,
+    /// Load of the machine before and after.
+    pub load: [Option<f64>; 2],
+    /// Seconds since 1970.
+    pub ended: u64,
+    /// Of the process, with all that it reads and writes; absent if an earlier harness had started it.
+    pub process_seconds: Option<f64>,
+    /// In words, if it failed.
+    pub failed: Option<String>,
+}
+
+/// Where the time went, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    pub inversion: f64,
+    /// Of the student; supervised training where that is the run.
+    pub distillation: f64,
+    /// Inversion and distillation with what is between them.
+    pub total: f64,
+    pub evaluation: f64,
+    pub process: Option<f64>,
+}
+
+/// One run with all that is known of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub id: String,
+    pub status: Status,
+    pub error: Option<String>,
+    pub kind: &'static str,
+    /// As tables call the method.
+    pub method: String,
+    pub teacher: String,
+    pub student: String,
+    pub seed: u64,
+    pub budget: Option<Budget>,
+    /// Last weights on the test set, and on the images held back.
+    pub test: Option<Score>,
+    pub held_back: Option<Score>,
+    /// The best of the curve on the images held back: an extra, not a result.
+    pub best_held_back: Option<f64>,
+    pub curve: Vec<Point>,
+    pub seconds: Seconds,
+    /// Images in the set, and images synthesised in all.
+    pub images_kept: Option<u64>,
+    pub images_made: Option<u64>,
+    /// Updates of the adversary, and of the student.
+    pub adversary_updates: Option<u64>,
+    pub student_updates: Option<u64>,
+    pub peak_memory_mib: Option<f64>,
+    /// How often its stages were taken up again after an interruption.
+    pub resumed: u64,
+    /// Names of the alarms that the run raised.
+    pub alarms: Vec<String>,
+    pub made: Option<Made>,
+    pub settings: Value,
+    /// What the program says of the result, without what it also says of the set.
+    pub provenance: Value,
+}
+
+impl Row {
+    /// What the folder of a run says.
+    pub fn of(out: &Path, run: &Run) -> Self {
+        let folder = run_folder(out, &run.id);
+        let made: Option<Made> = read(&folder.join("made.json"));
+        let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
+        let student: Value = read(&model_folder(out, run).join("synth.json")).unwrap_or_default();
+        let set: Value = read(&result_folder(out, &run.id).join("set/synth.json")).unwrap_or_default();
+        let is_measured = measured.test.is_some() || measured.held_back.is_some();
+        let failed = made.as_ref().and_then(|made| made.failed.clone());
+        let status = match (&failed, is_measured) {
+            (Some(_), _) => Status::Failed,
+            (None, true) => Status::Done,
+            (None, false) => Status::Open,
+        };
+        let best = measured.curve.iter().map(|p| p.top1).chain(measured.held_back.iter().map(|s| s.top1));
+        Self {
+            id: run.id.clone(),
+            status,
+            error: failed,
+            kind: run.kind.name(),
+            method: run.kind.label().into(),
+            teacher: run.teacher.clone(),
+            student: run.student.clone(),
+            seed: run.seed,
+            budget: run.budget,
+            best_held_back: best.reduce(f64::max),
+            test: measured.test,
+            held_back: measured.held_back,
+            curve: measured.curve,
+            seconds: seconds(&student, measured.seconds, made.as_ref()),
+            images_kept: images_kept(run, &student, &set),
+            images_made: set["metrics"]["synthesised"].as_u64(),
+            adversary_updates: updates(&set["recipe"]),
+            student_updates: student["steps"].as_u64().filter(|_| student["on_the_fly"] != true),
+            peak_memory_mib: student["peak_memory_mib"].as_f64(),
+            resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).sum(),
+            alarms: alarms(&student),
+            made,
+            settings: run.settings.clone(),
+            provenance: without_health(student),
+        }
+    }
+
+    /// The accuracy to report, 0 to 1: of the last weights, on the test set if that was read.
+    pub fn top1(&self) -> Option<f64> {
+        self.test.as_ref().or(self.held_back.as_ref()).map(|score| score.top1)
+    }
+}
+
+fn seconds(student: &Value, evaluation: f64, made: Option<&Made>) -> Seconds {
+    let wall = &student["wall_seconds"];
+    let number = |key: &str| wall[key].as_f64();
+    let on_the_fly = student["on_the_fly"] == true;
+    let inversion = if on_the_fly { number("total") } else { number("inversion") }.unwrap_or(0.0);
+    let distillation = number("distillation").or(number("training")).unwrap_or(0.0);
+    Seconds {
+        inversion,
+        distillation,
+        total: number("total").unwrap_or(inversion + distillation),
+        evaluation,
+        process: made.and_then(|made| made.process_seconds),
+    }
+}
+
+fn images_kept(run: &Run, student: &Value, set: &Value) -> Option<u64> {
+    match run.kind {
+        Kind::DataFree(_) => {
+            let kept = set["metrics"]["images_per_teacher_class"].as_array()?;
+            Some(kept.iter().filter_map(Value::as_u64).sum())
+        }
+        Kind::KdReal | Kind::KdNoise => student["set"]["count"].as_u64(),
+        _ => student["data"]["count"].as_u64(),
+    }
+}
+
+fn updates(recipe: &Value) -> Option<u64> {
+    Some(recipe["rounds"].as_u64()? * recipe["adversary_steps"].as_u64()?)
+}
+
+fn alarms(student: &Value) -> Vec<String> {
+    let raised = student["alarms"].as_array().cloned().unwrap_or_default();
+    raised.iter().filter_map(|alarm| alarm["name"].as_str().map(String::from)).collect()
+}
+
+fn without_health(mut student: Value) -> Value {
+    if let Value::Object(entries) = &mut student {
+        for key in ["health", "alarms"] {
+            entries.remove(key);
+        }
+    }
+    student
+}
+
+/// A JSON file of a run's folder; none where there is none, or where a kill or a person left something else.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+/// Writes a JSON file of a run's folder, whole.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    write_atomic(path, format!("{:#}\n", json!(value)).as_bytes())
+}
+
+/// Writes `results.jsonl`, whole.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_rows(path: &Path, rows: &[Row]) -> Result<()> {
+    let text: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
+    write_atomic(path, text.as_bytes())
+}

@@ -1,0 +1,250 @@
+//! Rows over seeds: what the table and the page show.
+
+use super::file::{Budget, Suite};
+use super::results::{Row, Status};
+
+/// Points of a mean curve.
+const GRID: usize = 40;
+
+/// Mean and spread of a number over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stat {
+    pub mean: f64,
+    /// Sample standard deviation; absent for a single seed.
+    pub std: Option<f64>,
+}
+
+impl Stat {
+    /// Of `values`; none of none.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len() as f64;
+        if values.is_empty() {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+        Some(Self { mean, std: (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) })
+    }
+}
+
+/// A point of the mean curve: seconds since the start, accuracy 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvePoint {
+    pub seconds: f64,
+    pub stat: Stat,
+}
+
+/// One method (or baseline) for one pair and one budget: a line of a table.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub label: String,
+    /// As [`super::plan::Kind::name`].
+    pub kind: &'static str,
+    /// Whether its students began with the teacher's tensors.
+    pub teacher_blocks: bool,
+    /// Finished runs, by seed.
+    pub rows: Vec<Row>,
+    pub planned: usize,
+    /// Seed and error of those that failed.
+    pub failed: Vec<(u64, String)>,
+}
+
+impl Entry {
+    /// A number of the finished runs over their seeds.
+    pub fn stat(&self, number: impl Fn(&Row) -> Option<f64>) -> Option<Stat> {
+        Stat::of(&self.rows.iter().filter_map(number).collect::<Vec<_>>())
+    }
+
+    /// The accuracy to report.
+    pub fn top1(&self) -> Option<Stat> {
+        self.stat(Row::top1)
+    }
+
+    /// Whether it is a method without data.
+    pub fn is_method(&self) -> bool {
+        self.kind == "data-free"
+    }
+
+    /// Mean and spread of the accuracy on the images held back over the time that all seeds have.
+    pub fn curve(&self) -> Vec<CurvePoint> {
+        let lines: Vec<Vec<(f64, f64)>> = self.rows.iter().map(line).filter(|line| line.len() > 1).collect();
+        let bound = |pick: fn(&Vec<(f64, f64)>) -> f64, fold: fn(f64, f64) -> f64| lines.iter().map(pick).reduce(fold);
+        let begin = bound(|line| line[0].0, f64::max);
+        let end = bound(|line| line[line.len() - 1].0, f64::min);
+        let (Some(begin), Some(end)) = (begin, end) else { return Vec::new() };
+        if end <= begin {
+            return Vec::new();
+        }
+        let at = |i: usize| begin + (end - begin) * i as f64 / GRID as f64;
+        let point = |seconds: f64| {
+            let values: Vec<f64> = lines.iter().map(|line| value_at(line, seconds)).collect();
+            Stat::of(&values).map(|stat| CurvePoint { seconds, stat })
+        };
+        (0..=GRID).filter_map(|i| point(at(i))).collect()
+    }
+}
+
+/// Snapshots and the last weights of a run: (seconds, accuracy).
+fn line(row: &Row) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = row.curve.iter().map(|point| (point.seconds, point.top1)).collect();
+    points.extend(row.held_back.as_ref().map(|last| (row.seconds.total, last.top1)));
+    points
+}
+
+/// Linear interpolation in points of rising time.
+fn value_at(line: &[(f64, f64)], seconds: f64) -> f64 {
+    let after = line.partition_point(|(time, _)| *time < seconds).min(line.len() - 1);
+    let ((t0, a0), (t1, a1)) = (line[after.saturating_sub(1)], line[after]);
+    if t1 <= t0 { a1 } else { a0 + (a1 - a0) * ((seconds - t0) / (t1 - t0)).clamp(0.0, 1.0) }
+}
+
+/// One teacher, one student, one budget: a table and a chart.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub teacher: String,
+    /// Architecture of the teacher where it is known, else its name in the suite.
+    pub teacher_net: String,
+    pub student: String,
+    pub budget: Budget,
+    pub entries: Vec<Entry>,
+}
+
+/// A whole suite.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub title: String,
+    pub about: String,
+    pub data: String,
+    pub hold_back: usize,
+    /// Whether accuracies are those on the test set.
+    pub test: bool,
+    pub groups: Vec<Group>,
+    /// Runs finished, failed and planned in all.
+    pub finished: usize,
+    pub failed: usize,
+    pub planned: usize,
+    /// Machines, programs and devices that the runs were made on and by, each once, in words.
+    pub machines: Vec<String>,
+    pub programs: Vec<String>,
+}
+
+impl Summary {
+    /// What `rows`, all runs of `suite`, say together.
+    pub fn of(suite: &Suite, rows: &[Row]) -> Self {
+        let count = |status| rows.iter().filter(|row| row.status == status).count();
+        Self {
+            title: suite.title.clone(),
+            about: suite.about.clone(),
+            data: suite.data.clone(),
+            hold_back: suite.hold_back,
+            test: suite.test,
+            groups: groups(suite, rows),
+            finished: count(Status::Done),
+            failed: count(Status::Failed),
+            planned: rows.len(),
+            machines: once(rows.iter().filter_map(machine)),
+            programs: once(rows.iter().filter_map(program)),
+        }
+    }
+}
+
+fn groups(suite: &Suite, rows: &[Row]) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for teacher in &suite.teachers {
+        for student in &teacher.students {
+            for &budget in &suite.budgets {
+                let belongs = |row: &&Row| {
+                    let own = row.kind == "teacher" || row.student == *student;
+                    let now = row.budget.is_none_or(|its| its == budget);
+                    row.teacher == teacher.name && own && now && row.kind != "train-teacher"
+                };
+                let entries = entries(rows.iter().filter(belongs));
+                let teacher_net = teacher.net.clone().unwrap_or_else(|| net_of(rows, &teacher.name));
+                let (teacher, student) = (teacher.name.clone(), student.clone());
+                groups.push(Group { teacher, teacher_net, student, budget, entries });
+            }
+        }
+    }
+    groups
+}
+
+/// The architecture of a teacher as its students' provenance has it.
+fn net_of(rows: &[Row], teacher: &str) -> String {
+    let known = |row: &Row| row.provenance["teacher"]["config"]["architecture"].as_str().map(String::from);
+    rows.iter().filter(|row| row.teacher == teacher).find_map(known).unwrap_or_else(|| teacher.into())
+}
+
+fn entries<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for row in rows {
+        let at = entries.iter().position(|entry| entry.kind == row.kind && entry.label == row.method);
+        let at = at.unwrap_or_else(|| {
+            let teacher_blocks = row.settings["init"] == "teacher-blocks";
+            let (label, kind) = (row.method.clone(), row.kind);
+            entries.push(Entry { label, kind, teacher_blocks, rows: Vec::new(), planned: 0, failed: Vec::new() });
+            entries.len() - 1
+        });
+        entries[at].planned += 1;
+        match (&row.error, row.status) {
+            (Some(error), _) => entries[at].failed.push((row.seed, error.clone())),
+            (None, Status::Done) => entries[at].rows.push(row.clone()),
+            _ => {}
+        }
+    }
+    let order = ["teacher", "supervised", "kd-real", "kd-noise"];
+    entries.sort_by_key(|entry| order.iter().position(|kind| *kind == entry.kind).unwrap_or(order.len()));
+    entries
+}
+
+fn once(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = words.collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn machine(row: &Row) -> Option<String> {
+    let machine = &row.made.as_ref()?.machine;
+    let words = |key: &str| row.provenance[key].as_str().map(String::from);
+    let memory = machine.memory_mib.map(|mib| format!("{:.0} GiB", mib as f64 / 1024.0));
+    let threads = row.provenance["threads"].as_u64().map(|threads| format!("{threads} threads"));
+    let parts = [
+        Some(machine.processor.clone()).filter(|name| !name.is_empty()),
+        Some(format!("{} cores", machine.cores)),
+        memory,
+        Some(machine.system.clone()),
+        words("device"),
+        words("precision"),
+        words("instructions"),
+        threads,
+    ];
+    // A row that only evaluates says nothing of device and threads.
+    (row.kind != "teacher").then(|| parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn program(row: &Row) -> Option<String> {
+    let program = &row.made.as_ref()?.program;
+    let git = program.git.as_ref().map_or(String::new(), |git| format!(", commit {git}"));
+    Some(format!("synth {}{git}, sha256 {}", program.version, program.sha256.get(..16).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_that_of_a_sample() {
+        assert_eq!(Stat::of(&[]), None);
+        assert_eq!(Stat::of(&[0.5]), Some(Stat { mean: 0.5, std: None }));
+        let stat = Stat::of(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!((stat.mean, stat.std), (2.0, Some(1.0)));
+    }
+
+    #[test]
+    fn curves_are_read_between_their_points() {
+        let line = [(1.0, 0.1), (3.0, 0.5), (3.0, 0.6), (5.0, 0.8)];
+        for (time, value) in [(0.0, 0.1), (1.0, 0.1), (2.0, 0.3), (4.0, 0.7), (9.0, 0.8)] {
+            assert!((value_at(&line, time) - value).abs() < 1e-9, "{time}");
+        }
+    }
+}

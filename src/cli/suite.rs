@@ -1,0 +1,85 @@
+//! `synth bench SUITE.toml`: methods beside each other.
+
+use super::options::Computing;
+use super::{Global, print, print_json};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use synth::bench::suite::{Options, Places, Plan, Suite, carry_out_suite};
+use synth::{Error, Result};
+
+/// Teachers x students x methods x seeds x budgets
+#[derive(Args)]
+pub struct SuiteRun {
+    /// What to compare (see docs/BENCHMARK.md and benches/*.toml)
+    #[arg(value_name = "SUITE.toml", required = true)]
+    suite: Option<PathBuf>,
+    /// Folder of all results: the runs, results.jsonl, table.md and index.html; finished runs in it are not done again
+    #[arg(short, long, value_name = "FOLDER", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Only runs that have all of these words in their line of --dry-run, as in --filter "ssd seed 0"
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    filter: String,
+    /// List the runs and what stands in their way, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder with models/OWNER/NAME and datasets/OWNER/NAME that is looked in before the Hub
+    #[arg(long, value_name = "FOLDER")]
+    local: Option<PathBuf>,
+    #[command(flatten)]
+    computing: Computing,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl SuiteRun {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let Some(file) = &self.suite else {
+            return Err(Error::invalid("bench", "nothing to do", "name a suite, or say step or ops"));
+        };
+        let suite = Suite::read(file)?;
+        let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let places = Places { suite: beside.map_or(".".into(), PathBuf::from), local: self.local.clone() };
+        let Some(out) = self.output.clone().filter(|_| !self.dry_run) else { return self.list(&suite, &places) };
+        let compute = self.computing.open(global.quiet)?;
+        let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+        let more = [self.computing.arguments(), global.arguments()].concat();
+        let access = global.access();
+        let options = Options { out, places, filter: self.filter.clone(), program, more, access };
+        let tell = |line: &str| {
+            if !global.quiet {
+                eprintln!("{line}");
+            }
+        };
+        let count = carry_out_suite(&suite, &options, &compute, &tell)?;
+        let page = options.out.join("index.html");
+        let line = format!("{} done, {} failed, {} open", count.done, count.failed, count.open);
+        match self.json {
+            true => print_json(&json!({
+                "done": count.done, "failed": count.failed, "open": count.open,
+                "results": options.out.join("results.jsonl"), "page": page,
+            }))?,
+            false => print(&format!("{line}; see {}\n", page.display()))?,
+        }
+        match count.failed {
+            0 => Ok(()),
+            failed => Err(Error::Failed {
+                found: format!("{failed} runs of the suite"),
+                hint: format!("their rows say why: see {}, and the same call tries them again", page.display()),
+            }),
+        }
+    }
+
+    /// What would be done.
+    fn list(&self, suite: &Suite, places: &Places) -> Result<()> {
+        let plan = Plan::of(suite, places)?.filtered(&self.filter);
+        if self.json {
+            let runs: Vec<_> = plan.runs.iter().map(|run| json!({ "id": run.id, "line": run.line() })).collect();
+            return print_json(&json!({ "runs": runs, "problems": plan.problems }));
+        }
+        let lines: String = plan.runs.iter().map(|run| format!("{}\n", run.line())).collect();
+        let problems: String = plan.problems.iter().map(|problem| format!("problem: {problem}\n")).collect();
+        print(&format!("{lines}{} runs\n{problems}", plan.runs.len()))
+    }
+}
