@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use synth::collect::{Balance, Wish};
 use synth::files::Staging;
 use synth::jobs::{CollectJob, Collected, open_sources, usual_samples};
+use synth::report::Reporter;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
 
@@ -83,7 +84,8 @@ impl Collect {
             seed: self.common.seed,
             compute: &compute,
         };
-        let collected = job.run(&mut global.reporter(&staging)?)?;
+        let mut reporter = Reporter::new(global.quiet, Some(&staging.path().join("metrics.jsonl")))?;
+        let collected = job.run(&mut reporter)?;
         collected.set.write(staging.path())?;
         staging.finish()?;
         self.report(&collected)

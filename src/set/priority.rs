@@ -179,7 +179,8 @@ impl Resumable for Priorities {
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         (self.gap, self.weight) = (from.array("gap")?, from.array("weight")?);
-        match self.gap.len() == self.weight.len() {
+        let wanted = self.wanted.as_ref().map_or(self.gap.len(), Vec::len);
+        match self.gap.len() == self.weight.len() && self.gap.len() == wanted {
             true => Ok(()),
             false => Err(from.fault("weight", "it has another length than the gaps")),
         }
