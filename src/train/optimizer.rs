@@ -54,25 +54,24 @@ impl Sgd {
 
 impl Resumable for Sgd {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("tensors", self.velocity.len())?;
         let velocities = self.velocity.iter().enumerate();
         velocities.filter_map(|(i, v)| v.as_ref().map(|v| (i, v))).try_for_each(|(i, v)| to.tensor(&name(i), v))
     }
 
-    /// In place where there is a velocity already: a recorded step knows its tensors.
+    /// In place where there is a velocity already: a recorded step knows its tensors. Those between them that do not learn
+    /// (running statistics) have none.
     fn restore(&mut self, from: &Saved) -> Result<()> {
-        let mut i = 0;
-        while i < self.velocity.len() || from.has(&name(i)) {
-            if i == self.velocity.len() {
-                self.velocity.push(None);
-            }
-            match (&mut self.velocity[i], from.has(&name(i))) {
+        let tensors: usize = from.value("tensors")?;
+        self.velocity.resize_with(tensors.max(self.velocity.len()), || None);
+        for (i, velocity) in self.velocity.iter_mut().enumerate() {
+            match (velocity.as_mut(), from.has(&name(i))) {
                 (Some(v), true) => copy_values(v, &from.tensor(&name(i))?)?,
                 // As before the first update.
                 (Some(v), false) => copy_values(v, &tensor(vec![0.0; v.elem_count()], v.dims())?)?,
-                (none, true) => *none = Some(from.tensor(&name(i))?),
+                (None, true) => *velocity = Some(from.tensor(&name(i))?),
                 (None, false) => {}
             }
-            i += 1;
         }
         Ok(())
     }
