@@ -71,8 +71,8 @@ impl Session {
     /// # Errors
     /// As [`Staging::create`]; [`Error::Io`].
     pub fn staging(&mut self) -> Result<Staging> {
-        self.reporter.flush();
         let staging = self.place.staging()?;
+        self.reporter.settle()?;
         let (from, to) = (self.place.log(), staging.path().join(LOG));
         std::fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
         self.reporter.copy_snapshots(&staging.path().join(SNAPSHOTS))?;

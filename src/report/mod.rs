@@ -80,6 +80,14 @@ impl Reporter {
         self.metrics.iter_mut().for_each(Metrics::flush);
     }
 
+    /// Brings the log to its end, for the result.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the disk refuses.
+    pub fn settle(&mut self) -> Result<()> {
+        self.metrics.as_mut().map_or(Ok(()), Metrics::settle)
+    }
+
     /// Stages so far: last values, seconds, trends.
     pub fn summary(&self) -> &Summary {
         &self.summary

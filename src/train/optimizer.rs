@@ -59,16 +59,17 @@ impl Resumable for Sgd {
         velocities.filter_map(|(i, v)| v.as_ref().map(|v| (i, v))).try_for_each(|(i, v)| to.tensor(&name(i), v))
     }
 
-    /// In place where there is a velocity already: a recorded step knows its tensors.
+    /// In place where there is a velocity already: a recorded step knows its tensors. Those between them that do not learn
+    /// (running statistics) have none.
     fn restore(&mut self, from: &Saved) -> Result<()> {
         let count = self.velocity.len().max(tensors(from)?);
         self.velocity.resize_with(count, || None);
         for (i, velocity) in self.velocity.iter_mut().enumerate() {
-            match (velocity, from.has(&name(i))) {
+            match (velocity.as_mut(), from.has(&name(i))) {
                 (Some(v), true) => copy_values(v, &from.tensor(&name(i))?)?,
                 // As before the first update.
                 (Some(v), false) => copy_values(v, &tensor(vec![0.0; v.elem_count()], v.dims())?)?,
-                (none, true) => *none = Some(from.tensor(&name(i))?),
+                (None, true) => *velocity = Some(from.tensor(&name(i))?),
                 (None, false) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Update rules step by step against PyTorch 2, and schedules against their formulas.
 
 use super::*;
+use crate::checkpoint::{Resumable, Saver};
 use crate::nets::{Init, Kind, Slot, Weights};
 use crate::ops::mem::{tensor, view};
 use std::sync::Arc;
@@ -85,4 +86,32 @@ fn schedules_follow_their_formulas() {
     }
     assert!((Schedule::Constant.factor(0, 10, 4) - 0.25).abs() < 1e-12);
     assert!((Schedule::Constant.factor(4, 10, 4) - 1.0).abs() < 1e-12);
+}
+
+/// A tensor that does not learn stands between two that do, as running statistics stand between weights.
+#[test]
+fn velocities_behind_a_tensor_that_does_not_learn_are_kept() {
+    let slot =
+        |name: &str| Slot { name: name.into(), kind: Kind::LinearWeight, shape: vec![1, 2], init: Init::Constant(0.0) };
+    let weights = || {
+        let slots = Arc::new(vec![slot("a"), slot("still"), slot("b")]);
+        Weights::from_file(slots, |_| Ok(vec![1.0, -2.0])).unwrap()
+    };
+    let step = |sgd: &mut Sgd, weights: &Weights| {
+        let grads =
+            [Some(tensor(vec![0.5, 1.0], (1, 2)).unwrap()), None, Some(tensor(vec![2.0, 3.0], (1, 2)).unwrap())];
+        sgd.step(weights, &grads, 0.1).unwrap();
+    };
+    let (whole, resumed) = (weights(), weights());
+    let mut sgd = Sgd::new(0.9, true, 0.01, Decay::All);
+    (0..3).for_each(|_| step(&mut sgd, &whole));
+    let mut first = Sgd::new(0.9, true, 0.01, Decay::All);
+    (0..2).for_each(|_| step(&mut first, &resumed));
+    let kept = Saver::of(&first).unwrap().keep();
+    let mut second = Sgd::new(0.9, true, 0.01, Decay::All);
+    second.restore(&kept).unwrap();
+    step(&mut second, &resumed);
+    for ((slot, a), (_, b)) in whole.iter().zip(resumed.iter()) {
+        assert_eq!(*view(a).unwrap(), *view(b).unwrap(), "{}", slot.name);
+    }
 }

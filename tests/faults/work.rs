@@ -1,0 +1,88 @@
+//! The four commands that take long, as runs of about a second.
+
+use super::inputs::{pictures, scratch, set, teacher};
+use super::outcome::differences;
+use super::process::{Run, finish};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A tiny inversion.
+#[rustfmt::skip]
+pub const INVERSION: [&str; 16] = [
+    "--samples", "60", "--set", "batch=6", "--set", "practice=2", "--set", "fill=2", "--set", "rounds=24",
+    "--set", "adversary_steps=6", "--set", "student.batch=8", "--set", "generator.width=4",
+];
+
+/// What a command makes of the inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Invert,
+    Distill,
+    Run,
+    Train,
+}
+
+impl Work {
+    pub const ALL: [Self; 4] = [Self::Invert, Self::Distill, Self::Run, Self::Train];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invert => "invert",
+            Self::Distill => "distill",
+            Self::Run => "run",
+            Self::Train => "train",
+        }
+    }
+
+    /// The run that makes `output`.
+    pub fn run(self, output: &Path) -> Run {
+        self.with(&teacher(), output)
+    }
+
+    /// As [`Work::run`], with another teacher.
+    pub fn with(self, teacher: &Path, output: &Path) -> Run {
+        let (teacher, set, pictures) = (path(teacher), path(&set()), path(&pictures()));
+        let words: Vec<&str> = match self {
+            Self::Invert => [&["invert", &teacher, "--views", "2"], &INVERSION[..]].concat(),
+            Self::Distill => {
+                vec!["distill", &set, "--teacher", &teacher, "--steps", "500", "--set", "student.batch=8"]
+            }
+            Self::Run => {
+                let own = ["run", &teacher, "--student", "resnet8", "--set", "finish_steps=200", "--init", "adversary"];
+                [&own[..], &INVERSION[..], &["--set", "rounds=12"]].concat()
+            }
+            Self::Train => vec!["train", "resnet8", "--data", &pictures, "--epochs", "60", "--set", "batch=8"],
+        };
+        Run::new(&words, output)
+    }
+
+    /// The undisturbed result, and how long it took.
+    fn reference(self) -> (PathBuf, Duration) {
+        static MADE: [OnceLock<Duration>; 4] = [const { OnceLock::new() }; 4];
+        static TURN: Mutex<()> = Mutex::new(());
+        let output = scratch().join(format!("undisturbed-{}", self.name()));
+        let took = *MADE[self as usize].get_or_init(|| {
+            let run = self.run(&output);
+            let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+            let begin = Instant::now();
+            finish(&run).expect_success();
+            begin.elapsed()
+        });
+        (output, took)
+    }
+
+    /// How long it takes.
+    pub fn takes(self) -> Duration {
+        self.reference().1
+    }
+
+    /// How a result differs from the undisturbed one.
+    pub fn differences(self, output: &Path) -> Vec<String> {
+        differences(&self.reference().0, output)
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.to_str().unwrap().to_string()
+}
