@@ -78,11 +78,6 @@ impl Global {
         let threads = self.threads.into_iter().flat_map(|threads| ["--threads".into(), threads.to_string()]);
         threads.chain(self.offline.then(|| "--offline".into())).collect()
     }
-
-    /// Shows and logs the progress of a job whose result is built in `staging`.
-    fn reporter(&self, staging: &synth::files::Staging) -> Result<synth::report::Reporter> {
-        synth::report::Reporter::new(self.quiet, Some(&staging.path().join("metrics.jsonl")))
-    }
 }
 
 /// Sets up logging, threads and Ctrl-C, and runs the subcommand.

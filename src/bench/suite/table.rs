@@ -17,8 +17,8 @@ pub fn markdown(summary: &Summary, peers: &Peers) -> String {
     if !summary.about.is_empty() {
         let _ = write!(out, "{}\n\n", plain(&summary.about));
     }
-    let _ =
-        write!(out, "{}\n", protocol(summary).iter().map(|line| format!("- {}\n", plain(line))).collect::<String>());
+    protocol(summary).iter().for_each(|line| out.push_str(&format!("- {}\n", plain(line))));
+    out.push('\n');
     for group in &summary.groups {
         let _ = write!(out, "## {}\n\n{HEAD}", plain(&title(group)));
         group.entries.iter().for_each(|entry| out.push_str(&row(entry)));

@@ -138,8 +138,8 @@ impl Pattern {
     /// What it is, without its numbers.
     pub fn structure(&self, out: &mut String) {
         match self {
-            Self::Formula(expression) => return expression.structure(out),
-            Self::Fractal(fractal) => return fractal.structure(out),
+            Self::Formula(expression) => expression.structure(out),
+            Self::Fractal(fractal) => fractal.structure(out),
             Self::Noise { form, .. } => out.push_str(&format!("Noise{form:?}")),
             Self::Cells { form, metric, .. } => out.push_str(&format!("Cells{form:?}{metric:?}")),
             Self::Tiles { shape, .. } => out.push_str(&format!("Tiles{shape:?}")),
