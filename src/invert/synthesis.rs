@@ -219,7 +219,7 @@ impl<'a> Synthesiser<'a> {
                 adam_z.step([(&latents, Some(grad))], (g.lr_latent * rate) as f32)?;
             }
             if g.input == Input::Pixels {
-                self.keep_in_range(&latents)?;
+                self.clamp_pixels(&latents)?;
             }
             if g.lifecycle == Lifecycle::Fomaml {
                 accumulate(&mut meta_grads, grads)?;
@@ -277,7 +277,7 @@ impl<'a> Synthesiser<'a> {
     }
 
     /// Normalised images are kept where pixels are within 0 and 1.
-    fn keep_in_range(&self, images: &Tensor) -> Result<()> {
+    fn clamp_pixels(&self, images: &Tensor) -> Result<()> {
         let Teacher { mean, std, .. } = self.teacher;
         let bound = |at: f32| -> Result<Tensor> {
             let values: Vec<f32> = mean.iter().zip(std).map(|(m, s)| (at - m) / s).collect();
