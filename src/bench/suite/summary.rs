@@ -1,7 +1,7 @@
 //! Rows over seeds: what the table and the page show.
 
 use super::file::{Budget, Suite};
-use super::results::{Row, Status};
+use super::results::{Made, Row, Status};
 
 /// Points of a mean curve.
 const GRID: usize = 40;
@@ -123,6 +123,8 @@ pub struct Summary {
     pub finished: usize,
     pub failed: usize,
     pub planned: usize,
+    /// Runs beside which the machine did other work: their times are no times.
+    pub busy: usize,
     /// Machines, programs and devices that the runs were made on and by, each once, in words.
     pub machines: Vec<String>,
     pub programs: Vec<String>,
@@ -142,10 +144,16 @@ impl Summary {
             finished: count(Status::Done),
             failed: count(Status::Failed),
             planned: rows.len(),
+            busy: rows.iter().filter(|row| row.made.as_ref().is_some_and(is_busy)).count(),
             machines: once(rows.iter().filter_map(machine)),
             programs: once(rows.iter().filter_map(program)),
         }
     }
+}
+
+/// Whether more processes wanted to run than a run has threads, and one to spare.
+fn is_busy(made: &Made) -> bool {
+    made.load.iter().flatten().any(|load| *load > made.machine.cores as f64 + 1.0)
 }
 
 fn groups(suite: &Suite, rows: &[Row]) -> Vec<Group> {
@@ -231,6 +239,7 @@ fn program(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::suite::machine::Machine;
 
     #[test]
     fn spread_is_that_of_a_sample() {
@@ -238,6 +247,16 @@ mod tests {
         assert_eq!(Stat::of(&[0.5]), Some(Stat { mean: 0.5, std: None }));
         let stat = Stat::of(&[1.0, 2.0, 3.0]).unwrap();
         assert_eq!((stat.mean, stat.std), (2.0, Some(1.0)));
+    }
+
+    #[test]
+    fn a_machine_is_busy_with_more_than_the_run_itself() {
+        let at = |load| {
+            let machine = Machine { cores: 2, ..Machine::default() };
+            is_busy(&Made { machine, load, ..Made::default() })
+        };
+        assert!(!at([Some(0.1), Some(2.6)]) && !at([None, None]));
+        assert!(at([Some(3.1), Some(2.0)]) && at([None, Some(20.0)]));
     }
 
     #[test]

@@ -52,11 +52,18 @@ pub fn protocol(summary: &Summary) -> Vec<String> {
     if summary.hold_back > 0 {
         lines.push(format!(
             "Curves and \"held back\" are on {} images of the train split that no student and no baseline here has learnt \
-             from; the best of a curve is an extra, not a result.",
+             from (a teacher that was trained elsewhere may have); the best of a curve is an extra, not a result.",
             thousands(summary.hold_back)
         ));
     }
     lines.push("Times are wall times in minutes; evaluation is not part of the total.".into());
+    if summary.busy > 0 {
+        lines.push(format!(
+            "{} runs were made while the machine did other work (its load was above its cores by more than one): do not \
+             compare their times, nor accuracies that a time limit decided.",
+            summary.busy
+        ));
+    }
     lines.extend(summary.machines.iter().map(|machine| format!("Machine: {machine}.")));
     lines.extend(summary.programs.iter().map(|program| format!("Program: {program}.")));
     lines

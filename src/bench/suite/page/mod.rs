@@ -25,6 +25,9 @@ pub fn page(summary: &Summary, peers: &Peers) -> String {
     let mut notes = protocol(summary).into_iter();
     let state = notes.next().unwrap_or_default();
     let _ = writeln!(body, "<p class=\"state\">{}</p>", escape(&state));
+    if summary.busy > 0 {
+        let _ = writeln!(body, "<p class=\"state\">{} runs were made on a busy machine; see below.</p>", summary.busy);
+    }
     if summary.groups.len() > 1 {
         let links = summary.groups.iter().enumerate();
         let link = |(i, group): (usize, &Group)| format!("<a href=\"#g{i}\">{}</a>", escape(&title(group)));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::bench::suite::file::Suite;
 use crate::bench::suite::measure::{Point, Score};
-use crate::bench::suite::results::{Row, Seconds, Status};
+use crate::bench::suite::results::{Made, Row, Seconds, Status};
 use serde_json::json;
 
 const SUITE: &str = r#"
@@ -100,6 +100,16 @@ fn mean_and_spread_time_and_what_others_published_are_there_and_failures_too() {
     );
     assert!(table.contains("Published by others, not measured here") && table.contains("synthesis alone"));
     assert_eq!(page.matches("class=\"band\"").count(), 1, "two seeds have a spread");
+}
+
+/// Times beside other work are no times, and the page says so.
+#[test]
+fn a_busy_machine_is_told() {
+    let mut busy = row("ssd", 0, 0.7, None);
+    assert!(!made(std::slice::from_ref(&busy)).0.contains("busy machine"));
+    busy.made = Some(Made { load: [Some(0.5), Some(9.0)], ..Made::default() });
+    let (page, table) = made(&[busy]);
+    assert!(page.contains("1 runs were made on a busy machine") && table.contains("do not compare their times"));
 }
 
 #[test]
