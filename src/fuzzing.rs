@@ -96,6 +96,7 @@ pub fn set(bytes: &[u8]) {
 
 /// An encoded picture.
 pub fn picture(bytes: &[u8]) {
+    piled_picture(bytes);
     for size in [None, Some((4, 4))] {
         let options = ReadOptions { size, channels: size.map(|_| 3), ..ReadOptions::default() };
         let _ = data::table::guard(Path::new("input"), || {
@@ -108,6 +109,18 @@ pub fn picture(bytes: &[u8]) {
             assert_eq!(held, usize::from(refused.is_ok()));
             Ok(())
         });
+    }
+}
+
+/// A file out of a pile of pictures.
+fn piled_picture(bytes: &[u8]) {
+    let mut out = [0; 4 * 6 * 3];
+    for dims in [[4, 6, 3], [4, 6, 1]] {
+        let len = dims.iter().product();
+        match crate::collect::picture::decode(bytes, Some(Path::new("input.png")), dims, &mut out[..len]) {
+            Ok(changes) => assert!(changes.len() <= 6),
+            Err(reason) => is_one_line(reason),
+        }
     }
 }
 

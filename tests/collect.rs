@@ -22,7 +22,7 @@ fn teacher() -> Model {
 
 fn sources(teacher: &Model, from: &[&str]) -> Vec<(Box<dyn Source>, f64)> {
     let wishes: Vec<Wish> = from.iter().map(|text| text.parse().unwrap()).collect();
-    open_sources(&wishes, &Teacher::of(teacher), 0, &Access { offline: true, quiet: true }).unwrap()
+    open_sources(&wishes, &Teacher::of(teacher), 0, None, &Access { offline: true, quiet: true }).unwrap()
 }
 
 fn collect(from: &[&str], samples: usize, pool: Option<usize>, balance: Balance) -> Collected {
@@ -136,7 +136,7 @@ fn pictures_in_tar_files_and_parquet_files_are_the_same_pictures() {
 
     std::fs::write(root.path().join("shard-2.tar"), b"no tar file").unwrap();
     let wish: Wish = root.path().to_str().unwrap().parse().unwrap();
-    let refused = open_sources(&[wish], &Teacher::of(&teacher()), 0, &Access::default());
+    let refused = open_sources(&[wish], &Teacher::of(&teacher()), 0, None, &Access::default());
     let message = refused.err().unwrap().to_string();
     assert!(message.contains("shard-2.tar: ") && !message.contains('\n'), "{message}");
 }
@@ -147,7 +147,7 @@ fn real_datasets_are_streamed_in_parts() {
     if !root.exists() {
         return eprintln!("skipped: no {}", root.display());
     }
-    let source: Box<dyn Source> = Box::new(Dataset::open(&root, "cifar10", Some("train")).unwrap());
+    let source: Box<dyn Source> = Box::new(Dataset::open(&root, "cifar10", Some("train"), None).unwrap());
     assert_eq!(source.items(), Some(50_000));
     let mut pool = Pool::new(vec![(source, 1.0)], 300, [32, 32, 3], &Streams::new(0)).unwrap();
     let mut places = Vec::new();
@@ -242,7 +242,7 @@ fn related_images_are_preferred() {
     let weights = set.sampling_weights().unwrap();
     let mean = |rows: std::ops::Range<usize>| weights[rows].iter().sum::<f32>() / 100.0;
     let (photographs, shapes, noise) = (mean(0..100), mean(100..200), mean(200..300));
-    assert!(photographs > 1.2 * shapes && shapes > noise, "{photographs} {shapes} {noise}");
+    assert!(photographs > 1.1 * shapes && shapes > 1.5 * noise, "{photographs} {shapes} {noise}");
     assert!((weights.iter().sum::<f32>() / 300.0 - 1.0).abs() < 1e-3);
     assert_eq!((set.even_share(0.0), set.even_share(0.7), set.even_share(1.0)), (0.1, 0.1, 1.0));
     assert!((set.even_share(0.85) - 0.55).abs() < 1e-9);
@@ -265,8 +265,53 @@ fn what_is_not_there_is_said_on_one_line() {
     for (from, part) in
         [("no/such/place/at/all", "there is no"), (empty.path().to_str().unwrap(), "no picture in this")]
     {
-        let refused = open_sources(&[from.parse().unwrap()], &teacher, 0, &Access { offline: true, quiet: true });
+        let refused = open_sources(&[from.parse().unwrap()], &teacher, 0, None, &Access { offline: true, quiet: true });
         let message = refused.err().unwrap().to_string();
         assert!(message.contains(part) && !message.contains('\n'), "{message}");
     }
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_synth")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+/// From the command line: a set, its page, and what is refused.
+#[test]
+fn the_program_collects_and_inspects() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = program(root.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text =
+        run(&["collect", SHIPPED, "-o", "set", "--from", "shaders", "--from", "noise=0.25", "--samples", "50", "-q"]);
+    assert!(text.contains("shaders: 40 looked at, 40 used") && text.contains("noise: 10 looked at"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&run(&["inspect", "set", "--teacher", SHIPPED, "--html", "page.html", "--json"])).unwrap();
+    let criteria = &json["criteria"];
+    assert!(criteria["features"]["effective_dimensions"].as_f64().unwrap() > 1.0, "{criteria:#}");
+    assert!(criteria["margins"]["distance"].as_f64().unwrap() > 0.0, "{criteria:#}");
+    assert_eq!(criteria["score"]["verdict"], "poor", "50 images are too few");
+    let names: Vec<&str> = json["alarms"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["few images"], "what holds for inverted sets alone is not held against others");
+    assert!(std::fs::read_to_string(root.path().join("page.html")).unwrap().contains("layer1.0.bn1"));
+    for (arguments, part) in [
+        (&["collect", SHIPPED, "-o", "x", "--from", "nowhere"][..], "--from: there is no nowhere"),
+        (&["collect", SHIPPED, "-o", "x", "--from", "leaves=0"], "a weight is a number above 0"),
+        (
+            &["collect", SHIPPED, "-o", "x", "--from", "leaves", "--balance", "nayak", "--rho", "1"],
+            "--rho: another balance",
+        ),
+        (&["collect", SHIPPED, "-o", "x", "--from", "leaves", "--rho", "2"], "--rho: 2"),
+        (&["collect", SHIPPED, "-o", "set", "--from", "leaves"], "set"),
+        (&["inspect", SHIPPED, "--html", "y.html"], "only sets have a page"),
+        (&["inspect", "set", "--html", "page.html"], "page.html"),
+    ] {
+        let output = program(root.path(), arguments);
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {err}");
+        assert!(err.contains(part) && err.lines().count() == 1, "{arguments:?}: {err}");
+    }
+    assert!(!root.path().join("x").exists());
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use synth::collect::{Balance, Wish};
 use synth::files::Staging;
-use synth::jobs::{CollectJob, Collected, open_sources, usual_samples};
+use synth::jobs::{CollectJob, Collected, open_sources, pool_size, usual_samples};
 use synth::report::Reporter;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
@@ -35,12 +35,12 @@ pub struct Collect {
     /// quota per class that is filled up with varied copies; or not
     #[arg(long, value_enum, default_value_t = Method::Soft)]
     balance: Method,
-    /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent
-    #[arg(long, value_name = "RHO", default_value_t = 0.5)]
-    rho: f64,
-    /// With --balance nayak: the least probability of the teacher's decision
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    min_confidence: f64,
+    /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent [default: 0.5]
+    #[arg(long, value_name = "RHO")]
+    rho: Option<f64>,
+    /// With --balance nayak: the least probability of the teacher's decision [default: 0]
+    #[arg(long, value_name = "P")]
+    min_confidence: Option<f64>,
     /// Prefer images that look related to the teacher's task: where not all can be taken, and in the weights for the sampler of
     /// `distill`. Every image goes through the teacher once more, by itself
     #[arg(long)]
@@ -64,6 +64,16 @@ enum Method {
     None,
 }
 
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Nayak => "nayak",
+            Self::None => "none",
+        }
+    }
+}
+
 impl Collect {
     pub fn run(&self, global: &Global) -> Result<()> {
         let balance = self.balance()?;
@@ -71,12 +81,14 @@ impl Collect {
         let compute = self.computing.open(global.quiet)?;
         let access = global.access();
         let teacher = self.teacher.load(&access)?;
-        let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, &access)?;
+        let samples = self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize);
+        let pool = pool_size(self.pool.map(|n| n as usize), samples, balance);
+        let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, Some(pool), &access)?;
         let job = CollectJob {
             teacher: &teacher,
             sources,
-            samples: self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize),
-            pool: self.pool.map(|n| n as usize),
+            samples,
+            pool: Some(pool),
             balance,
             related: self.related,
             distinct: self.distinct,
@@ -92,13 +104,25 @@ impl Collect {
     }
 
     fn balance(&self) -> Result<Balance> {
+        for (option, given, method) in [
+            ("--rho", self.rho.is_some(), Method::Soft),
+            ("--min-confidence", self.min_confidence.is_some(), Method::Nayak),
+        ] {
+            if given && self.balance != method {
+                let hint = format!("leave it out, or take --balance {}", method.name());
+                return Err(Error::invalid(option, "another balance has no use for it", hint));
+            }
+        }
         let share = |what: &str, value: f64| match (0.0..=1.0).contains(&value) {
             true => Ok(value),
             false => Err(Error::invalid(what, value.to_string(), "give a number within 0 to 1")),
         };
         Ok(match self.balance {
-            Method::Soft => Balance::Soft { rho: share("--rho", self.rho)? },
-            Method::Nayak => Balance::Nayak { min_confidence: share("--min-confidence", self.min_confidence)? },
+            Method::Soft => Balance::Soft { rho: share("--rho", self.rho.unwrap_or(0.5))? },
+            Method::Nayak => {
+                let least = self.min_confidence.unwrap_or(0.0);
+                Balance::Nayak { min_confidence: share("--min-confidence", least)? }
+            }
             Method::None => Balance::None,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::encoded::{Decoding, Encoded};
 use super::source::{Each, Source, Tally};
-use crate::data::shards;
+use crate::data::shards_for;
 use crate::data::table::{Cells, Table};
 use crate::files::{sha256_bytes, sha256_file};
 use crate::{Error, Result};
@@ -21,15 +21,16 @@ pub struct Dataset {
 
 impl Dataset {
     /// The parquet file `path`, or those of a split in the folder `path`: `split`, else `train`, else the one that evaluation
-    /// would take. `name` is how provenance calls it.
+    /// would take; with a limit the first files that hold so many rows, though others may be missing. `name` is how provenance
+    /// calls it.
     ///
     /// # Errors
     /// As [`crate::data::Labelled::read`], for files, columns and splits; labels are not looked at.
-    pub fn open(path: &Path, name: &str, split: Option<&str>) -> Result<Self> {
+    pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) -> Result<Self> {
         let (files, split) = match path.is_file() {
             true => (vec![path.to_path_buf()], None),
             false => {
-                let (split, files) = found(path, split)?
+                let (split, files) = found(path, split, limit)?
                     .ok_or_else(|| Error::file(path, "there is no parquet file in this folder", "name another"))?;
                 (files, Some(split))
             }
@@ -46,10 +47,10 @@ impl Dataset {
     }
 }
 
-fn found(path: &Path, asked: Option<&str>) -> Result<Option<(String, Vec<PathBuf>)>> {
+fn found(path: &Path, asked: Option<&str>, limit: Option<usize>) -> Result<Option<(String, Vec<PathBuf>)>> {
     match asked {
-        Some(_) => shards(path, asked),
-        None => shards(path, Some("train")).or_else(|_| shards(path, None)),
+        Some(_) => shards_for(path, asked, limit),
+        None => shards_for(path, Some("train"), limit).or_else(|_| shards_for(path, None, limit)),
     }
 }
 

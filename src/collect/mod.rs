@@ -21,7 +21,7 @@ mod generated;
 mod leaves;
 mod noise;
 mod palette;
-mod picture;
+pub(crate) mod picture;
 #[cfg(test)]
 mod picture_tests;
 mod pool;

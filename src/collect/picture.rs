@@ -17,14 +17,14 @@ const MAX_PIXELS: u64 = 64 << 20;
 const MAX_DECODER_BYTES: u64 = 512 << 20;
 
 /// What was done to a picture, beyond resizing; in the words of the tally.
-pub(super) type Changes = Vec<&'static str>;
+pub(crate) type Changes = Vec<&'static str>;
 
 /// Decodes any picture into `out`, `[H, W, C]` of `dims`: the middle of it in the shape of `dims`, resized bilinearly. What it
 /// is, its first bytes say; `named` is only compared with that.
 ///
 /// # Errors
 /// Why it is left out.
-pub(super) fn decode(
+pub(crate) fn decode(
     bytes: &[u8],
     named: Option<&Path>,
     dims: [usize; 3],

@@ -157,7 +157,8 @@ fn share_out(size: usize, weights: &[f64], limits: &[usize]) -> Vec<usize> {
     while left > 0 && !open.is_empty() {
         let (total, before): (f64, usize) = (open.iter().map(|&i| weights[i]).sum(), left);
         for &i in &open {
-            let even = (before as f64 * weights[i] / total).floor() as usize;
+            // What should be a whole number may come out a little below it.
+            let even = (before as f64 * weights[i] / total + 1e-6).floor() as usize;
             let more = even.max(1).min(limits[i] - shares[i]).min(left);
             shares[i] += more;
             left -= more;
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(share_out(100, &[1.0, 1.0, 1.0], &[usize::MAX; 3]).iter().sum::<usize>(), 100);
         assert_eq!(share_out(100, &[1.0, 1.0], &[3, 4]), [3, 4]);
         assert_eq!(share_out(1, &[1.0, 1.0], &[usize::MAX; 2]), [1, 0]);
+        assert_eq!(share_out(170, &[1.0, 0.5, 0.1, 0.1], &[usize::MAX; 4]), [100, 50, 10, 10]);
         assert_eq!(share_out(5, &[1e-9, 1.0], &[usize::MAX; 2]), [1, 4]);
     }
 }

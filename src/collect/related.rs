@@ -23,6 +23,8 @@ use rayon::prelude::*;
 const TEMPERATURE: f64 = 1000.0;
 /// Noise images that are looked at.
 const NOISE: usize = 500;
+/// The power of relatedness that decides.
+const SHARPNESS: i32 = 2;
 /// Share of an even draw in the preference, so that nothing is left out.
 pub const EVEN_SHARE: f64 = 0.1;
 
@@ -63,8 +65,9 @@ pub fn relatedness(
 
 /// The chance of every image to be drawn, in units of the mean: mostly by relatedness, and a share evenly.
 pub fn preference(relatedness: &[f64]) -> Vec<f64> {
-    let mean = relatedness.iter().sum::<f64>() / relatedness.len().max(1) as f64;
-    relatedness.iter().map(|r| (1.0 - EVEN_SHARE) * r / mean.max(1e-12) + EVEN_SHARE).collect()
+    let sharp = |r: &f64| r.powi(SHARPNESS);
+    let mean = relatedness.iter().map(sharp).sum::<f64>() / relatedness.len().max(1) as f64;
+    relatedness.iter().map(|r| (1.0 - EVEN_SHARE) * sharp(r) / mean.max(1e-12) + EVEN_SHARE).collect()
 }
 
 /// Every sign is measured from the median of noise, in units of its spread (median absolute deviation) over the pool; their mean
@@ -173,6 +176,7 @@ mod tests {
         assert!((found[0] - 0.5).abs() < 1e-9 && (found[2] - 0.880_797).abs() < 1e-6, "{found:?}");
         assert!(found[2] > found[1] && found[1] == found[3] && found[4] < 0.5);
         let preferred = preference(&[0.2, 0.6]);
-        assert!((preferred[0] - 0.55).abs() < 1e-9 && (preferred[1] - 1.45).abs() < 1e-9, "{preferred:?}");
+        // 0.9·0.04/0.2 + 0.1 and 0.9·0.36/0.2 + 0.1
+        assert!((preferred[0] - 0.28).abs() < 1e-9 && (preferred[1] - 1.72).abs() < 1e-9, "{preferred:?}");
     }
 }

@@ -62,16 +62,16 @@ impl Wish {
 }
 
 /// What lies at a path: a tar file or a folder of them, a parquet file or a folder with some (a dataset, a set), or a folder
-/// of pictures. `name` is how provenance calls it.
+/// of pictures. `name` is how provenance calls it; of a dataset only the first files that hold `limit` rows are needed.
 ///
 /// # Errors
 /// [`Error::Io`] where nothing is there; as [`Archive::open`], [`Dataset::open`] and [`Folder::open`].
-pub fn open(path: &Path, name: &str, split: Option<&str>) -> Result<Box<dyn Source>> {
+pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) -> Result<Box<dyn Source>> {
     let about = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if about.is_file() {
         return match path.extension().is_some_and(|ending| ending == "tar") {
             true => Ok(Box::new(Archive::open(path)?)),
-            false => Ok(Box::new(Dataset::open(path, name, None)?)),
+            false => Ok(Box::new(Dataset::open(path, name, None, None)?)),
         };
     }
     if !archive::tars_in(path)?.is_empty() {
@@ -79,7 +79,7 @@ pub fn open(path: &Path, name: &str, split: Option<&str>) -> Result<Box<dyn Sour
     }
     match shards(path, Some("train")) {
         Ok(None) => Ok(Box::new(Folder::open(path)?)),
-        _ => Ok(Box::new(Dataset::open(path, name, split)?)),
+        _ => Ok(Box::new(Dataset::open(path, name, split, limit)?)),
     }
 }
 

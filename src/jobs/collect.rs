@@ -66,7 +66,14 @@ pub fn usual_samples(classes: usize) -> usize {
     (50 * classes).max(10_000)
 }
 
-/// Opens what `wishes` name: generators, paths, datasets on the Hub.
+/// Images that the teacher looks at for a set of `samples`: as many, or four times as many with quotas, unless `asked` says otherwise.
+pub fn pool_size(asked: Option<usize>, samples: usize, balance: Balance) -> usize {
+    let usual = if matches!(balance, Balance::Nayak { .. }) { POOL_FOR_QUOTA * samples } else { samples };
+    asked.unwrap_or(usual).max(samples)
+}
+
+/// Opens what `wishes` name: generators, paths, datasets on the Hub. Of these only the shards that hold the first `limit` rows are
+/// fetched, which is enough for a pool of that size.
 ///
 /// # Errors
 /// As [`open`] and [`crate::hub::Hub::dataset`].
@@ -74,19 +81,20 @@ pub fn open_sources(
     wishes: &[Wish],
     teacher: &Teacher,
     seed: u64,
+    limit: Option<usize>,
     access: &Access,
 ) -> Result<Vec<(Box<dyn Source>, f64)>> {
     let one = |wish: &Wish| {
         let source = match wish.generator(teacher, seed) {
             Some(generator) => generator,
-            None => open_named(wish, access)?,
+            None => open_named(wish, limit, access)?,
         };
         Ok((source, wish.weight))
     };
     wishes.iter().map(one).collect()
 }
 
-fn open_named(wish: &Wish, access: &Access) -> Result<Box<dyn Source>> {
+fn open_named(wish: &Wish, limit: Option<usize>, access: &Access) -> Result<Box<dyn Source>> {
     let (path, split) = wish.path_and_split();
     let Some(name) = HubName::of_path(&path, Kind::Dataset)? else {
         if !path.exists() {
@@ -94,17 +102,17 @@ fn open_named(wish: &Wish, access: &Access) -> Result<Box<dyn Source>> {
                 "noise, noise:uniform, leaves, shaders, a folder, a dataset, a tar file, a set or a name on the Hub";
             return Err(Error::invalid("--from", format!("there is no {}", path.display()), hint));
         }
-        return open(&path, &path.display().to_string(), split);
+        return open(&path, &path.display().to_string(), split, None);
     };
     let (hub, mut transfer) = (access.hub()?, Transfer::stderr("fetching", access.quiet));
     let fetched = match split {
-        Some(_) => hub.dataset(&name, split, None, &mut transfer)?,
-        None => match hub.dataset(&name, Some("train"), None, &mut transfer) {
-            Err(Error::File { .. } | Error::Hub { .. }) => hub.dataset(&name, None, None, &mut transfer)?,
+        Some(_) => hub.dataset(&name, split, limit, &mut transfer)?,
+        None => match hub.dataset(&name, Some("train"), limit, &mut transfer) {
+            Err(Error::File { .. } | Error::Hub { .. }) => hub.dataset(&name, None, limit, &mut transfer)?,
             other => other?,
         },
     };
-    open(&fetched.folder, &fetched.source(), split)
+    open(&fetched.folder, &fetched.source(), split, limit)
 }
 
 /// Images of a set while they come together.
@@ -124,9 +132,7 @@ impl CollectJob<'_> {
         let teacher = Teacher::of(self.teacher).to(self.compute)?;
         let dims = [teacher.size[0], teacher.size[1], teacher.channels];
         let (samples, balance) = (self.samples, self.balance);
-        let usual = if matches!(balance, Balance::Nayak { .. }) { POOL_FOR_QUOTA * samples } else { samples };
-        let size = self.pool.unwrap_or(usual).max(samples);
-        let mut pool = Pool::new(self.sources, size, dims, &streams)?;
+        let mut pool = Pool::new(self.sources, pool_size(self.pool, samples, balance), dims, &streams)?;
         let survey = Survey::of(&mut pool, &teacher, self.distinct, observer)?;
         let passed = start.elapsed();
         let preference = match self.related {

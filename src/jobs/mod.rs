@@ -15,7 +15,7 @@ mod train;
 
 pub use access::Access;
 pub use card::CardFile;
-pub use collect::{CollectJob, Collected, Unfilled, open_sources, usual_samples};
+pub use collect::{CollectJob, Collected, Unfilled, open_sources, pool_size, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;

@@ -55,6 +55,16 @@ impl<T: Pod> Store<T> {
         matches!(self.place, Place::Disk(_))
     }
 
+    /// Lets the system take back the memory of what lives on disk; it is read from there again when it is asked for. For those who
+    /// go through all of a large array once.
+    pub fn rest(&self) {
+        #[cfg(unix)]
+        if let Place::Disk(mapped) = &self.place {
+            // SAFETY: the map is shared with its file, which keeps what was written; only the pages are dropped.
+            let _ = unsafe { mapped.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// Appends `values`.
     ///
     /// # Errors
@@ -209,7 +219,10 @@ mod tests {
         }
         assert!(disk.is_on_disk());
         assert_eq!(disk[..], plain[..]);
+        disk.rest();
+        assert_eq!(disk[..], plain[..], "nothing is forgotten");
         disk.grow(CHUNK).unwrap().fill(2.5);
+        disk.rest();
         assert_eq!(disk.len(), plain.len() + CHUNK);
         assert_eq!((disk[plain.len() - 1], disk[plain.len()]), (plain[plain.len() - 1], 2.5));
     }

@@ -134,6 +134,11 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
     add("Teacher revision", &teacher["revision"]);
     add("Teacher SHA-256", &teacher["sha256"]);
     add("Source", first(&provenance["source"], &["name", "id", "path"]));
+    let sources = provenance["sources"].as_array().into_iter().flatten();
+    let names: Vec<&str> = sources.filter_map(|source| source["name"].as_str()).collect();
+    if !names.is_empty() {
+        add("Sources", &Value::String(names.join(", ")));
+    }
     add("Recipe", first(&provenance["recipe"], &["name", "id"]));
     add("Seed", &provenance["seed"]);
     add("Device", &provenance["device"]);
@@ -182,6 +187,14 @@ pub(crate) fn markdown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_collected_set_names_its_sources() {
+        let mut set = crate::report::tests::set_of(&[0, 1], &[[1.0, 0.0], [0.0, 1.0]], |i, j| (i + j) as u8);
+        set.provenance = serde_json::json!({ "sources": [{ "name": "leaves" }, { "name": "a|b" }] });
+        let card = card(&set, 0, &set.provenance, "x");
+        assert!(card.contains("| Sources | leaves, a\\|b |"), "{card}");
+    }
 
     #[test]
     fn names_cannot_leave_their_place() {

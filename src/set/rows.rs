@@ -50,6 +50,7 @@ pub(super) fn write(set: &SyntheticSet, range: Range<usize>, path: &Path) -> Res
             let (batch, pictures) = batch(set, start..(start + GROUP_ROWS).min(range.end))?;
             bytes += pictures;
             writer.write(&batch).map_err(failed)?;
+            set.images.pixels.rest();
         }
         writer.close().map_err(failed)?;
         Ok(())

@@ -23,8 +23,11 @@ use serde_json::{Value, json};
 const LANES: usize = 128;
 type Lanes = [f32; LANES];
 
-/// Samples per pixel and side.
-const SAMPLES: usize = 2;
+/// Samples per pixel and side: two where images are small, so that fine patterns become grey instead of noise.
+fn samples([height, width, _]: [usize; 3]) -> usize {
+    if height.min(width) <= 96 { 2 } else { 1 }
+}
+
 /// Programs that are tried for an image that is not one colour all over.
 const TRIES: usize = 8;
 /// Standard deviation of pixel values, in levels, below which an image shows nothing.
@@ -44,9 +47,10 @@ impl Draw for Shaders {
     }
 
     fn draw(&self, rng: &mut Stream, dims: [usize; 3], out: &mut [u8]) {
+        let samples = samples(dims);
         for _ in 0..TRIES {
-            let colours = Program::random(rng).colours(dims[0] * SAMPLES, dims[1] * SAMPLES);
-            average(&colours, SAMPLES, dims, out);
+            let colours = Program::random(rng).colours(dims[0] * samples, dims[1] * samples);
+            average(&colours, samples, dims, out);
             if contrast(out, dims[2]) >= LEAST_CONTRAST {
                 break;
             }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Images that are compared with each other; of more, so many are taken, evenly spaced.
 const COMPARED: usize = 512;
+/// Bytes after which memory of a set that lives on disk is given back.
+const PART: usize = 64 << 20;
 /// Larger images are averaged down to about this side before they are compared.
 const SIDE: usize = 32;
 /// Root-mean-square difference below which two images count as the same picture: 5 of 255 levels, about what JPEG
@@ -31,7 +33,11 @@ pub struct Pixels {
 impl Pixels {
     pub(super) fn of(images: &Images, labels: &[u32]) -> Self {
         let (mean, std, std_across_images) = moments(images);
-        let extreme = images.pixels.iter().filter(|v| matches!(v, 0 | 255)).count();
+        let count = |part: &[u8]| {
+            images.pixels.rest();
+            part.iter().filter(|v| matches!(v, 0 | 255)).count()
+        };
+        let extreme: usize = images.pixels.chunks(PART).map(count).sum();
         let (within_class, between_classes, near_twins) = compare(images, labels);
         let saturated = extreme as f64 / images.pixels.len().max(1) as f64;
         Self { mean, std, std_across_images, saturated, within_class, between_classes, near_twins }
@@ -42,7 +48,10 @@ impl Pixels {
 fn moments(images: &Images) -> (f64, f64, f64) {
     let (n, len) = (images.len().max(1) as f64, images.image_len());
     let (mut sum, mut squares) = (vec![0u64; len], vec![0u64; len]);
-    for image in images.pixels.chunks_exact(len.max(1)) {
+    for (i, image) in images.pixels.chunks_exact(len.max(1)).enumerate() {
+        if i.is_multiple_of((PART / len.max(1)).max(1)) {
+            images.pixels.rest();
+        }
         for ((s, q), &v) in sum.iter_mut().zip(&mut squares).zip(image) {
             *s += u64::from(v);
             *q += u64::from(v) * u64::from(v);
