@@ -114,6 +114,7 @@ fn constant_bytes(trace: &Trace) -> usize {
     let of = |op: &Op| match op {
         Op::Conv { weight, bias, .. } | Op::Linear { weight, bias } => size(weight) + bias.as_ref().map_or(0, size),
         Op::Affine { scale, shift, .. } => size(scale) + size(shift),
+        Op::ConvTranspose { weight, .. } | Op::Prelu { slope: weight } => size(weight),
         _ => 0,
     };
     trace.records.iter().map(|record| of(&record.op)).sum()
