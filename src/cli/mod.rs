@@ -6,6 +6,7 @@
 mod bench;
 mod distill;
 mod eval;
+mod eval_pixels;
 mod export;
 mod inspect;
 mod invert;

@@ -8,6 +8,7 @@ mod image_folder;
 mod labelled;
 mod locate;
 mod pages;
+mod segmented;
 pub(crate) mod table;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) mod tests;
 pub(crate) use decode::Collector;
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
+pub use segmented::{LabelCodes, Segmented, VOID};
 pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};
 
 use self::table::Table;
