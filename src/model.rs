@@ -8,6 +8,7 @@ use crate::weights::config::FILE_NAME;
 use crate::weights::folder::WEIGHTS_NAME;
 use crate::weights::{Checkpoint, Expected, ModelConfig, RawData, RawTensor, Scheme, fit, licence, locate, strict};
 use crate::{Error, Result};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,10 +78,6 @@ impl Model {
     /// As [`Model::load`].
     pub fn from_parts(config: ModelConfig, checkpoint: Checkpoint, source: &str) -> Result<Self> {
         let arch = Arc::new(registry::from_config(&config)?);
-        if config.pretrained_cfg.channel_order.as_deref() == Some("bgr") {
-            let found = "its first channel is blue (channel_order bgr)";
-            return Err(Error::file(source, found, "only RGB models are supported"));
-        }
         let sha256 = checkpoint.sha256.clone();
         let weights = weights_of(&arch.slots, checkpoint, registry::schemes(&config)?)?;
         Ok(Self { network: Network { arch, weights }, config, sha256, source: source.to_string() })
@@ -183,6 +180,9 @@ fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides
     checked(config)
 }
 
+/// A number of classes that every network can have.
+const ANY: usize = 8;
+
 /// The configuration of a bare file.
 fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Result<ModelConfig> {
     let [channels, height, width] = overrides.input_size.map_or_else(|| registry::usual_input(arch), Ok)?;
@@ -191,10 +191,15 @@ fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Resu
         Some(count) => count,
         None => {
             let (network, config) =
-                registry::new_model(arch, &shape(1), None, &vec![0.0; channels], &vec![1.0; channels])?;
-            let head = network.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight);
-            let head = head.map_or("fc.weight", |slot| &slot.name);
-            classes_of(checkpoint, head, registry::schemes(&config)?)?
+                registry::new_model(arch, &shape(ANY), None, &vec![0.0; channels], &vec![1.0; channels])?;
+            let head = match network.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight) {
+                Some(slot) => slot.name.clone(),
+                None => {
+                    let named = config.pretrained_cfg.extra.get("classifier").and_then(Value::as_str);
+                    format!("{}.weight", named.unwrap_or("fc"))
+                }
+            };
+            classes_of(checkpoint, &head, registry::schemes(&config)?)?
         }
     };
     let mean = overrides.mean.clone().unwrap_or(vec![0.0; channels]);

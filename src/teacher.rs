@@ -9,9 +9,10 @@ use crate::tape::{self, Tape, Var};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
-/// A frozen classifier with what its input needs.
+/// A frozen network with what its input needs; images are RGB where they are in colour.
 pub struct Teacher {
     pub network: Network,
+    /// Per channel of the images.
     pub mean: Vec<f32>,
     pub std: Vec<f32>,
     /// Height and width.
@@ -25,11 +26,12 @@ impl Teacher {
     pub fn of(model: &Model) -> Self {
         let images = &model.config.pretrained_cfg;
         let [channels, height, width] = images.input_size;
-        let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
+        let (mean, std) = images.rgb_mean_std();
+        let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
         Self {
             network: model.network.clone(),
-            mean: narrow(&images.mean),
-            std: narrow(&images.std),
+            mean: narrow(mean),
+            std: narrow(std),
             size: [height, width],
             channels,
             classes: model.config.num_classes,
@@ -42,7 +44,16 @@ impl Teacher {
         Ok(self)
     }
 
-    /// Logits `[N, K]` for normalised images.
+    /// The same teacher for images of another height and width.
+    ///
+    /// # Errors
+    /// A size that does not go through it; see [`crate::nets::Architecture::takes`].
+    pub fn at(self, size: [usize; 2]) -> Result<Self> {
+        self.network.arch.takes(size)?;
+        Ok(Self { size, ..self })
+    }
+
+    /// Logits `[N, K]` for normalised images, or `[N, H, W, K]` where it answers for pixels.
     pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
         infer(&self.network, x)
     }

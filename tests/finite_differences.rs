@@ -10,10 +10,11 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use common::{copy, values};
 use synth::ops::Activation;
+use synth::ops::conv_transpose::ConvTransposeSpec;
 use synth::ops::conv2d::{Conv2dSpec, Padding};
 use synth::ops::mem::tensor;
 use synth::ops::windows::Window;
-use synth::tape::{self, BatchNorm, NormMode, Placement, Pool, PoolKind, Tape, UnaryOp, Var};
+use synth::tape::{self, BatchNorm, Corners, NormMode, Placement, Pool, PoolKind, Tape, UnaryOp, Var};
 
 const H: f32 = 1.0 / 64.0;
 /// Of the length of the gradient: what a random direction sees of it.
@@ -128,6 +129,24 @@ fn convolution_is_bilinear() {
 }
 
 #[test]
+fn transposed_and_dilated_convolutions_are_bilinear() {
+    for (kernel, padding, output_padding) in [(2, 0, 0), (3, 1, 1), (3, 0, 0)] {
+        let spec = ConvTransposeSpec { kernel, stride: 2, padding, output_padding };
+        let inputs = [random(&[2, 4, 3, 12], 1), random(&[kernel, kernel, 5, 12], 2)];
+        check(&format!("{spec:?}"), &inputs, |t, v| vec![tape::conv_transpose(t, &v[0], &v[1], &spec).unwrap()]);
+    }
+    let tape = Tape::new();
+    let [x, w] = [random(&[1, 4, 3, 12], 1), random(&[2, 2, 5, 11], 2)].map(Var::constant);
+    let error = tape::conv_transpose(&tape, &x, &w, &ConvTransposeSpec::new(2, 2)).err().unwrap().to_string();
+    assert!(error.contains("[1, 4, 3, 12]") && error.contains("[2, 2, 5, 11]"), "{error}");
+    for dilation in [4, 16] {
+        let spec = Conv2dSpec::new(3).padding(dilation).dilation(dilation);
+        let inputs = [random(&[1, 7, 9, 12], 1), random(&[3, 3, 12, 12], 2)];
+        check(&format!("{spec:?}"), &inputs, |t, v| vec![conv(t, &v[0], &v[1], &spec)]);
+    }
+}
+
+#[test]
 fn convolution_with_bias_residual_and_activation() {
     // Outputs far from 0 and 6: small weights, a bias or residual of at least 1 in size.
     let w = tensor(noise(3 * 3 * 4 * 6, 2).into_iter().map(|v| 0.02 * v).collect(), (3, 3, 4, 6)).unwrap();
@@ -230,6 +249,7 @@ fn pooling_and_resizing() {
     check("global mean", &x, |t, v| vec![tape::global_mean(t, &v[0]).unwrap()]);
     for (h, w) in [(9, 11), (3, 4), (2, 13)] {
         check("bilinear", &x, |t, v| vec![tape::bilinear(t, &v[0], h, w).unwrap()]);
+        check("aligned", &x, |t, v| vec![tape::resize(t, &v[0], [h, w], Corners::Aligned).unwrap()]);
     }
     for windows in [[2, 4], [7, 7], [5, 9], [1, 1]] {
         check("adaptive mean", &x, |t, v| vec![tape::adaptive_mean(t, &v[0], windows).unwrap()]);
@@ -267,6 +287,8 @@ fn element_wise_and_linear() {
     for op in [UnaryOp::Sigmoid, UnaryOp::QuickGelu] {
         check(&format!("{op:?}"), std::slice::from_ref(&a), |t, v| vec![tape::unary(t, &v[0], op).unwrap()]);
     }
+    let rectified = [off_kinks(&[2, 3, 4, 19], 5), random(&[19], 6)];
+    check("prelu", &rectified, |t, v| vec![tape::prelu(t, &v[0], &v[1]).unwrap()]);
     check("silu", &[random(&[3, 37], 5)], |t, v| vec![tape::silu(t, &v[0]).unwrap()]);
     check("gate", &[random(&[2, 3, 4, 19], 5), random(&[2, 19], 6)], |t, v| vec![tape::gate(t, &v[0], &v[1]).unwrap()]);
     for act in [Activation::RELU, Activation::RELU6, Activation::leaky(0.1)] {

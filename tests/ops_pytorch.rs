@@ -7,8 +7,9 @@ use candle_core::Tensor;
 use common::device::{bring, bring_f32, here, like};
 use common::{Fixtures, Pair, copy, values, verify};
 use synth::ops::Activation;
+use synth::ops::conv_transpose::ConvTransposeSpec;
 use synth::ops::conv2d::{Conv2dSpec, Padding, Sums};
-use synth::tape::{self, BatchNorm, Grads, NormMode, Placement, Pool, PoolKind, Tape, UnaryOp, Var};
+use synth::tape::{self, BatchNorm, Corners, Grads, NormMode, Placement, Pool, PoolKind, Tape, UnaryOp, Var};
 
 /// Relative to the largest value of the tensor: sums of up to some hundred products in f32.
 const TOLERANCE: f64 = 2e-6;
@@ -222,6 +223,9 @@ fn resizing_and_layout() {
     for (name, h, w) in [("up", 9, 8), ("double", 10, 8), ("down", 3, 2), ("mixed", 2, 7), ("same", 5, 4)] {
         simple(&format!("bilinear/{name}"), |t, x| tape::bilinear(t, x, h, w));
     }
+    for (name, h, w) in [("up", 9, 8), ("double", 10, 8), ("down", 3, 2), ("mixed", 2, 7), ("one", 1, 6)] {
+        simple(&format!("aligned/{name}"), |t, x| tape::resize(t, x, [h, w], Corners::Aligned));
+    }
     simple("nearest2", tape::nearest2);
     simple("flatten", tape::flatten_chw);
     simple("flatten", |t, x| {
@@ -275,6 +279,54 @@ fn gates_and_activations_of_their_own() {
             };
             let z = tape::batch_norm(&case.tape, &x, None, &bn, mode, Activation::IDENTITY, None).unwrap().y;
             let y = tape::silu(&case.tape, &z).unwrap();
+            let leaves = [("dx", Some(&x)), ("dweight", Some(&bn.weight)), ("dbias", Some(&bn.bias))];
+            case.backward(&y, &leaves, None);
+            case.pairs
+        });
+    }
+}
+
+#[test]
+fn transposed_convolutions() {
+    let file = file();
+    for (kernel, stride, padding, output_padding) in
+        [(2, 2, 0, 0), (3, 2, 1, 1), (3, 2, 0, 0), (4, 2, 1, 0), (3, 3, 1, 2), (3, 1, 1, 0)]
+    {
+        let name = format!("transposed/{kernel}{stride}{padding}{output_padding}");
+        let spec = ConvTransposeSpec { kernel, stride, padding, output_padding };
+        verify(&name, TOLERANCE, || {
+            let mut case = Case::new(&file, &name);
+            let (x, w) = (case.leaf("x"), case.weight("w"));
+            let y = tape::conv_transpose(&case.tape, &x, &w, &spec).unwrap();
+            case.backward(&y, &[("dx", Some(&x)), ("dw", Some(&w))], None);
+            case.pairs
+        });
+    }
+}
+
+#[test]
+fn rectifiers_with_a_slope_per_channel() {
+    let file = file();
+    verify("prelu/alone", TOLERANCE, || {
+        let mut case = Case::new(&file, "prelu/alone");
+        let (x, slope) = (case.leaf("x"), case.weight("slope"));
+        let y = tape::prelu(&case.tape, &x, &slope).unwrap();
+        case.backward(&y, &[("dx", Some(&x)), ("dslope", Some(&slope))], None);
+        case.pairs
+    });
+    for (name, mode) in [("prelu/train", NormMode::Train { momentum: 0.1 }), ("prelu/frozen", NormMode::Frozen)] {
+        verify(name, TOLERANCE, || {
+            let mut case = Case::new(&file, name);
+            let (x, slope) = (case.leaf("x"), case.weight("slope"));
+            let bn = BatchNorm {
+                weight: case.leaf("weight"),
+                bias: case.leaf("bias"),
+                running_mean: bring(&case.get("running_mean")),
+                running_var: bring(&case.get("running_var")),
+                eps: 1e-5,
+            };
+            let z = tape::batch_norm(&case.tape, &x, None, &bn, mode, Activation::IDENTITY, None).unwrap().y;
+            let y = tape::prelu(&case.tape, &z, &slope).unwrap();
             let leaves = [("dx", Some(&x)), ("dweight", Some(&bn.weight)), ("dbias", Some(&bn.bias))];
             case.backward(&y, &leaves, None);
             case.pairs

@@ -75,6 +75,10 @@ impl Need {
 fn depth(op: &Op) -> f64 {
     match op {
         Op::Conv { weight, spec, .. } => taps(spec) * weight.dims()[2] as f64,
+        // Of the kernel's taps, every result sees those that fall on a pixel.
+        Op::ConvTranspose { weight, spec } => {
+            (spec.kernel * spec.kernel * weight.dims()[3]) as f64 / (spec.stride * spec.stride) as f64
+        }
         Op::Linear { weight, .. } => weight.dims()[weight.dims().len() - 2] as f64,
         _ => 0.0,
     }

@@ -1,4 +1,4 @@
-//! `synth eval`: accuracy of a model on labelled images.
+//! `synth eval`: accuracy of a model on labelled images; see `eval_pixels.rs` for those that answer for every pixel.
 
 use super::options::{Computing, ModelOptions};
 use super::{Global, print, print_json, table};
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use synth::data::{Labelled, ReadOptions};
 use synth::jobs::CardFile;
 use synth::model::Model;
+use synth::nets::Task;
 use synth::ops::Compute;
 use synth::report::{MeasuredOn, Reporter};
 use synth::teacher::Teacher;
@@ -15,31 +16,33 @@ use synth::train::{Evaluation, Matched, batch_for, evaluate, labels_for};
 use synth::{Error, Result};
 
 /// Most classes whose confusion matrix is printed for people.
-const LISTED_CLASSES: usize = 20;
+pub(super) const LISTED_CLASSES: usize = 20;
 /// Longest class name in the table.
 const NAME_WIDTH: usize = 14;
 
-/// Accuracy of a model on labelled images
+/// Accuracy of a model on labelled images, or mean IoU of a segmentation model on images with label images
 #[derive(Args)]
 pub struct Eval {
     #[command(flatten)]
     model: ModelOptions,
-    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class, or name of a dataset on the
-    /// Hugging Face Hub (owner/name, owner/name@revision)
+    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class (of a segmentation model:
+    /// folders of pictures and of label images, as CamVid and NYUv2 come), or name of a dataset on the Hugging Face Hub
+    /// (owner/name, owner/name@revision)
     #[arg(long, value_name = "DATASET")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Split of the dataset [default: test, else validation, else the only one]
     #[arg(long)]
     split: Option<String>,
-    /// Images per forward pass [default: 256, fewer of more than 64x64 pixels]
+    /// Images per forward pass [default: 256, fewer of more than 64x64 pixels; of a segmentation model 16, fewer of
+    /// more than 131,072 pixels]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    batch: Option<u32>,
+    pub(super) batch: Option<u32>,
     /// Look at no more than this many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Convert the images to the size and the channels that the model reads
     #[arg(long)]
-    resize: bool,
+    pub(super) resize: bool,
     /// Column with the pictures, if several could be meant
     #[arg(long, value_name = "NAME")]
     image_column: Option<String>,
@@ -49,18 +52,29 @@ pub struct Eval {
     /// Write the accuracies into the head of the model's card (README.md) as the Hub's model-index; those on the same dataset and
     /// split are replaced. MODEL must be a folder on this machine
     #[arg(long)]
-    card: bool,
+    pub(super) card: bool,
+    /// Of a segmentation model: write each image, its labels and the model's answers side by side as PNG files into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) overlays: Option<PathBuf>,
+    /// Of a segmentation model: the value of the first class in label images; with 1, 0 is void [default: 0, or 1 where the folders
+    /// are those of NYUv2's published label images]
+    #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(super) first_label: Option<u8>,
     #[command(flatten)]
-    computing: Computing,
-    /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images
+    pub(super) computing: Computing,
+    /// Print JSON: shares are 0 to 1, the loss is in nats, confusion[label][answer] counts images (pixels of a segmentation model)
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         let card = self.card.then(|| self.card_file()).transpose()?;
-        let model = self.model.load(&global.access())?;
+        let model = self.model.load_any(&global.access())?;
+        if model.network.arch.task == Task::Segmentation {
+            return self.pixels(global, &model);
+        }
+        self.is_of_images()?;
         let compute = self.computing.open(global.quiet)?;
         let frozen = Teacher::of(&model).to(&compute)?;
         let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
@@ -79,6 +93,15 @@ impl Eval {
         }
     }
 
+    /// Refuses what only pixels have.
+    fn is_of_images(&self) -> Result<()> {
+        let options = [("--overlays", self.overlays.is_some()), ("--first-label", self.first_label.is_some())];
+        match options.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::invalid(option, "the model answers for whole images", "leave it out")),
+            None => Ok(()),
+        }
+    }
+
     /// The model's card, which speaks of the model as its folder describes it.
     fn card_file(&self) -> Result<CardFile> {
         if self.model.is_described() {
@@ -88,7 +111,7 @@ impl Eval {
         CardFile::of(&self.model.path)
     }
 
-    fn reading(&self, model: &Teacher) -> ReadOptions {
+    pub(super) fn reading(&self, model: &Teacher) -> ReadOptions {
         ReadOptions {
             split: self.split.clone(),
             image_column: self.image_column.clone(),

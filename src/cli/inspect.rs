@@ -72,7 +72,7 @@ impl Inspect {
         if of_dataset && says_so {
             return Ok(Target::Set(access.set(path)?.0));
         }
-        match self.target.load(access) {
+        match self.target.load_any(access) {
             Ok(model) => Ok(Target::Model(Box::new(model))),
             Err(no_model @ Error::Hub { .. }) if of_dataset && !self.target.is_described() => {
                 access.set(path).map(|(folder, _)| Target::Set(folder)).map_err(|_| no_model)

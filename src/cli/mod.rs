@@ -7,6 +7,7 @@ mod bench;
 mod collect;
 mod distill;
 mod eval;
+mod eval_pixels;
 mod export;
 mod inspect;
 mod invert;

@@ -14,7 +14,7 @@ pub const MAX_SIDE: usize = 4096;
 pub const MAX_PIXEL_BYTES: u64 = 16 << 30;
 
 /// What a decoder may allocate for one picture: one of [`MAX_SIDE`] squared, 16 bits, four channels, and its scratch.
-const MAX_DECODER_BYTES: u64 = 256 << 20;
+pub(super) const MAX_DECODER_BYTES: u64 = 256 << 20;
 
 /// Why a picture was refused: what was found, what to do.
 #[derive(Debug)]
@@ -85,6 +85,11 @@ impl Collector {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Height and width of all pictures, known once one was pushed.
+    pub fn sides(&self) -> Option<[usize; 2]> {
+        self.shape.map(|shape| [shape.height, shape.width])
+    }
+
     /// All pictures so far; none when nothing was pushed.
     pub fn finish(self) -> Option<Images> {
         let Shape { height, width, channels } = self.shape?;
@@ -110,6 +115,11 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_, Refusal> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     reader.into_decoder().map_err(|e| Refusal::new(broken(&e), HINT))
+}
+
+/// Height and width of an encoded picture.
+pub(super) fn dimensions(bytes: &[u8]) -> Result<[usize; 2], Refusal> {
+    shape_of(&open(bytes)?).map(|shape| [shape.height, shape.width])
 }
 
 fn broken(e: &image::ImageError) -> String {

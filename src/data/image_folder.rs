@@ -69,7 +69,7 @@ fn split_folder(root: &Path, name: &str, asked: Option<&str>) -> Result<(PathBuf
 }
 
 /// The visible entries of a folder that pass a test, in name order.
-fn entries(folder: &Path, fits: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path, fits: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
@@ -82,7 +82,8 @@ fn entries(folder: &Path, fits: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether it is a file that is called like a picture.
+pub(super) fn is_picture(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     matches!(extension.as_str(), "png" | "jpg" | "jpeg" | "webp") && path.is_file()
 }
@@ -97,7 +98,8 @@ fn evenly(files: &[Vec<PathBuf>], limit: usize) -> Vec<(usize, usize)> {
     chosen
 }
 
-fn load(path: &Path) -> std::result::Result<Vec<u8>, Refusal> {
+/// The bytes of a picture file.
+pub(super) fn load(path: &Path) -> std::result::Result<Vec<u8>, Refusal> {
     const HINT: &str = "remove the file or make it readable";
     let size = fs::metadata(path).map_err(|e| Refusal::new(e.to_string(), HINT))?.len();
     if size > MAX_FILE_BYTES {

@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Labelled> {
     }
 }
 
-fn check(options: &ReadOptions) -> Result<()> {
+pub(super) fn check(options: &ReadOptions) -> Result<()> {
     if let Some((height, width)) = options.size
         && !((1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width))
     {
@@ -40,7 +40,7 @@ fn check(options: &ReadOptions) -> Result<()> {
 }
 
 /// The last part of a path, also of `.` and `..`.
-fn dataset_name(path: &Path) -> String {
+pub(super) fn dataset_name(path: &Path) -> String {
     let full = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
     name.unwrap_or_default().to_string_lossy().into_owned()
@@ -76,7 +76,13 @@ fn read_tables(root: &Path, files: &[PathBuf], name: String, options: &ReadOptio
         let classes = labels.iter().max().map_or(0, |&top| top as usize + 1);
         (0..classes).map(|c| c.to_string()).collect()
     });
-    let sha256 = match hashes.as_slice() {
+    let sha256 = combined_hash(&hashes);
+    Ok(Labelled { images, labels, class_names, name, sha256 })
+}
+
+/// The hash of the one file, or of the lines that `sha256sum` prints of several.
+pub(super) fn combined_hash(hashes: &[(String, &PathBuf)]) -> String {
+    match hashes {
         [(only, _)] => only.clone(),
         several => {
             let line = |(hash, file): &(String, &PathBuf)| {
@@ -84,8 +90,7 @@ fn read_tables(root: &Path, files: &[PathBuf], name: String, options: &ReadOptio
             };
             sha256_bytes(several.iter().map(line).collect::<String>().as_bytes())
         }
-    };
-    Ok(Labelled { images, labels, class_names, name, sha256 })
+    }
 }
 
 fn read_table(

@@ -9,6 +9,7 @@ mod image_folder;
 mod labelled;
 mod locate;
 mod pages;
+mod segmented;
 pub(crate) mod table;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) use decode::{Collector, luma};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
 pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};
+pub use segmented::{LabelCodes, Segmented, VOID};
 
 use self::table::Table;
 use crate::ops::store::Store;

@@ -22,6 +22,9 @@ const BATCH_BYTES: u64 = 128 << 20;
 /// The largest description of features: the names of [`MAX_CLASSES`] classes stay below this.
 const FEATURES_LIMIT: usize = 4 << 20;
 
+/// What a column with pictures is.
+const PICTURE: &str = "picture (struct with binary `bytes`)";
+
 /// Key of the schema metadata under which `datasets` keeps feature types and class names, as JSON.
 pub(crate) const FEATURES_KEY: &str = "huggingface";
 
@@ -72,11 +75,21 @@ impl Table {
 
     /// The column with the pictures: the one asked for, or `image`, or `img`, or the only one of its kind.
     pub fn image_column(&self, asked: Option<&str>) -> Result<String> {
-        let is_image = |column: &str| {
-            matches!(self.kind(column), Some(DataType::Struct(fields))
+        let is_image = |column: &str| self.is_image(column);
+        self.choose(asked, PICTURE, "image column", is_image, &["image", "img"])
+    }
+
+    /// The column with the label images of the pictures in `image`: the one asked for, or the first of the usual names, or the
+    /// only other one with pictures.
+    pub fn label_image_column(&self, asked: Option<&str>, image: &str) -> Result<String> {
+        let is_other = |column: &str| column != image && self.is_image(column);
+        let usual = ["annotation", "label", "labels", "mask", "semantic_segmentation", "segmentation_mask", "seg13"];
+        self.choose(asked, PICTURE, "label column", is_other, &usual)
+    }
+
+    fn is_image(&self, column: &str) -> bool {
+        matches!(self.kind(column), Some(DataType::Struct(fields))
             if fields.iter().any(|f| f.name() == "bytes" && *f.data_type() == DataType::Binary))
-        };
-        self.choose(asked, "picture (struct with binary `bytes`)", "image column", is_image, &["image", "img"])
     }
 
     /// The column with the labels: the one asked for, or the first of the usual names, or the only one of its kind.

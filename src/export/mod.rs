@@ -6,6 +6,8 @@
 //! ```
 
 pub mod onnx;
+mod overlays;
 mod png;
 
+pub use overlays::Overlays;
 pub use png::{Pictures, write_pictures};

@@ -1,7 +1,7 @@
 //! From what a person typed to files: a path, or a name on the Hub.
 
 use crate::Result;
-use crate::data::{Labelled, ReadOptions};
+use crate::data::{LabelCodes, Labelled, ReadOptions, Segmented};
 use crate::hub::{Fetched, Hub, HubName, Kind, Settings};
 use crate::report::Transfer;
 use std::path::{Path, PathBuf};
@@ -54,13 +54,36 @@ impl Access {
     /// # Errors
     /// As [`Labelled::read`], [`HubName::of_path`] and [`Hub::dataset`].
     pub fn labelled(&self, path: &Path, options: &ReadOptions) -> Result<Labelled> {
-        let Some(name) = HubName::of_path(path, Kind::Dataset)? else { return Labelled::read(path, options) };
+        let Some((folder, called)) = self.dataset(path, options)? else { return Labelled::read(path, options) };
+        let data = Labelled::read(&folder, options)?;
+        Ok(Labelled { name: called(&data.name), ..data })
+    }
+
+    /// As [`Access::labelled`], of images with label images.
+    ///
+    /// # Errors
+    /// As [`Segmented::read`], [`HubName::of_path`] and [`Hub::dataset`].
+    pub fn segmented(&self, path: &Path, options: &ReadOptions, codes: &LabelCodes) -> Result<Segmented> {
+        let Some((folder, called)) = self.dataset(path, options)? else { return Segmented::read(path, options, codes) };
+        let data = Segmented::read(&folder, options, codes)?;
+        Ok(Segmented { name: called(&data.name), ..data })
+    }
+
+    /// Where a dataset of the Hub was fetched to, and how what is read there is called; `None` if `path` is a path.
+    fn dataset(
+        &self,
+        path: &Path,
+        options: &ReadOptions,
+    ) -> Result<Option<(PathBuf, impl Fn(&str) -> String + use<>)>> {
+        let Some(name) = HubName::of_path(path, Kind::Dataset)? else { return Ok(None) };
         let transfer = &mut Transfer::stderr("fetching", self.quiet);
         let fetched = self.hub()?.dataset(&name, options.split.as_deref(), options.limit, transfer)?;
-        let mut data = Labelled::read(&fetched.folder, options)?;
-        let folder = name.folder.map_or(String::new(), |folder| format!("/{folder}"));
-        let split = data.name.rsplit_once('/').map_or("", |(_, split)| split);
-        data.name = format!("{}{folder}/{split}", fetched.source());
-        Ok(data)
+        let source = fetched.source();
+        let inner = name.folder.map_or(String::new(), |folder| format!("/{folder}"));
+        let called = move |read: &str| {
+            let split = read.rsplit_once('/').map_or("", |(_, split)| split);
+            format!("{source}{inner}/{split}")
+        };
+        Ok(Some((fetched.folder, called)))
     }
 }

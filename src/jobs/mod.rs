@@ -21,7 +21,7 @@ pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
 pub use run::{Init, Ran, RunJob};
 pub use session::{Session, finished};
-pub use shipped::{SHIPPED, open_again, open_teacher};
+pub use shipped::{SHIPPED, open_again, open_model, open_teacher};
 pub use train::TrainJob;
 
 use crate::Result;
@@ -55,8 +55,8 @@ pub fn fresh_student(
     let [channels, height, width] = images.input_size;
     let [height, width] = size.unwrap_or([height, width]);
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
-    let (architecture, mut config) =
-        registry::new_model(arch, &shape, like.label_names.clone(), &images.mean, &images.std)?;
+    let (mean, std) = images.rgb_mean_std();
+    let (architecture, mut config) = registry::new_model(arch, &shape, like.label_names.clone(), &mean, &std)?;
     config.pretrained_cfg.license = images.license.clone();
     architecture.must_train("student", arch)?;
     Ok((Network::init(Arc::new(architecture), rng)?, config))

@@ -17,8 +17,21 @@ const WEIGHTS: &[u8] = include_bytes!("../../models/resnet20-cifar10/model.safet
 /// the Hub, whose source is then `owner/name@commit`.
 ///
 /// # Errors
-/// As [`Model::load`] and [`Access::model`].
+/// As [`open_model`], and for a model that answers for pixels: the stages answer for images.
 pub fn open_teacher(path: &Path, arch: Option<&str>, overrides: &Overrides, access: &Access) -> Result<Model> {
+    classifier(open_model(path, arch, overrides, access)?)
+}
+
+fn classifier(model: Model) -> Result<Model> {
+    model.network.arch.must_classify(&format!("teacher {}", model.source))?;
+    Ok(model)
+}
+
+/// The model behind a path, a name on the Hub, or the name of the shipped one, whatever its task.
+///
+/// # Errors
+/// As [`Model::load`] and [`Access::model`].
+pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access: &Access) -> Result<Model> {
     if path == Path::new(SHIPPED) && !path.exists() {
         return shipped(arch, overrides);
     }
@@ -40,7 +53,7 @@ pub fn open_again(identity: &Value, access: &Access) -> Result<Model> {
     match (identity["id"].as_str(), identity["revision"].as_str()) {
         (Some(id), Some(commit)) => open_teacher(Path::new(&format!("hf://{id}@{commit}")), None, &overrides, access),
         (Some(SHIPPED), None) => open_teacher(Path::new(SHIPPED), None, &overrides, access),
-        (Some(path), None) => Model::load(path, None, &overrides),
+        (Some(path), None) => classifier(Model::load(path, None, &overrides)?),
         _ => Err(Error::invalid("provenance", "it names no teacher", "name it with --teacher")),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::weights::{SlotId, Weights};
 use crate::Result;
-use crate::ops::mem;
+use crate::ops::conv2d::Conv2dSpec;
+use crate::ops::{Activation, mem};
 use crate::tape::{self, Grads, NormMode, Tape, Trace, Var};
 use candle_core::Tensor;
 
@@ -80,6 +81,14 @@ impl<'a> Forward<'a> {
             4 => tape::cast(self.tape, x, self.weights.compute().dtype()),
             _ => Ok(x.clone()),
         }
+    }
+
+    /// RGB images as BGR: a 1x1 convolution that exchanges channels, so that gradients and traces come with it.
+    pub(super) fn blue_first(&self, x: &Var) -> Result<Var> {
+        let exchange = mem::tensor(vec![0., 0., 1., 0., 1., 0., 1., 0., 0.], (1, 1, 3, 3))?;
+        let exchange = Var::constant(exchange.to_device(&self.weights.compute().device)?);
+        let spec = Conv2dSpec::new(1);
+        Ok(tape::conv2d(self.tape, x, &exchange, &spec, None, None, Activation::IDENTITY, false)?.y)
     }
 
     /// Whether what writes a map also gives its sums to the norms that read it. On a card they take them themselves.

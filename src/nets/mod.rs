@@ -8,6 +8,7 @@ mod contrast_head;
 mod convnext;
 mod densenet;
 mod efficientnet;
+mod espnet;
 mod forward;
 mod generator;
 mod image_head;
@@ -17,6 +18,7 @@ mod lenet;
 mod mlperf_resnet8;
 mod mobilenet_v2;
 mod noisy_layer;
+mod pixel_layers;
 mod pixels;
 pub mod registry;
 mod regnet;
@@ -24,6 +26,7 @@ mod resnet;
 mod resnet_cifar;
 mod small_cnn;
 mod squeeze_excite;
+mod task;
 mod vgg;
 mod vgg_cifar;
 mod weights;
@@ -46,6 +49,7 @@ pub use regnet::RegNet;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
+pub use task::Task;
 pub use vgg::Vgg;
 pub use vgg_cifar::VggCifar;
 pub(crate) use weights::copy_values;
@@ -60,7 +64,7 @@ use std::sync::Arc;
 
 /// What a network computes from `[N, H, W, C]` (or latents `[N, Z]` for a generator).
 pub trait Body: Send + Sync {
-    /// Logits `[N, K]`, or images `[N, H, W, C]` in `[0, 1]` for a generator.
+    /// Logits `[N, K]`, or `[N, H, W, K]` for a [`Task::Segmentation`], or images `[N, H, W, C]` in `[0, 1]` for a generator.
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var>;
 
     /// Whether there is a way back, to weights and images; else the network only answers.
@@ -75,6 +79,12 @@ pub struct Architecture {
     pub slots: Arc<Vec<Slot>>,
     /// The learning rate of a student where its recipe leaves that open.
     pub student_rate: f64,
+    /// Whether it answers for images or for pixels.
+    pub task: Task,
+    /// Sides of images are multiples of this.
+    pub size_divisor: usize,
+    /// Whether the first channel that its layers read is blue. Images that come in are RGB all the same.
+    bgr: bool,
     body: Box<dyn Body>,
 }
 
@@ -83,7 +93,24 @@ impl Architecture {
     pub fn new<B: Body + 'static>(make: impl FnOnce(&mut Builder) -> B) -> Self {
         let mut builder = Builder::default();
         let body = make(&mut builder);
-        Self { slots: Arc::new(builder.into_slots()), student_rate: 0.5, body: Box::new(body) }
+        Self {
+            slots: Arc::new(builder.into_slots()),
+            student_rate: 0.5,
+            task: Task::Classification,
+            size_divisor: 1,
+            bgr: false,
+            body: Box::new(body),
+        }
+    }
+
+    /// The same, answering for the pixels of images whose sides are multiples of `size_divisor`.
+    pub fn for_pixels(self, size_divisor: usize) -> Self {
+        Self { task: Task::Segmentation, size_divisor, ..self }
+    }
+
+    /// The same, for layers that expect blue first.
+    pub fn blue_first(self, bgr: bool) -> Self {
+        Self { bgr, ..self }
     }
 
     /// The same with another rate for students.
@@ -102,12 +129,37 @@ impl Architecture {
     }
 
     /// # Errors
-    /// If it only answers: as `what` (a student, say), the network called `name` has to train.
+    /// If it only answers, or answers for pixels: as `what` (a student, say), the network called `name` has to train, and to
+    /// answer for images.
     pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
+        self.must_classify(&format!("{what} {name:?}"))?;
         if self.trains() {
             return Ok(());
         }
         Err(answering::only_answers(format!("{what} {name:?}"), "this network only answers"))
+    }
+
+    /// # Errors
+    /// If it answers for pixels, where `what` has to answer for images.
+    pub fn must_classify(&self, what: &str) -> Result<()> {
+        if self.task == Task::Classification {
+            return Ok(());
+        }
+        let hint =
+            "segmentation models can be measured by `eval` and looked at by `inspect`; take an image classifier here";
+        Err(Error::invalid(what, "it answers for every pixel (image-segmentation)", hint))
+    }
+
+    /// # Errors
+    /// If images of this height and width do not go through its maps and back.
+    pub fn takes(&self, [height, width]: [usize; 2]) -> Result<()> {
+        let divisor = self.size_divisor;
+        if height.is_multiple_of(divisor) && width.is_multiple_of(divisor) {
+            return Ok(());
+        }
+        let found = format!("{height}x{width} pixels, and its output stride asks for multiples of {divisor}");
+        let near = [height, width].map(|side| (side / divisor).max(1) * divisor);
+        Err(Error::invalid("image size", found, format!("take images of {}x{}, say", near[0], near[1])))
     }
 
     /// Number of 2-d batch-norm layers, whose input statistics can be matched.
@@ -152,9 +204,11 @@ impl Network {
         self.weights.compute()
     }
 
-    /// Runs the network as `f` says (tape, mode). Images are brought to the precision of the network, logits are f32.
+    /// Runs the network as `f` says (tape, mode). Images are RGB where they are in colour, whatever the order of the network's
+    /// own channels; they are brought to its precision, logits are f32.
     pub fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
         let x = f.map(&x)?;
+        let x = if self.arch.bgr { f.blue_first(&x)? } else { x };
         self.arch.body.forward(f, x)
     }
 }

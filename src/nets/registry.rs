@@ -13,8 +13,8 @@ mod tests;
 
 use super::candle_models::{dinov2, segformer, timm_vit, vit};
 use super::{
-    Architecture, Kind, convnext, densenet, efficientnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet,
-    resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
+    Architecture, Kind, Task, convnext, densenet, efficientnet, espnet, lenet, mlperf_resnet8, mobilenet_v2, regnet,
+    resnet, resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
 };
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
@@ -54,6 +54,8 @@ const FAMILIES: &[&Family] = &[
     &vit::FAMILY,
     &dinov2::FAMILY,
     &segformer::FAMILY,
+    &espnet::FAMILY,
+    &espnet::ENCODER,
 ];
 
 /// A network as names and configurations describe it.
@@ -95,7 +97,15 @@ pub fn from_config(config: &ModelConfig) -> Result<Architecture> {
             "only \"avg\" is supported",
         ));
     }
-    description.build(&shape, named)
+    let architecture = description.build(&shape, named)?;
+    if Task::of(&config.task) == Some(Task::Segmentation) {
+        let what = format!("task {:?}", config.task);
+        let found = format!("the architecture {:?} answers once per image", config.architecture);
+        if architecture.task != Task::Segmentation {
+            return Err(Error::invalid(what, found, "correct the task, or the architecture"));
+        }
+    }
+    Ok(architecture.blue_first(config.pretrained_cfg.is_bgr()))
 }
 
 /// How other code bases name the tensors of the network that a configuration describes.
@@ -155,7 +165,7 @@ pub fn new_model(
         model_args,
         num_classes: shape.num_classes,
         num_features: features(&architecture),
-        global_pool: family.averages.then(|| "avg".to_string()),
+        global_pool: (family.averages && architecture.task == Task::Classification).then(|| "avg".to_string()),
         label_names,
         pretrained_cfg: PretrainedConfig {
             tag: None,
@@ -165,12 +175,12 @@ pub fn new_model(
             std: std.to_vec(),
             channel_order: None,
             ignore_index: None,
-            size_divisor: None,
+            size_divisor: (architecture.size_divisor > 1).then_some(architecture.size_divisor),
             license: None,
             extra: ends.into_iter().map(|(key, name)| (key.to_string(), json!(name))).collect(),
         },
         eval_datasets: None,
-        task: "image-classification".to_string(),
+        task: architecture.task.name().to_string(),
         extra: Map::new(),
     };
     Ok((architecture, config))
@@ -236,6 +246,7 @@ impl Description {
         }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
+        architecture.takes(shape.sides())?;
         Ok(architecture.with_student_rate(family.student_rate))
     }
 

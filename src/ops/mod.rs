@@ -17,9 +17,11 @@ macro_rules! on_cuda {
 
 pub mod activation;
 pub mod adaptive;
+pub mod bilinear;
 pub mod channels;
 pub mod compute;
 pub mod conv2d;
+pub mod conv_transpose;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod gate;
@@ -31,6 +33,7 @@ pub(crate) mod par;
 pub mod peak;
 pub mod place;
 pub mod pointwise;
+pub mod prelu;
 pub mod silu;
 pub mod simd;
 pub mod spatial;

@@ -2,6 +2,7 @@
 //!
 //! Each works image by image; one image never needs another, so the split over threads is free.
 
+use super::bilinear::{self, Corners};
 #[cfg(feature = "cuda")]
 use super::cuda::spatial::Subsample;
 use super::max_pool::give_to_winners;
@@ -181,59 +182,9 @@ pub fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor> {
     })
 }
 
-/// For every output index: two source indices and the weight of the second (half-pixel centres, PyTorch's
-/// `align_corners=False`).
-fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
-    let scale = from as f32 / to as f32;
-    (0..to)
-        .map(|o| {
-            let at = ((o as f32 + 0.5) * scale - 0.5).max(0.0);
-            let low = (at as usize).min(from - 1);
-            (low, (low + 1).min(from - 1), at - low as f32)
-        })
-        .collect()
-}
-
 /// Bilinear resizing to `h × w` (half-pixel centres, no antialiasing).
 pub fn bilinear(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
-    let [n, ih, iw, c] = nhwc("bilinear", x)?;
-    if h == 0 || w == 0 {
-        return Err(Error::shape("bilinear", format!("to {h}x{w}")));
-    }
-    on_cuda!(x, super::cuda::spatial::bilinear(x, h, w));
-    let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
-    per_image(x, [n, h, w, c], |_, image, out| {
-        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
-            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
-            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
-                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
-                    let from = &image[(y * iw + x) * c..][..c];
-                    pixel.iter_mut().zip(from).for_each(|(o, v)| *o += wy * wx * v);
-                }
-            }
-        }
-    })
-}
-
-/// Gradient of [`bilinear`] for an input of `ih × iw`.
-pub fn bilinear_backward(dy: &Tensor, ih: usize, iw: usize) -> Result<Tensor> {
-    let [n, h, w, c] = nhwc("bilinear", dy)?;
-    if ih == 0 || iw == 0 {
-        return Err(Error::shape("bilinear", format!("from {ih}x{iw}")));
-    }
-    on_cuda!(dy, super::cuda::spatial::bilinear_backward(dy, ih, iw));
-    let (ys, xs) = (interpolation(ih, h), interpolation(iw, w));
-    per_image(dy, [n, ih, iw, c], |_, dy, dx| {
-        for (o, g) in dy.chunks_exact(c).enumerate() {
-            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
-            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
-                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
-                    let to = &mut dx[(y * iw + x) * c..][..c];
-                    to.iter_mut().zip(g).for_each(|(o, v)| *o += wy * wx * v);
-                }
-            }
-        }
-    })
+    bilinear::resize(x, [h, w], Corners::Half)
 }
 
 /// Nearest-neighbour enlargement by 2 in both directions.

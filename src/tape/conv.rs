@@ -1,6 +1,7 @@
 //! Convolution and linear layers on the tape.
 
 use super::{Op, Tape, Value, Var};
+use crate::ops::conv_transpose::{self as transposed, ConvTransposeSpec};
 use crate::ops::conv2d::{self, After, Conv2dSpec, Sums};
 use crate::ops::{Activation, norm};
 use crate::{Error, Result};
@@ -79,6 +80,25 @@ fn convolve(
         }
     });
     Ok(ConvOutput { y, sums })
+}
+
+/// A transposed convolution: `x [N,H,W,C_in]`, `w [K,K,C_out,C_in]` → `[N,H',W',C_out]`.
+pub fn conv_transpose(tape: &Tape, x: &Var, w: &Var, spec: &ConvTransposeSpec) -> Result<Var> {
+    let (input, weight) = (x.tensor()?, w.tensor()?);
+    let y = transposed::forward(&input, &weight, spec)?;
+    let needs_grad = x.needs_grad() || w.needs_grad();
+    let (source, kernel, spec) = (x.clone(), w.clone(), *spec);
+    let y = tape.record(Value::Dense(y), needs_grad, move |dy, grads| {
+        if kernel.needs_grad() {
+            grads.add(&kernel, transposed::backward_weights(&dy, &input, &spec, weight.dims())?)?;
+        }
+        if source.needs_grad() {
+            grads.add(&source, transposed::backward_input(&dy, &weight, &spec)?)?;
+        }
+        Ok(())
+    });
+    let weight = w.weight()?;
+    tape.note([x], y, || Op::ConvTranspose { weight, spec })
 }
 
 /// `x·w + bias` for `x [N, in]`, `w [in, out]` or the same as a 1x1 kernel `[1, 1, in, out]`, `bias [out]`: a 1x1

@@ -14,14 +14,14 @@ mod pointwise;
 mod spatial;
 pub mod trace;
 
-pub use conv::{ConvOutput, conv2d, linear};
-pub use gate::{gate, silu};
+pub use conv::{ConvOutput, conv_transpose, conv2d, linear};
+pub use gate::{gate, prelu, silu};
 pub use motion::{per_channel, roll, rows, stack_rows, windows};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, cast, unary};
 pub use spatial::{
-    Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place, pool,
-    subsample_pad, unflatten_chw,
+    Corners, Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place,
+    pool, resize, subsample_pad, unflatten_chw,
 };
 pub use trace::{Op, Record, Trace};
 

@@ -2,10 +2,11 @@
 
 use super::{Grads, Op, Tape, Value, Var};
 use crate::Result;
-use crate::ops::{adaptive, channels, place, spatial};
+use crate::ops::{adaptive, bilinear, channels, place, spatial};
 use candle_core::{DType, Tensor};
 
 pub use crate::ops::{
+    bilinear::Corners,
     place::Placement,
     spatial::{Pool, PoolKind},
 };
@@ -66,15 +67,21 @@ pub fn concat(tape: &Tape, parts: &[&Var]) -> Result<Var> {
     tape.note(parts.iter().copied(), y, || Op::Concat)
 }
 
-/// Bilinear resizing to `h × w`.
+/// Bilinear resizing to `h × w`, half-pixel centres.
 pub fn bilinear(tape: &Tape, x: &Var, h: usize, w: usize) -> Result<Var> {
+    resize(tape, x, [h, w], Corners::Half)
+}
+
+/// Bilinear resizing to a height and a width.
+pub fn resize(tape: &Tape, x: &Var, [h, w]: [usize; 2], corners: Corners) -> Result<Var> {
     let t = x.tensor()?;
     let [_, ih, iw, _] = spatial::nhwc("bilinear", &t)?;
     let source = x.clone();
-    let y = tape.record(Value::Dense(spatial::bilinear(&t, h, w)?), x.needs_grad(), move |dy, grads| {
-        grads.add(&source, spatial::bilinear_backward(&dy, ih, iw)?)
+    let y = bilinear::resize(&t, [h, w], corners)?;
+    let y = tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, bilinear::resize_backward(&dy, [ih, iw], corners)?)
     });
-    tape.note([x], y, || Op::Bilinear { h, w })
+    tape.note([x], y, || Op::Bilinear { h, w, corners })
 }
 
 /// Nearest-neighbour enlargement by 2. In front of a convolution, [`crate::ops::conv2d::Conv2dSpec::upsampled`] is

@@ -5,6 +5,8 @@
 //! numbers that travel with the [`Var`]s, whether they lie in memory or behind a map that their readers apply.
 
 use super::{Tape, Value, Var};
+use crate::ops::bilinear::Corners;
+use crate::ops::conv_transpose::ConvTransposeSpec;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::ops::{Activation, pointwise::UnaryOp, spatial::Pool};
 use crate::{Error, Result};
@@ -28,6 +30,12 @@ pub enum Op {
         bias: Option<Tensor>,
         spec: Conv2dSpec,
         act: Activation,
+    },
+    /// A transposed convolution.
+    ConvTranspose {
+        /// `[KH, KW, C_out, C_in]`
+        weight: Tensor,
+        spec: ConvTransposeSpec,
     },
     /// `x·weight + bias` of x `[N, in]`.
     Linear {
@@ -53,6 +61,11 @@ pub enum Op {
     Unary { op: UnaryOp },
     /// `x·σ(x)`
     Silu,
+    /// `x` above 0, `slope·x` elsewhere.
+    Prelu {
+        /// `[C]`
+        slope: Tensor,
+    },
     /// `x·s` of x `[N, H, W, C]` and s `[N, C]`.
     Gate,
     /// Maximum or mean over windows.
@@ -63,8 +76,8 @@ pub enum Op {
     AdaptiveMean { windows: [usize; 2] },
     /// All values that it reads, channel after channel.
     Concat,
-    /// To `h × w`, half-pixel centres.
-    Bilinear { h: usize, w: usize },
+    /// To `h × w`.
+    Bilinear { h: usize, w: usize, corners: Corners },
     /// Nearest-neighbour enlargement by 2.
     Nearest2,
     /// Every `stride`-th pixel, channels zero-padded to `c_out`, half before and half after.
@@ -82,12 +95,14 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Conv { .. } => "conv2d",
+            Self::ConvTranspose { .. } => "conv_transpose",
             Self::Linear { .. } => "linear",
             Self::Affine { .. } => "batch_norm",
             Self::Activate { .. } => "activate",
             Self::Add { .. } => "add",
             Self::Unary { .. } => "unary",
             Self::Silu => "silu",
+            Self::Prelu { .. } => "prelu",
             Self::Gate => "gate",
             Self::Pool { .. } => "pool",
             Self::GlobalMean => "global_mean",

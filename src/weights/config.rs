@@ -53,7 +53,7 @@ pub struct ModelConfig {
     /// Labelled data to evaluate on, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_datasets: Option<BTreeMap<String, EvalDataset>>,
-    /// `image-classification` or `semantic-segmentation`.
+    /// `image-classification`, or `image-segmentation` (also called `semantic-segmentation`).
     #[serde(default = "image_classification")]
     pub task: String,
     /// Fields that we do not know; written back as they were.
@@ -91,6 +91,23 @@ pub struct PretrainedConfig {
     /// Fields that we do not use (`interpolation`, `crop_pct`, `first_conv`, `classifier`, ...); written back as they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl PretrainedConfig {
+    /// Whether the first channel of the images is blue, in `mean` and `std` too.
+    pub fn is_bgr(&self) -> bool {
+        self.channel_order.as_deref() == Some("bgr")
+    }
+
+    /// `mean` and `std` in the order of RGB images.
+    pub fn rgb_mean_std(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut mean, mut std) = (self.mean.clone(), self.std.clone());
+        if self.is_bgr() {
+            mean.reverse();
+            std.reverse();
+        }
+        (mean, std)
+    }
 }
 
 /// A labelled dataset to evaluate on.
@@ -215,6 +232,7 @@ impl ModelConfig {
             return Err("size_divisor is 0".into());
         }
         match images.channel_order.as_deref() {
+            Some("bgr") if channels != 3 => Err(format!("channel_order is bgr for {channels} channels")),
             None | Some("rgb" | "bgr") => Ok(()),
             Some(other) => Err(format!("channel_order is {}, expected rgb or bgr", quote(other))),
         }

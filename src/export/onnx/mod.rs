@@ -11,7 +11,7 @@ mod tests;
 mod translate;
 
 use crate::model::Model;
-use crate::nets::{self, Weights};
+use crate::nets::{self, Task, Weights};
 use crate::tape::{Op, Trace};
 use crate::weights::PretrainedConfig;
 use crate::{Error, Result, files};
@@ -86,11 +86,15 @@ pub fn export(model: &Model, options: &Options) -> Result<Exported> {
     check_size(constant_bytes(&trace))?;
     let graph = graph_of(model, &trace, options)?;
     let nodes = graph.node.len();
+    let about = match model.network.arch.task {
+        Task::Classification => "an image classifier",
+        Task::Segmentation => "a network for image segmentation",
+    };
     let proto = ModelProto {
         ir_version: Some(ir_version(options.opset)),
         producer_name: Some("synth".into()),
         producer_version: Some(env!("CARGO_PKG_VERSION").into()),
-        doc_string: Some(format!("{}, an image classifier", model.config.architecture)),
+        doc_string: Some(format!("{}, {about}", model.config.architecture)),
         graph: Some(graph),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(options.opset.into()) }],
         metadata_props: metadata(model, options),
@@ -114,6 +118,7 @@ fn constant_bytes(trace: &Trace) -> usize {
     let of = |op: &Op| match op {
         Op::Conv { weight, bias, .. } | Op::Linear { weight, bias } => size(weight) + bias.as_ref().map_or(0, size),
         Op::Affine { scale, shift, .. } => size(scale) + size(shift),
+        Op::ConvTranspose { weight, .. } | Op::Prelu { slope: weight } => size(weight),
         _ => 0,
     };
     trace.records.iter().map(|record| of(&record.op)).sum()
@@ -139,11 +144,12 @@ fn graph_of(model: &Model, trace: &Trace, options: &Options) -> Result<GraphProt
 
 /// `(x - mean) / std` per channel.
 fn normalise(graph: &mut Graph, images: &PretrainedConfig, x: String) -> String {
-    let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
-    let dims = per_channel(images.mean.len(), 4);
-    let mean = graph.floats(graph.next("Sub") + ".mean", &dims, narrow(&images.mean));
+    let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<_>>();
+    let (mean, std) = images.rgb_mean_std();
+    let dims = per_channel(mean.len(), 4);
+    let mean = graph.floats(graph.next("Sub") + ".mean", &dims, narrow(mean));
     let centred = graph.node("Sub", &[&x, &mean], &[]);
-    let std = graph.floats(graph.next("Div") + ".std", &dims, narrow(&images.std));
+    let std = graph.floats(graph.next("Div") + ".std", &dims, narrow(std));
     graph.node("Div", &[&centred, &std], &[])
 }
 
@@ -155,13 +161,14 @@ fn names(weights: &Weights) -> HashMap<TensorId, String> {
 /// What a user of the file needs to know, as texts; lists are JSON.
 fn metadata(model: &Model, options: &Options) -> Vec<StringStringEntryProto> {
     let (config, images) = (&model.config, &model.config.pretrained_cfg);
+    let (mean, std) = images.rgb_mean_std();
     let licence = images.license.clone().or_else(|| config.extra.get("license")?.as_str().map(String::from));
     let normalisation = if options.normalise { "inside the graph" } else { "before the graph" };
     let entries = [
         ("architecture", Some(config.architecture.clone())),
         ("class_names", config.label_names.as_ref().map(|names| json!(names).to_string())),
-        ("mean", Some(json!(images.mean).to_string())),
-        ("std", Some(json!(images.std).to_string())),
+        ("mean", Some(json!(mean).to_string())),
+        ("std", Some(json!(std).to_string())),
         ("normalisation", Some(normalisation.to_string())),
         ("weights_sha256", Some(model.sha256.clone()).filter(|hash| !hash.is_empty())),
         ("license", licence),

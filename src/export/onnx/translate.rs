@@ -5,9 +5,10 @@
 
 use super::graph::{Attribute, Graph};
 use crate::ops::adaptive::window;
+use crate::ops::conv_transpose::ConvTransposeSpec;
 use crate::ops::conv2d::{Conv2dSpec, Padding};
 use crate::ops::{Activation, mem};
-use crate::tape::{Op, Pool, PoolKind, Record, Trace, UnaryOp};
+use crate::tape::{Corners, Op, Pool, PoolKind, Record, Trace, UnaryOp};
 use crate::{Error, Result};
 use candle_core::{Tensor, TensorId};
 use std::collections::HashMap;
@@ -63,6 +64,7 @@ impl Translator<'_> {
                 let y = self.plus_residual(y);
                 Ok(self.activation(y, *act))
             }
+            Op::ConvTranspose { weight, spec } => self.conv_transpose(x, weight, spec),
             Op::Linear { weight, bias } => self.linear(x, weight, bias.as_ref()),
             Op::Affine { scale, shift, act } => {
                 let y = self.affine(x, scale, shift)?;
@@ -79,6 +81,11 @@ impl Translator<'_> {
                 let gate = self.graph.node("Sigmoid", &[x], &[]);
                 Ok(self.graph.node("Mul", &[x, &gate], &[]))
             }
+            Op::Prelu { slope } => {
+                let dims = per_channel(slope.elem_count(), self.record.dims.len());
+                let slope = self.weight("PRelu", "slope", slope, &dims, Order::Kept)?;
+                Ok(self.graph.node("PRelu", &[x, &slope], &[]))
+            }
             Op::Gate => {
                 let axes = self.graph.integers(self.graph.next("Unsqueeze") + ".axes", &[2, 3]);
                 let gate = self.graph.node("Unsqueeze", &[self.inputs[1], &axes], &[]);
@@ -91,7 +98,7 @@ impl Translator<'_> {
             }
             Op::AdaptiveMean { windows } => self.adaptive_mean(x, *windows),
             Op::Concat => Ok(self.graph.node("Concat", self.inputs, &[("axis", Attribute::Int(1))])),
-            Op::Bilinear { h, w } => self.bilinear(x, [*h, *w]),
+            Op::Bilinear { h, w, corners } => self.bilinear(x, [*h, *w], *corners),
             Op::Nearest2 => Ok(self.nearest2(x)),
             Op::SubsamplePad { stride, c_out } => self.subsample_pad(x, *stride, *c_out),
             Op::FlattenChw => Ok(self.graph.node("Flatten", &[x], &[("axis", Attribute::Int(1))])),
@@ -140,6 +147,20 @@ impl Translator<'_> {
         ];
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         Ok(self.graph.node("Conv", &inputs, &attributes))
+    }
+
+    fn conv_transpose(&mut self, x: &str, weight: &Tensor, spec: &ConvTransposeSpec) -> Result<String> {
+        let ConvTransposeSpec { kernel, stride, padding, output_padding } = *spec;
+        let (kh, kw, c_out, c_in) = weight.dims4()?;
+        let order = Order::OutputsFirst { pixels: kh * kw, inputs: c_out, outputs: c_in };
+        let weight = self.weight("ConvTranspose", "weight", weight, &[c_in, c_out, kh, kw], order)?;
+        let attributes = [
+            ("kernel_shape", sizes(&[kernel; 2])),
+            ("strides", sizes(&[stride; 2])),
+            ("pads", sizes(&[padding; 4])),
+            ("output_padding", sizes(&[output_padding; 2])),
+        ];
+        Ok(self.graph.node("ConvTranspose", &[x, &weight], &attributes))
     }
 
     fn linear(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<String> {
@@ -235,14 +256,18 @@ impl Translator<'_> {
         Ok(self.graph.node("MatMul", &[&left, &y], &[]))
     }
 
-    fn bilinear(&mut self, x: &str, size: [usize; 2]) -> Result<String> {
+    fn bilinear(&mut self, x: &str, size: [usize; 2], corners: Corners) -> Result<String> {
         if self.opset < 18 {
             return Err(self.refuse("resizing to a fixed size with an open batch needs opset 18 or newer"));
         }
         let sides = self.graph.integers(self.graph.next("Resize") + ".sizes", &size.map(|side| side as i64));
+        let grid = match corners {
+            Corners::Half => "half_pixel",
+            Corners::Aligned => "align_corners",
+        };
         let attributes = [
             ("mode", Attribute::Text("linear")),
-            ("coordinate_transformation_mode", Attribute::Text("half_pixel")),
+            ("coordinate_transformation_mode", Attribute::Text(grid)),
             ("axes", Attribute::Ints(vec![2, 3])),
         ];
         Ok(self.graph.node("Resize", &[x, "", "", &sides], &attributes))

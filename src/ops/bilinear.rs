@@ -1,0 +1,90 @@
+//! Bilinear resizing without antialiasing, over either of the two grids that PyTorch knows.
+
+use super::spatial::{nhwc, per_image};
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// Which points of the input and of the output lie on each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corners {
+    /// The outer edges of the images; pixels are squares, and their values stand at the centres (`align_corners=False`).
+    Half,
+    /// The centres of the corner pixels (`align_corners=True`).
+    Aligned,
+}
+
+impl Corners {
+    /// For every output index: two source indices and the weight of the second.
+    fn interpolation(self, from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+        let place = |o: usize| match self {
+            Self::Half => ((o as f32 + 0.5) * (from as f32 / to as f32) - 0.5).max(0.0),
+            // One pixel alone shows the first.
+            Self::Aligned => o as f32 * ((from - 1) as f32 / (to - 1).max(1) as f32),
+        };
+        (0..to)
+            .map(|o| {
+                let at = place(o);
+                let low = (at as usize).min(from - 1);
+                (low, (low + 1).min(from - 1), at - low as f32)
+            })
+            .collect()
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_card(corners: Corners, call: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    match corners {
+        Corners::Half => call(),
+        Corners::Aligned => {
+            Err(Error::shape("bilinear", "cards have no kernel for aligned corners; take --device cpu"))
+        }
+    }
+}
+
+/// Resizing `[N, H, W, C]` to `h × w`.
+///
+/// # Errors
+/// A side of 0; on a card, aligned corners.
+pub fn resize(x: &Tensor, [h, w]: [usize; 2], corners: Corners) -> Result<Tensor> {
+    let [n, ih, iw, c] = nhwc("bilinear", x)?;
+    if h == 0 || w == 0 {
+        return Err(Error::shape("bilinear", format!("to {h}x{w}")));
+    }
+    on_cuda!(x, on_card(corners, || super::cuda::spatial::bilinear(x, h, w)));
+    let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
+    per_image(x, [n, h, w, c], |_, image, out| {
+        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
+            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
+            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
+                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
+                    let from = &image[(y * iw + x) * c..][..c];
+                    pixel.iter_mut().zip(from).for_each(|(o, v)| *o += wy * wx * v);
+                }
+            }
+        }
+    })
+}
+
+/// Gradient of [`resize`] for an input of `ih × iw`.
+///
+/// # Errors
+/// As [`resize`].
+pub fn resize_backward(dy: &Tensor, [ih, iw]: [usize; 2], corners: Corners) -> Result<Tensor> {
+    let [n, h, w, c] = nhwc("bilinear", dy)?;
+    if ih == 0 || iw == 0 {
+        return Err(Error::shape("bilinear", format!("from {ih}x{iw}")));
+    }
+    on_cuda!(dy, on_card(corners, || super::cuda::spatial::bilinear_backward(dy, ih, iw)));
+    let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
+    per_image(dy, [n, ih, iw, c], |_, dy, dx| {
+        for (o, g) in dy.chunks_exact(c).enumerate() {
+            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
+            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
+                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
+                    let to = &mut dx[(y * iw + x) * c..][..c];
+                    to.iter_mut().zip(g).for_each(|(o, v)| *o += wy * wx * v);
+                }
+            }
+        }
+    })
+}
