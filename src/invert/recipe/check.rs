@@ -17,7 +17,11 @@ impl Recipe {
     /// The first value that is out of its range, with the range, or that does not go with another.
     pub fn check(&self) -> Result<()> {
         range("batch", self.batch as f64, 2.0 * f64::from(self.batch > 0), 65_536.0)?;
+        range("practice", self.practice as f64, 0.0, 1e9)?;
+        range("fill", self.fill as f64, 0.0, 1e9)?;
+        range("rounds", self.rounds as f64, 0.0, 1e9)?;
         range("batches", self.batches as f64, 1.0, 1e6)?;
+        range("adversary_steps", self.adversary_steps as f64, 0.0, 1e9)?;
         range("views", self.views as f64, 0.0, crate::set::MAX_VIEWS as f64)?;
         range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;
         range("augment.scale", self.augment.scale, 1e-3, 1.0)?;
