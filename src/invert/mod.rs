@@ -11,12 +11,12 @@ use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::distill::{Answers, Input, Pool, Trainer, record_views, view_list};
 use crate::events::{Observer, Record};
-use crate::nets::Network;
+use crate::nets::{Mode, Network};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
 use crate::teacher::Teacher;
-use crate::train::fitting;
+use crate::train::{BN_MOMENTUM, Need, fitting};
 use std::time::{Duration, Instant};
 
 /// What inversion leaves.
@@ -106,6 +106,7 @@ impl<'a> Course<'a> {
         let clock = Clock::default();
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::new(teacher, recipe, streams)?;
+        check_memory(teacher, &synthesiser.generator, &adversary, recipe)?;
         let buffer = empty_buffer(teacher, recipe, &streams)?;
         let mut student = recipe.student.clone();
         student.steps = recipe.rounds * recipe.adversary_steps;
@@ -301,6 +302,22 @@ impl Plan {
             Phase::Rounds
         }
     }
+}
+
+/// Whether the batches of `recipe` fit into memory.
+fn check_memory(teacher: &Teacher, generator: &Network, adversary: &Network, recipe: &Recipe) -> Result<()> {
+    let ([h, w], g) = (teacher.size, &recipe.generator);
+    let image = [h, w, teacher.channels];
+    let latent = g.latent + if g.conditional { teacher.classes } else { 0 };
+    let mode = if recipe.loss.bn > 0.0 { Mode::Match } else { Mode::Frozen };
+    let mut need = Need::of(generator, &[latent], Mode::Train { momentum: BN_MOMENTUM }, true)?;
+    need = need.with(Need::of(&teacher.network, &image, mode, true)?);
+    if recipe.loss.adversarial > 0.0 {
+        need = need.with(Need::of(adversary, &image, Mode::Frozen, true)?);
+    }
+    need.check("batch", recipe.batch, teacher.size)?;
+    let live = (recipe.views == 0).then_some(teacher);
+    crate::distill::check_memory(adversary, live, &teacher.input(), &recipe.student)
 }
 
 fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result<ReplayBuffer> {

@@ -5,6 +5,7 @@ mod evaluate;
 mod fitting;
 mod guard;
 mod learner;
+mod memory;
 mod optimizer;
 #[cfg(feature = "cuda")]
 mod replay;
@@ -19,6 +20,7 @@ pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use fitting::{batch_for, fitting};
 pub use guard::Guard;
 pub use learner::{Learner, LearnerRule, Prepared};
+pub use memory::{Need, available};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, Goal, StepReport, Stepper};
