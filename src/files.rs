@@ -234,7 +234,7 @@ pub(crate) fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
 }
 
 /// Removes what dead processes left for `target`, and puts an older result back that a kill had left set aside.
-fn clean_up(parent: &Path, name: &OsString, target: &Path) {
+pub(crate) fn clean_up(parent: &Path, name: &OsString, target: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let partial = tagged(name, "partial-").to_string_lossy().into_owned();
     let old = tagged(name, "old-").to_string_lossy().into_owned();

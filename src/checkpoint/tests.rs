@@ -185,3 +185,19 @@ fn a_clock_adds_up_what_processes_spent() {
     assert_eq!(clock.resumed, 1);
     assert!((100.0..101.0).contains(&clock.elapsed().as_secs_f64()));
 }
+
+/// A process that died between setting an old result aside and naming the new one.
+#[test]
+fn a_result_that_was_set_aside_is_back_before_anything_else_happens() {
+    if !Path::new("/proc/self").exists() {
+        return; // nobody knows there who is dead
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (target, aside) = (folder.path().join("result"), folder.path().join(".result.old-4000000000-abc"));
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::write(aside.join("model"), "old").unwrap();
+    let text = Unfinished::open(&target, Begin::default()).unwrap_err().to_string();
+    assert!(text.contains("it exists already"), "{text}");
+    assert_eq!(std::fs::read(target.join("model")).unwrap(), b"old");
+    assert!(!aside.exists());
+}

@@ -1,7 +1,7 @@
 //! A result that is being worked on: a folder `NAME.unfinished` beside its name, which outlives the process.
 
 use super::keeper::holds_any;
-use crate::files::{Staging, occupied, refuse_replacement, remove, split};
+use crate::files::{Staging, clean_up, occupied, refuse_replacement, remove, split};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -33,7 +33,8 @@ pub struct Unfinished {
 const TRIES: usize = 10;
 
 impl Unfinished {
-    /// Takes hold of `TARGET.unfinished`, which is made if it is missing.
+    /// Takes hold of `TARGET.unfinished`, which is made if it is missing. An older result that a kill had left set aside gets
+    /// its name back.
     ///
     /// # Errors
     /// [`Error::Invalid`] if another process works on it, if `target` exists and may not be replaced, or if there is a state and
@@ -41,6 +42,7 @@ impl Unfinished {
     pub fn open(target: impl AsRef<Path>, begin: Begin) -> Result<Self> {
         let target = target.as_ref().to_path_buf();
         let (parent, name) = split(&target)?;
+        clean_up(&parent, &name, &target);
         let mut name = name;
         name.push(".unfinished");
         let folder = parent.join(name);
@@ -149,8 +151,14 @@ fn hold(folder: &Path) -> Result<File> {
         if !is_at(&file, &path) {
             continue;
         }
-        file.set_len(0).map_err(Error::io("write", &path))?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(Error::io("write", &path))?;
+        let number = format!("{}\n", std::process::id());
+        if let Err(error) = file.set_len(0).and_then(|()| file.write_all(number.as_bytes())) {
+            // A full disk: what was made for nothing goes, a state does not.
+            if !holds_any(&folder.join("states")) {
+                remove(folder);
+            }
+            return Err(Error::io("write", &path)(error));
+        }
         return Ok(file);
     }
     Err(Error::file(folder, "it appears and disappears", "is another process working on the same output?"))

@@ -9,5 +9,5 @@ mod views;
 pub use recipe::StudentRecipe;
 pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::{shared_parameters, start_from};
-pub use trainer::{Answers, Input, Pool, TrainReport, Trainer, agreement};
+pub use trainer::{Answers, Input, Pool, TrainReport, Trainer, agreement, check_memory};
 pub use views::{record_views, view_list};

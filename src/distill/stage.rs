@@ -1,6 +1,6 @@
 //! The distillation stage proper: from a set on disk to a student.
 
-use super::trainer::{Answers, Input, Pool, Trainer, agreement};
+use super::trainer::{Answers, Input, Pool, Trainer, agreement, check_memory};
 use super::{StudentRecipe, views};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
@@ -95,6 +95,11 @@ pub fn distill(
         (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
     };
     let mut recipe = recipe.clone().fitted(input.largest());
+    let live = match &answers {
+        AnswerSource::Live(teacher) => Some(*teacher),
+        AnswerSource::Stored => None,
+    };
+    check_memory(&student, live, input, &recipe)?;
     let earlier = observer.earlier(STAGE)?;
     if let Some(epochs) = stop.epochs {
         recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;

@@ -17,11 +17,24 @@ use crate::set::Views;
 use crate::set::priority::Priorities;
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
-use crate::train::{Goal, Guard, Learner, LearnerRule, Prepared};
+use crate::train::{BN_MOMENTUM, Goal, Guard, Learner, LearnerRule, Need, Prepared};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
 use std::path::Path;
+
+/// Whether a student's batch of `recipe` fits into memory, with the answers of `teacher` if it gives them live.
+///
+/// # Errors
+/// As [`Need::check`].
+pub fn check_memory(student: &Network, teacher: Option<&Teacher>, input: &Input, recipe: &StudentRecipe) -> Result<()> {
+    let ([h, w, c], [height, width]) = (input.dims, input.sees);
+    let mut need = Need::of(student, &[height, width, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
+    if let Some(teacher) = teacher.filter(|teacher| teacher.network.arch.trains()) {
+        need = need.then(Need::of(&teacher.network, &[h, w, c], Mode::Frozen, false)?);
+    }
+    need.check("student.batch", recipe.batch, input.largest())
+}
 
 /// Where the teacher's answers on augmented images come from.
 pub enum Answers<'a> {

@@ -1,5 +1,6 @@
 //! An inversion under way: batches and updates of the adversary in batch, and everything that changes from one to the next.
 
+use super::memory::check_memory;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
 use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
 use crate::Result;
@@ -56,6 +57,7 @@ impl<'a> Course<'a> {
         let clock = Clock::default();
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::with_embeddings(teacher, recipe, streams, embeddings)?;
+        check_memory(teacher, &synthesiser.generator, &adversary, recipe)?;
         let buffer = empty_buffer(teacher, recipe, &streams)?;
         let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();

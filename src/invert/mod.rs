@@ -5,6 +5,7 @@ mod course;
 mod embeddings;
 mod labels;
 mod lifecycle;
+mod memory;
 mod methods;
 mod objective;
 mod plan;

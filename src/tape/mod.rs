@@ -6,6 +6,7 @@
 
 mod conv;
 mod gate;
+mod held;
 mod motion;
 mod norm;
 #[cfg(feature = "cuda")]
@@ -16,6 +17,7 @@ pub mod trace;
 
 pub use conv::{ConvOutput, conv_transpose, conv2d, linear};
 pub use gate::{gate, prelu, silu};
+pub use held::Held;
 pub use motion::{per_channel, roll, rows, stack_rows, windows};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, cast, unary};
@@ -45,6 +47,8 @@ pub struct Tape {
     ids: std::cell::Cell<usize>,
     /// What was computed, if somebody wants to know.
     trace: Option<RefCell<trace::Tracing>>,
+    /// What it holds on to, if somebody wants to know.
+    held: Option<RefCell<held::Held>>,
 }
 
 /// A value on the tape: a tensor, or a tensor behind a per-channel map that its readers apply themselves.
@@ -135,6 +139,7 @@ impl Tape {
         backward: B,
     ) -> Var {
         self.made_by(&value, std::any::type_name::<B>());
+        self.hold(&value, needs_grad);
         if !needs_grad {
             return Var { id: None, traced: None, value };
         }

@@ -85,12 +85,13 @@ pub fn batch_norm(
         Some(r) => Value::Dense(norm::apply(&u, &affine, Some(&r.tensor()?))?),
         None => Value::Lazy { raw: u.clone(), affine: affine.clone() },
     };
+    let params_need = bn.weight.needs_grad() || bn.bias.needs_grad();
+    let needs_grad = x.needs_grad() || params_need || residual.is_some_and(Var::needs_grad);
+    tape.hold(&value, needs_grad);
     let noted = |id| {
         let op = || Op::Affine { scale: affine.scale.clone(), shift: affine.shift.clone(), act };
         tape.note(std::iter::once(&x).chain(residual), Var { id, traced: None, value }, op)
     };
-    let params_need = bn.weight.needs_grad() || bn.bias.needs_grad();
-    let needs_grad = x.needs_grad() || params_need || residual.is_some_and(Var::needs_grad);
     if !needs_grad {
         let moments = stats.filter(|_| mode == NormMode::Match).map(|s| s.tensor()).transpose()?;
         return Ok(Normalised { y: noted(None)?, moments: moments.map(Var::constant) });

@@ -6,6 +6,7 @@ mod evaluate_pixels;
 mod fitting;
 mod guard;
 mod learner;
+mod memory;
 mod optimizer;
 #[cfg(feature = "cuda")]
 mod replay;
@@ -21,6 +22,7 @@ pub use evaluate_pixels::{PixelEvaluation, evaluate_pixels};
 pub use fitting::{batch_for, fitting};
 pub use guard::Guard;
 pub use learner::{Learner, LearnerRule, Prepared};
+pub use memory::{Need, available};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
 pub use step::{BN_MOMENTUM, Goal, StepReport, Stepper};

@@ -1,13 +1,13 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{Decay, Goal, Guard, Learner, LearnerRule, Prepared, Schedule, StepReport};
+use super::{BN_MOMENTUM, Decay, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport};
 use crate::augment::{CropFlip, Mixing};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Labelled;
 use crate::distill::Input;
 use crate::events::{Observer, Record};
 use crate::loss::argmax;
-use crate::nets::Network;
+use crate::nets::{Mode, Network};
 use crate::ops::mem::{host, view};
 use crate::ops::place::Gallery;
 use crate::rng::{Stream, Streams, permutation};
@@ -111,6 +111,9 @@ pub fn supervised(
 ) -> Result<Trained> {
     recipe.check()?;
     check_fit(data, input)?;
+    let [h, w, c] = input.dims;
+    let need = Need::of(&network, &[h, w, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
+    need.check("batch", recipe.batch.min(data.len()), [h, w])?;
     let streams = Streams::new(seed);
     let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
     let mut course = Course::new(network, recipe)?;

@@ -21,6 +21,8 @@ enum Moment {
     State,
     /// While the result is.
     Result,
+    /// While it is, or shortly after.
+    Replacement,
 }
 
 impl Moment {
@@ -31,6 +33,12 @@ impl Moment {
             Self::Any => working.wait(some(whole, rng)),
             Self::State => working.until(|| run.is_writing()) && working.wait(some(Duration::from_millis(10), rng)),
             Self::Result => working.until(|| run.is_ending()) && working.wait(some(Duration::from_millis(30), rng)),
+            // Half of the time the end is awaited: then come the renames and the removal of the old result.
+            Self::Replacement => {
+                let begun = working.until(|| run.is_ending());
+                let late = begun && rng.random::<bool>() && working.until(|| !run.is_ending());
+                begun && (late || working.wait(some(Duration::from_millis(30), rng)))
+            }
         }
     }
 }
@@ -132,7 +140,7 @@ fn while_an_older_result_is_replaced() {
     for i in 0..times(4, 20) {
         let mut working = start(&run.clone().often().with(&["--force"]));
         let mut rng = streams.stream("replace", i as u64);
-        row.tried += usize::from(Moment::Result.wait(&run, &mut working, work.takes(), &mut rng));
+        row.tried += usize::from(Moment::Replacement.wait(&run, &mut working, work.takes(), &mut rng));
         working.kill();
         // A kill between two renames leaves the old result set aside; whatever writes there next puts it back.
         let looked = finish(&run);

@@ -17,6 +17,7 @@ mod lock;
 mod long_runs;
 mod mount;
 mod outcome;
+mod oversized;
 mod process;
 mod read_only;
 mod signals;

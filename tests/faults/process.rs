@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// After that a process hangs.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(3600);
 /// Between two looks at what a process has written.
 const LOOK: Duration = Duration::from_millis(1);
 

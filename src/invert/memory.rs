@@ -1,0 +1,30 @@
+//! Whether the batches of a recipe fit into memory.
+
+use super::{Input, Recipe};
+use crate::Result;
+use crate::distill::check_memory as check_updates;
+use crate::nets::{Mode, Network};
+use crate::teacher::Teacher;
+use crate::train::{BN_MOMENTUM, Need};
+
+/// Looks at an inner step and at an update of the adversary before either is made.
+///
+/// # Errors
+/// As [`Need::check`].
+pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &Network, recipe: &Recipe) -> Result<()> {
+    let ([h, w], g) = (teacher.size, &recipe.generator);
+    let image = [h, w, teacher.channels];
+    let mode = if recipe.loss.bn > 0.0 { Mode::Match } else { Mode::Frozen };
+    let mut need = Need::of(&teacher.network, &image, mode, true)?;
+    // What reads labels' names is of about the same size; pixels have no generator.
+    if matches!(g.input, Input::Latents | Input::Noise) {
+        let latent = g.latent + if g.conditional { teacher.classes } else { 0 };
+        need = Need::of(generator, &[latent], Mode::Train { momentum: BN_MOMENTUM }, true)?.with(need);
+    }
+    if recipe.loss.adversarial > 0.0 {
+        need = need.with(Need::of(adversary, &image, Mode::Frozen, true)?);
+    }
+    need.check("batch", recipe.batch, teacher.size)?;
+    let live = (recipe.views == 0).then_some(teacher);
+    check_updates(adversary, live, &teacher.input(), &recipe.student)
+}
