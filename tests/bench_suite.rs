@@ -193,7 +193,7 @@ fn a_killed_harness_is_started_again_and_nothing_is_done_twice() {
 #[test]
 fn an_interrupted_suite_goes_on_where_it_stopped() {
     use std::os::unix::process::CommandExt;
-    let place = Place::new(400);
+    let place = Place::new(60);
     let mut stopped = place.bench(&["-q", "--filter", "ssd"]).process_group(0).spawn().unwrap();
     let unfinished = || {
         let runs = fs::read_dir(place.path("out/runs")).ok()?;
