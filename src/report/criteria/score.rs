@@ -11,8 +11,8 @@ const WEAK: f64 = 0.5;
 /// Scores from which on a set is called good, and usable.
 const GOOD: f64 = 0.75;
 const USABLE: f64 = 0.5;
-/// A share of images near a border that is as good as more: real images have about 0.05.
-const ENOUGH_NEAR: f64 = 0.05;
+/// A share of images near a border that is as good as more: a teacher's own training images have 0.007.
+const ENOUGH_NEAR: f64 = 0.005;
 const FEWEST_IMAGES: usize = 200;
 
 /// How good a set is, 0 to 1: the weighted geometric mean of its parts, so that one bad part cannot be hidden by the others.
@@ -142,7 +142,7 @@ mod tests {
             decisions: vec![300, 100],
             confidence: [0; 10],
             coverage: 0.9,
-            margins: Margins { histogram: [0; 10], near: 0.02, distance: None },
+            margins: Margins { histogram: [0; 10], near: 0.002, distance: None },
             features: Some(Features { count: 64, effective_dimensions: 0.5, alive: 1.0 }),
             duplicates: Duplicates { exact: 0.0, near: 0.1 },
             score: Score::default(),
