@@ -26,8 +26,9 @@ use std::path::Path;
 /// Whether a student's batch of `recipe` fits into memory, with the answers of `teacher` if it gives them live.
 ///
 /// # Errors
-/// As [`Need::check`].
+/// As [`Need::check`]; a recipe out of range.
 pub fn check_memory(student: &Network, teacher: Option<&Teacher>, input: &Input, recipe: &StudentRecipe) -> Result<()> {
+    recipe.check()?;
     let ([h, w, c], [height, width]) = (input.dims, input.sees);
     let mut need = Need::of(student, &[height, width, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
     if let Some(teacher) = teacher.filter(|teacher| teacher.network.arch.trains()) {
