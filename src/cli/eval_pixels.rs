@@ -103,7 +103,10 @@ fn as_text(found: &PixelEvaluation, model: &Model, data: &Segmented) -> String {
     let classes = found.iou.iter().flatten().count();
     let mut text = table(&[
         ("model", format!("{} ({})", model.source, model.config.architecture)),
-        ("data", format!("{}, {} images of {}x{} (width x height)", data.name, found.count, images.width, images.height)),
+        (
+            "data",
+            format!("{}, {} images of {}x{} (width x height)", data.name, found.count, images.width, images.height),
+        ),
         ("mIoU", format!("{} over {classes} classes", percent(found.miou))),
         ("pixel accuracy", format!("{} of {} labelled pixels", percent(found.pixel_accuracy), found.pixels)),
         ("mean accuracy", percent(found.mean_accuracy)),

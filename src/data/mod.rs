@@ -19,8 +19,8 @@ pub(crate) mod tests;
 pub(crate) use decode::Collector;
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
-pub use segmented::{LabelCodes, Segmented, VOID};
 pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};
+pub use segmented::{LabelCodes, Segmented, VOID};
 
 use self::table::Table;
 use crate::ops::store::Store;

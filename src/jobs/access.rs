@@ -70,7 +70,11 @@ impl Access {
     }
 
     /// Where a dataset of the Hub was fetched to, and how what is read there is called; `None` if `path` is a path.
-    fn dataset(&self, path: &Path, options: &ReadOptions) -> Result<Option<(PathBuf, impl Fn(&str) -> String + use<>)>> {
+    fn dataset(
+        &self,
+        path: &Path,
+        options: &ReadOptions,
+    ) -> Result<Option<(PathBuf, impl Fn(&str) -> String + use<>)>> {
         let Some(name) = HubName::of_path(path, Kind::Dataset)? else { return Ok(None) };
         let transfer = &mut Transfer::stderr("fetching", self.quiet);
         let fetched = self.hub()?.dataset(&name, options.split.as_deref(), options.limit, transfer)?;

@@ -52,8 +52,7 @@ pub fn fresh_student(
     let [height, width] = size.unwrap_or([height, width]);
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
     let (mean, std) = images.rgb_mean_std();
-    let (architecture, mut config) =
-        registry::new_model(arch, &shape, like.label_names.clone(), &mean, &std)?;
+    let (architecture, mut config) = registry::new_model(arch, &shape, like.label_names.clone(), &mean, &std)?;
     config.pretrained_cfg.license = images.license.clone();
     architecture.must_train("student", arch)?;
     Ok((Network::init(Arc::new(architecture), rng)?, config))

@@ -41,9 +41,9 @@ pub use regnet::RegNet;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
 pub use small_cnn::SmallCnn;
+pub use task::Task;
 pub use vgg::Vgg;
 pub use vgg_cifar::VggCifar;
-pub use task::Task;
 pub(crate) use weights::copy_values;
 pub use weights::{Init, Kind, Slot, SlotId, Weights};
 pub use wide_resnet::WideResNet;
@@ -137,7 +137,8 @@ impl Architecture {
         if self.task == Task::Classification {
             return Ok(());
         }
-        let hint = "segmentation models can be measured by `eval` and looked at by `inspect`; take an image classifier here";
+        let hint =
+            "segmentation models can be measured by `eval` and looked at by `inspect`; take an image classifier here";
         Err(Error::invalid(what, "it answers for every pixel (image-segmentation)", hint))
     }
 

@@ -13,8 +13,8 @@ mod tests;
 
 use super::candle_models::{dinov2, segformer, timm_vit, vit};
 use super::{
-    Architecture, Kind, Task, convnext, densenet, efficientnet, espnet, lenet, mlperf_resnet8, mobilenet_v2, regnet, resnet,
-    resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
+    Architecture, Kind, Task, convnext, densenet, efficientnet, espnet, lenet, mlperf_resnet8, mobilenet_v2, regnet,
+    resnet, resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
 };
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};

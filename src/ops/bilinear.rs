@@ -35,7 +35,9 @@ impl Corners {
 fn on_card(corners: Corners, call: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     match corners {
         Corners::Half => call(),
-        Corners::Aligned => Err(Error::shape("bilinear", "cards have no kernel for aligned corners; take --device cpu")),
+        Corners::Aligned => {
+            Err(Error::shape("bilinear", "cards have no kernel for aligned corners; take --device cpu"))
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub fn forward(x: &Tensor, w: &Tensor, spec: &ConvTransposeSpec) -> Result<Tenso
     let [n, h, width, c_in] = nhwc("conv_transpose", x)?;
     let fail = || Error::shape("conv_transpose", format!("input {:?}, weights {:?}, {spec:?}", x.dims(), w.dims()));
     let &[kh, kw, c_out, weight_in] = w.dims() else { return Err(fail()) };
-    let ([oh, ow], true) = ([spec.out(h), spec.out(width)], [kh, kw, weight_in] == [spec.kernel, spec.kernel, c_in]) else {
+    let ([oh, ow], true) = ([spec.out(h), spec.out(width)], [kh, kw, weight_in] == [spec.kernel, spec.kernel, c_in])
+    else {
         return Err(fail());
     };
     let (oh, ow) = oh.zip(ow).ok_or_else(fail)?;

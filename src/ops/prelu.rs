@@ -99,7 +99,10 @@ pub fn backward(dy: &Tensor, x: &Tensor, before: Option<&Affine>, slope: &Tensor
             let (at, len) = rows.piece(i);
             // SAFETY: pieces are disjoint, in the gradient and in the sums.
             let (dy, sum) = unsafe {
-                (std::slice::from_raw_parts_mut(dy.at(at), len), std::slice::from_raw_parts_mut(sums.at(i * channels), channels))
+                (
+                    std::slice::from_raw_parts_mut(dy.at(at), len),
+                    std::slice::from_raw_parts_mut(sums.at(i * channels), channels),
+                )
             };
             for (row, g) in values[at..at + len].chunks_exact(channels).zip(dy.chunks_exact_mut(channels)) {
                 for c in 0..channels {

@@ -18,8 +18,8 @@ pub use gate::{gate, prelu, silu};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, cast, unary};
 pub use spatial::{
-    Corners, Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place, pool,
-    resize, subsample_pad, unflatten_chw,
+    Corners, Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place,
+    pool, resize, subsample_pad, unflatten_chw,
 };
 pub use trace::{Op, Record, Trace};
 

@@ -122,7 +122,8 @@ impl Measures {
         let answered: Vec<u64> = (0..classes).map(|class| confusion.iter().map(|row| row[class]).sum()).collect();
         let pixels: u64 = labelled.iter().sum();
         let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
-        let of = |class: usize| share(confusion[class][class], labelled[class] + answered[class] - confusion[class][class]);
+        let of =
+            |class: usize| share(confusion[class][class], labelled[class] + answered[class] - confusion[class][class]);
         let iou: Vec<Option<f64>> = (0..classes).map(|class| of(class).filter(|_| Some(class) != ignore)).collect();
         let weighted = iou.iter().zip(&labelled).map(|(iou, n)| iou.unwrap_or(0.0) * *n as f64).sum::<f64>();
         Self {

@@ -150,7 +150,8 @@ impl Gathered {
         };
         let cell = |row| {
             let bytes = labels.get(row).map(Cow::Borrowed);
-            let bytes = bytes.ok_or_else(|| Refusal::new("the label image is null", "every picture needs its labels"))?;
+            let bytes =
+                bytes.ok_or_else(|| Refusal::new("the label image is null", "every picture needs its labels"))?;
             Ok((bytes, dimensions(pictures.get(row).unwrap_or_default())?))
         };
         let to_error = |(row, refusal): (usize, Refusal)| {
