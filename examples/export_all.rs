@@ -77,7 +77,10 @@ fn write(folder: &Path, name: &str, model: &Model, ways: &[Options]) -> anyhow::
         let t = t.permute((0, 3, 1, 2))?.contiguous()?;
         Ok(RawTensor { shape: t.dims().to_vec(), data: RawData::F32(view(&t)?.to_vec()) })
     };
-    let answer = RawTensor { shape: logits.dims().to_vec(), data: RawData::F32(view(&logits)?.to_vec()) };
+    let answer = match logits.dims().len() {
+        4 => first(&logits)?,
+        _ => RawTensor { shape: logits.dims().to_vec(), data: RawData::F32(view(&logits)?.to_vec()) },
+    };
     let named = [("image", first(&x)?), ("normalised", first(&normalised)?), ("logits", answer)];
     for way in ways {
         let mut full = name.to_string();

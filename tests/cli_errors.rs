@@ -153,8 +153,8 @@ fn configurations() {
     place.configure(|config| config["num_classes"] = 3.into());
     place.configure(|config| config["model_args"]["batch_norm"] = true.into());
     refused(2, &["inspect", &model], &["batch_norm of quickgelu_convnet", "only false"]);
-    place.configure(|config| config["model_type"] = "espnet".into());
-    refused(2, &["inspect", &model], &["espnet", "`synth networks` lists"]);
+    place.configure(|config| config["model_type"] = "inception".into());
+    refused(2, &["inspect", &model], &["inception", "`synth networks` lists"]);
     place.configure(|config| config["model_type"] = serde_json::Value::Null);
     refused(2, &["inspect", &model], &["no `model_type`", "--arch NAME"]);
     std::fs::write(place.at("model/config.json"), "{").unwrap();

@@ -5,13 +5,18 @@
 
 use candle_core::Tensor;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use synth::data::{LabelCodes, ReadOptions, Segmented};
+use synth::events::Silent;
 use synth::model::{Model, Overrides};
 use synth::nets::registry::{Shape, from_config, from_name, new_model};
 use synth::nets::{Forward, Mode, Network, Task, infer};
 use synth::ops::mem::{tensor, view};
 use synth::rng::{Streams, normal};
 use synth::tape::Tape;
+use synth::teacher::Teacher;
+use synth::train::evaluate_pixels;
 use synth::weights::Checkpoint;
 
 const TEACHER: &str = "models/sacmehta/espnet-camvid";
@@ -129,4 +134,122 @@ fn what_does_not_fit_is_said_on_one_line() {
     config.task = "semantic-segmentation".into();
     let wrong = from_config(&config).err().unwrap().to_string();
     assert!(wrong.contains("answers once per image") && !wrong.contains('\n'), "{wrong}");
+}
+
+/// mIoU 52.77 and the IoU of every class, as PyTorch measures them on the same files (README.md of the model): whole images,
+/// void left out of the labels, answers over all twelve outputs.
+#[test]
+fn the_published_network_has_its_accuracy() {
+    let Some(data) = data() else { return };
+    let model = Model::load(data.join(TEACHER), None, &Overrides::default()).unwrap();
+    let codes = LabelCodes { classes: 12, ignore: Some(11), first: None };
+    let images =
+        Segmented::read(data.join("datasets/alexgkendall/camvid/320x240"), &ReadOptions::default(), &codes).unwrap();
+    let teacher = Teacher::of(&model).at([240, 320]).unwrap();
+    let mut answered = 0;
+    let found = evaluate_pixels(&teacher, &images, codes.ignore, 16, &mut Silent, |i, answer| {
+        assert_eq!((i, answer.len()), (answered, 240 * 320));
+        answered += 1;
+        Ok(())
+    })
+    .unwrap();
+    println!("{found:?}");
+    assert_eq!((found.count, answered, found.iou[11]), (233, 233, None));
+    assert!((100.0 * found.miou - 52.77).abs() < 0.05, "{}", found.miou);
+    assert!((100.0 * found.pixel_accuracy - 82.48).abs() < 0.05, "{}", found.pixel_accuracy);
+    let published = [90.3, 64.8, 22.4, 91.4, 73.9, 60.8, 23.4, 9.4, 73.7, 31.1, 39.3];
+    for (class, (iou, expected)) in found.iou.iter().flatten().zip(published).enumerate() {
+        assert!((100.0 * iou - expected).abs() < 0.15, "class {class}: {iou}, expected {expected}");
+    }
+    assert_eq!(found.confusion.iter().flatten().sum::<u64>(), found.pixels);
+}
+
+/// Runs a command that must fail and gives its one line.
+#[track_caller]
+fn refused(arguments: &[&str], parts: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(arguments).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(!output.status.success() && out.is_empty(), "{arguments:?}: {out}{err}");
+    assert!(err.starts_with("error: ") && err.lines().count() == 1, "{arguments:?}: {err}");
+    for part in parts {
+        assert!(err.contains(part), "{part:?} is not in: {err}");
+    }
+}
+
+/// A network with fresh weights in `folder`, and two pictures with label images beside it.
+fn place(folder: &Path, height: u32) -> [String; 2] {
+    let shape = Shape { channels: 3, height: 16, width: 24, num_classes: 6 };
+    let (architecture, config) = new_model("espnet-p1-q1", &shape, None, &[0.4; 3], &[0.2; 3]).unwrap();
+    let network = Network::init(Arc::new(architecture), &mut Streams::new(0).stream("test", 0)).unwrap();
+    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let at = |name: &str| folder.join(name);
+    std::fs::create_dir_all(at("model")).unwrap();
+    model.save(at("model"), "card", &serde_json::json!({})).unwrap();
+    for part in ["data/test", "data/testannot"] {
+        std::fs::create_dir_all(at(part)).unwrap();
+    }
+    for i in 0..2u8 {
+        let picture = image::RgbImage::from_fn(24, height, |x, y| image::Rgb([10 * x as u8, 10 * y as u8, 100 * i]));
+        picture.save(at(&format!("data/test/{i}.png"))).unwrap();
+        let labels = image::GrayImage::from_fn(24, height, |x, _| image::Luma([if x < 12 { i } else { 255 }]));
+        labels.save(at(&format!("data/testannot/{i}.png"))).unwrap();
+    }
+    ["model", "data"].map(|name| at(name).display().to_string())
+}
+
+#[test]
+fn eval_measures_and_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, data] = place(folder.path(), 16);
+    let overlays = folder.path().join("overlays");
+    let arguments = ["eval", &model, "--data", &data, "--json", "--overlays", overlays.to_str().unwrap()];
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((json["count"].as_u64(), json["pixels"].as_u64()), (Some(2), Some(2 * 16 * 12)));
+    assert_eq!((json["task"].as_str(), json["data"]["width"].as_u64()), (Some("image-segmentation"), Some(24)));
+    let confusion: u64 = json["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .filter_map(|n| n.as_u64())
+        .sum();
+    assert_eq!(confusion, 2 * 16 * 12);
+    assert!(json["miou"].as_f64().unwrap() <= 1.0 && json["iou"].as_array().unwrap().len() == 6);
+    assert!(["0.png", "1.png", "legend.txt"].iter().all(|name| overlays.join(name).is_file()));
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["eval", &model, "--data", &data]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("mIoU") && text.contains("labelled pixels"), "{text}");
+}
+
+#[test]
+fn commands_for_classifiers_refuse_a_segmentation_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, data] = place(folder.path(), 16);
+    let out = folder.path().join("out").display().to_string();
+    let pixels = "answers for every pixel";
+    refused(&["invert", &model, "-o", &out, "--samples", "8"], &[pixels, "model"]);
+    refused(&["run", &model, "-o", &out, "--minutes", "0.1"], &[pixels]);
+    refused(&["run", "-o", &out, "--student", "espnet-p2-q8"], &[pixels, "student"]);
+    refused(&["eval", &model, "--data", &data, "--card"], &["--card", "leave it out"]);
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn eval_refuses_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, data] = place(folder.path(), 20);
+    refused(&["eval", &model, "--data", &data], &["20x24 pixels", "multiples of 8"]);
+    let label = |values: u8, width| {
+        let picture = image::GrayImage::from_pixel(width, 20, image::Luma([values]));
+        picture.save(folder.path().join("data/testannot/1.png")).unwrap();
+    };
+    label(6, 24);
+    refused(&["eval", &model, "--data", &data], &["testannot/1.png", "the value 6 at row 0, column 0", "255 is void"]);
+    label(1, 16);
+    refused(&["eval", &model, "--data", &data], &["testannot/1.png", "16x20 pixels", "the picture 24x20"]);
+    label(1, 24);
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["eval", &model, "--data", &data, "--resize"]).output();
+    assert!(output.unwrap().status.success());
 }

@@ -9,7 +9,7 @@ use synth::files::{prepare_file, write_atomic};
 use synth::hub::{HubName, Kind as Repository};
 use synth::jobs::{Access, open_teacher};
 use synth::model::{Model, Overrides};
-use synth::nets::{Architecture, Kind, Slot};
+use synth::nets::{Architecture, Kind, Slot, Task};
 use synth::report::{Description, describe_set};
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
@@ -114,6 +114,7 @@ fn layers(slots: &[Slot]) -> Vec<Layer<'_>> {
             Kind::ConvWeight => layer.kind = "convolution",
             Kind::LinearWeight => layer.kind = "linear",
             Kind::NormWeight => layer.kind = "layer norm", // until running statistics follow
+            Kind::Plain if slot.name.ends_with("act.weight") => layer.kind = "prelu",
             Kind::Plain => layer.kind = "parameter",
             Kind::RunningMean { spatial: true } => layer.kind = "batch norm 2d",
             Kind::RunningMean { spatial: false } => layer.kind = "batch norm 1d",
@@ -126,6 +127,7 @@ fn layers(slots: &[Slot]) -> Vec<Layer<'_>> {
 /// What it can be used for.
 fn role(arch: &Architecture) -> &'static str {
     match (arch.trains(), arch.norm_layers()) {
+        _ if arch.task == Task::Segmentation => "it answers for every pixel: `eval` measures it, no stage takes it yet",
         (false, _) => "it only answers: a teacher of `distill`, not of `invert` and `run`",
         (true, 0) => "teacher or student; recipes of `invert` that match batch norms refuse it",
         _ => "teacher or student",
@@ -141,6 +143,8 @@ fn of_model(model: &Model) -> (Value, String) {
         "kind": "model", "source": model.source, "sha256": model.sha256,
         "architecture": config.architecture, "model_type": config.model_type, "model_args": config.model_args,
         "num_classes": config.num_classes, "label_names": config.label_names,
+        "task": arch.task.name(), "channel_order": if images.is_bgr() { "bgr" } else { "rgb" },
+        "size_divisor": arch.size_divisor, "ignore_index": images.ignore_index,
         "input_size": images.input_size, "mean": images.mean, "std": images.std,
         "parameters": arch.parameters(), "trains": arch.trains(), "batch_norm_layers": arch.norm_layers(),
         "layers": layers.iter().map(row).collect::<Vec<_>>(),
@@ -148,11 +152,17 @@ fn of_model(model: &Model) -> (Value, String) {
     let [channels, height, width] = images.input_size;
     let args: Vec<String> = config.model_args.iter().map(|(key, value)| format!("{key} {value}")).collect();
     let kind = config.model_type.as_deref().unwrap_or("?");
+    let order = if images.is_bgr() { " (BGR)" } else { "" };
+    let sides = match arch.size_divisor {
+        1 => String::new(),
+        divisor => format!(", sides in multiples of {divisor}"),
+    };
     let mut text = table(&[
         ("model", model.source.clone()),
         ("sha256", model.sha256.clone()),
         ("architecture", format!("{}: {kind} ({})", config.architecture, args.join(", "))),
-        ("input", format!("{channels}x{height}x{width}, mean {:?}, std {:?}", images.mean, images.std)),
+        ("input", format!("{channels}x{height}x{width}{order}{sides}, mean {:?}, std {:?}", images.mean, images.std)),
+        ("task", arch.task.name().to_string()),
         ("classes", config.num_classes.to_string()),
         ("parameters", arch.parameters().to_string()),
         ("batch norms", format!("{} (2-d, whose statistics can be matched)", arch.norm_layers())),

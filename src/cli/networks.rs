@@ -3,6 +3,7 @@
 use super::{Global, print};
 use clap::Args;
 use synth::Result;
+use synth::nets::Task;
 use synth::nets::registry::{Shape, from_name, listed, supported, usual_input};
 
 /// List the networks, with their sizes for 10 classes
@@ -22,14 +23,15 @@ impl Networks {
             let (net, ..) = from_name(&name, &Shape { channels, height, width: side, num_classes: 10 })?;
             let (parameters, norms) = (net.parameters(), net.norm_layers());
             let images = format!("{channels}x{height}x{side}");
-            let (rate, role) = match net.trains() {
-                true => (net.student_rate.to_string(), "teacher or student"),
-                false => (String::new(), "teacher only"),
+            let (rate, role) = match (net.task, net.trains()) {
+                (Task::Segmentation, _) => (String::new(), "segmentation: eval and inspect"),
+                (_, true) => (net.student_rate.to_string(), "teacher or student"),
+                (_, false) => (String::new(), "teacher only"),
             };
             text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {rate:>4}  {role}\n");
         }
         print(&format!(
-            "{text}\nAll names: {}.\nThe rate is the learning rate of a student where its recipe leaves that open (student.lr = 0).\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\n",
+            "{text}\nAll names: {}.\nThe rate is the learning rate of a student where its recipe leaves that open (student.lr = 0).\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\nThose for segmentation answer for every pixel.\n",
             supported()
         ))
     }

@@ -9,11 +9,11 @@ use super::layers::{Builder, Conv, Norm};
 use super::pixel_layers::{ConvTranspose, Rectified};
 use super::registry::{Args, Family, Form, Head, Shape};
 use super::{Architecture, Body, Forward, Init};
-use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv_transpose::ConvTransposeSpec;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, Pool, PoolKind, Var};
+use crate::{Error, Result};
 use serde_json::{Value, json};
 
 /// With the decoder, for the registry.
@@ -260,7 +260,9 @@ fn run(f: &mut Forward, halve: &Esp, modules: &[Esp], x: &Var) -> Result<(Var, V
 
 impl Body for Encoder {
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
-        let &[_, h, w, _] = x.dims() else { return Ok(x) };
+        let &[_, h, w, _] = x.dims() else {
+            return Err(Error::shape("espnet_c", format!("expected [N,H,W,C], found {:?}", x.dims())));
+        };
         let answers = self.levels(f, &x)?.answers;
         tape::bilinear(f.tape, &answers, h, w)
     }

@@ -73,6 +73,15 @@ fn inferred(node: &NodeProto, of: &dyn Fn(usize) -> Vec<i64>) -> Option<Vec<i64>
             assert_eq!(&w[2..], ints(node, "kernel_shape"));
             Some([&[0, w[0]], &sides(node, &x)[..]].concat())
         }
+        "ConvTranspose" => {
+            let (w, pads, added) = (of(1), ints(node, "pads"), ints(node, "output_padding"));
+            assert_eq!((w[0], &w[2..]), (x[1], ints(node, "kernel_shape")), "{node:?}");
+            let stride = ints(node, "strides");
+            let side = |axis: usize| {
+                (x[axis + 2] - 1) * stride[axis] + w[axis + 2] + added[axis] - pads[axis] - pads[axis + 2]
+            };
+            Some(vec![0, w[1], side(0), side(1)])
+        }
         "MaxPool" | "AveragePool" => Some([&x[..2], &sides(node, &x)].concat()),
         "Gemm" => {
             let w = of(1);
@@ -94,7 +103,7 @@ fn inferred(node: &NodeProto, of: &dyn Fn(usize) -> Vec<i64>) -> Option<Vec<i64>
             Some([outer, &[rows, columns]].concat())
         }
         "GlobalAveragePool" => Some(vec![0, x[1], 1, 1]),
-        "Add" | "Mul" | "Sub" | "Div" | "Relu" | "LeakyRelu" | "Clip" | "Sigmoid" => Some(x),
+        "Add" | "Mul" | "Sub" | "Div" | "Relu" | "LeakyRelu" | "PRelu" | "Clip" | "Sigmoid" => Some(x),
         "Slice" | "Pad" | "Resize" | "Reshape" => None,
         other => panic!("a node of unknown type {other}"),
     }
@@ -146,10 +155,14 @@ fn every_listed_network_becomes_a_well_formed_graph() {
         let (file, graph) = exported(&model, &Options::default());
         check(&graph, &name);
         let [c, h, w] = model.config.pretrained_cfg.input_size.map(|v| v as i64);
-        assert_eq!((dims(&graph.input[0]), dims(&graph.output[0])), (vec![0, c, h, w], vec![0, 12]), "{name}");
+        let answer = match model.network.arch.task {
+            Task::Classification => vec![0, 12],
+            Task::Segmentation => vec![0, 12, h, w],
+        };
+        assert_eq!((dims(&graph.input[0]), dims(&graph.output[0])), (vec![0, c, h, w], answer), "{name}");
         assert_eq!((file.opset_import[0].version, file.ir_version), (Some(28), Some(14)));
         // Every weight that multiplies is there, once.
-        let multiplied = |node: &&NodeProto| matches!(node.op_type.as_deref(), Some("Conv" | "Gemm"));
+        let multiplied = |node: &&NodeProto| matches!(node.op_type.as_deref(), Some("Conv" | "ConvTranspose" | "Gemm"));
         let size = |name: &String| {
             let t = graph.initializer.iter().find(|t| t.name.as_ref() == Some(name)).unwrap();
             t.dims.iter().product::<i64>() as usize
