@@ -1,4 +1,5 @@
-//! A classifier as an ONNX file: input `image` `[batch, C, H, W]`, output `logits` `[batch, K]`, both f32 (Open Neural
+//! A model as an ONNX file: input `image` `[batch, C, H, W]`, output `logits` `[batch, K]`, or `[batch, K, H, W]` where every pixel
+//! is answered for, both f32 (Open Neural
 //! Network Exchange, `onnx.proto` of version 1.23).
 //!
 //! Nothing here knows any network: the graph follows the [`Trace`] of its frozen forward pass. Batch norms that this pass
@@ -138,8 +139,8 @@ fn graph_of(model: &Model, trace: &Trace, options: &Options) -> Result<GraphProt
         false => "(pixel - mean) / std of pixels in 0..1, RGB if there are three channels",
     };
     let input = channels_first(&trace.input);
-    let output = trace.dims(trace.output);
-    Ok(graph.finish(&model.config.architecture, (INPUT, &input, about), &last, (OUTPUT, output)))
+    let output = channels_first(trace.dims(trace.output));
+    Ok(graph.finish(&model.config.architecture, (INPUT, &input, about), &last, (OUTPUT, &output)))
 }
 
 /// `(x - mean) / std` per channel.
