@@ -34,8 +34,9 @@ fn a_small_file_system() {
 fn fills_up(row: &mut Row, work: Work, disk: &Mounted) {
     let run = work.run(&disk.path().join("result")).often();
     let mut working = start(&run);
-    assert!(working.until(|| !run.states().is_empty()), "{}", work.name());
+    assert!(working.holds_when(|| !run.states().is_empty() && !run.is_writing()), "{}", work.name());
     let filler = disk.fill(0);
+    working.signal("CONT");
     row.tried += 1;
     refused(working.end().stderr, &run);
     std::fs::remove_file(filler).unwrap();

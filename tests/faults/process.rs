@@ -166,6 +166,20 @@ impl Working {
         self.until(|| begin.elapsed() >= time)
     }
 
+    /// Stops the process, until `CONT`, while something is so; `false` if it ended before.
+    pub fn holds_when(&mut self, is_so: impl Fn() -> bool) -> bool {
+        while self.until(&is_so) {
+            self.signal("STOP");
+            let pid = self.child.id();
+            self.until(|| is_stopped(pid));
+            if is_so() {
+                return true;
+            }
+            self.signal("CONT");
+        }
+        false
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         let _ = self.child.kill();
@@ -181,6 +195,11 @@ impl Working {
     pub fn end(self) -> Ended {
         Ended::of(self.child.wait_with_output().unwrap())
     }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    state.is_ok_and(|line| line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
 }
 
 /// Starts the run, and interrupts it once `states` states were written and some more work is done. `false` if it was faster.
