@@ -4,11 +4,10 @@
 use std::path::Path;
 use synth::data::ReadOptions;
 use synth::files::Staging;
-use synth::jobs::{Access, identity, open_teacher};
+use synth::jobs::{Access, answered_set, open_teacher};
 use synth::model::Overrides;
-use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
-use synth::train::{batch_for, labels_for};
+use synth::train::labels_for;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,21 +26,8 @@ fn main() -> anyhow::Result<()> {
     };
     let mut data = access.labelled(Path::new(dataset), &reading)?;
     labels_for(&model.class_names(), &mut data)?;
-    let logits = frozen.answers_u8(&data.images, batch_for(256, frozen.size))?;
-    let set = SyntheticSet {
-        priority: vec![1.0; data.len()],
-        images: data.images.into(),
-        labels: data.labels,
-        logits: logits.into(),
-        class_names: model.class_names(),
-        views: None,
-        provenance: serde_json::json!({
-            "kind": "set",
-            "teacher": identity(&model),
-            "source": { "name": data.name, "sha256": data.sha256 },
-            "license": model.config.pretrained_cfg.license,
-        }),
-    };
+    let source = serde_json::json!({ "name": data.name, "sha256": data.sha256 });
+    let set = answered_set(&model, &frozen, data.images, Some(data.labels), source)?;
     let staging = Staging::create(folder, false)?;
     set.write(staging.path())?;
     staging.finish()?;

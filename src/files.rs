@@ -88,7 +88,8 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -253,10 +254,14 @@ pub(crate) fn clean_up(parent: &Path, name: &OsString, target: &Path) {
     }
 }
 
-/// Whether `PID-xxxxxx` names a process that is certainly gone; where the system does not say, it may be alive.
+/// Whether `PID-xxxxxx` names a process that is certainly gone.
 fn owner_is_dead(rest: &str) -> bool {
-    let pid = rest.split('-').next().and_then(|p| p.parse::<u32>().ok());
-    pid.is_some_and(|pid| Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists())
+    rest.split('-').next().and_then(|p| p.parse().ok()).is_some_and(is_gone)
+}
+
+/// Whether there is certainly no process of this number; where the system does not say, there may be.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Whether nobody, on this machine or another that shares the disk, holds the folder's lock.

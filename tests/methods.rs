@@ -1,8 +1,10 @@
 //! Every recipe end to end on a tiny teacher; what they promise about each other; interrupted runs; the operations that only they use.
 
 mod common;
+#[path = "common/random.rs"]
+mod random;
 
-use std::sync::Arc;
+use random::random_model;
 use synth::augment::{Augmentation, Motion};
 use synth::checkpoint::{Resumable, Saver};
 use synth::distill::StudentRecipe;
@@ -13,17 +15,13 @@ use synth::invert::{
 use synth::jobs::{Init, InvertJob, Ran, RunJob};
 use synth::loss::Adversarial;
 use synth::model::Model;
-use synth::nets::Network;
-use synth::nets::registry::{Shape, new_model};
+use synth::nets::registry::Shape;
 use synth::ops::CPU;
 use synth::rng::Streams;
 use synth::teacher::Teacher;
 
 fn random_teacher(arch: &str) -> Model {
-    let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
-    let (architecture, config) = new_model(arch, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+    random_model(arch, &Shape { channels: 3, height: 16, width: 16, num_classes: 4 })
 }
 
 /// A recipe cut down to seconds: its choices stay, its sizes go.
@@ -94,9 +92,7 @@ fn every_recipe_runs_to_a_set_and_a_student_and_with_any_number_of_threads_to_th
 #[test]
 fn a_teacher_without_batch_norms_takes_the_recipes_that_need_none() {
     let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 4 };
-    let (architecture, config) = new_model("lenet-cifar", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-    let teacher = Model { network, config, sha256: "0".repeat(64), source: "random".into() };
+    let teacher = random_model("lenet-cifar", &shape);
     assert_eq!(Recipe::without_batch_norm(), ["dafl", "dfad", "zskt"]);
     for (name, _, make) in Recipe::ALL {
         let recipe = tiny(make());

@@ -81,6 +81,16 @@ impl<'a> Case<'a> {
             }
         }
     }
+
+    fn batch_norm(&self) -> BatchNorm {
+        BatchNorm {
+            weight: self.leaf("weight"),
+            bias: self.leaf("bias"),
+            running_mean: bring(&self.get("running_mean")),
+            running_var: bring(&self.get("running_var")),
+            eps: 1e-5,
+        }
+    }
 }
 
 /// One input, one output.
@@ -149,13 +159,7 @@ fn batch_norms() {
         let worst = verify(&name, TOLERANCE, || {
             let mut case = Case::new(&file, &name);
             let (x, r, w) = (case.leaf("x"), case.try_leaf("residual"), case.try_weight("w"));
-            let bn = BatchNorm {
-                weight: case.leaf("weight"),
-                bias: case.leaf("bias"),
-                running_mean: bring(&case.get("running_mean")),
-                running_var: bring(&case.get("running_var")),
-                eps: 1e-5,
-            };
+            let bn = case.batch_norm();
             let mode = match () {
                 _ if name.contains("train") => NormMode::Train { momentum: 0.1 },
                 _ if name.contains("match") => NormMode::Match,
@@ -272,13 +276,7 @@ fn gates_and_activations_of_their_own() {
         verify(name, TOLERANCE, || {
             let mut case = Case::new(&file, name);
             let x = case.leaf("x");
-            let bn = BatchNorm {
-                weight: case.leaf("weight"),
-                bias: case.leaf("bias"),
-                running_mean: bring(&case.get("running_mean")),
-                running_var: bring(&case.get("running_var")),
-                eps: 1e-5,
-            };
+            let bn = case.batch_norm();
             let z = tape::batch_norm(&case.tape, &x, None, &bn, mode, Activation::IDENTITY, None).unwrap().y;
             let y = tape::silu(&case.tape, &z).unwrap();
             let leaves = [("dx", Some(&x)), ("dweight", Some(&bn.weight)), ("dbias", Some(&bn.bias))];
@@ -323,13 +321,7 @@ fn rectifiers_with_a_slope_per_channel() {
         verify(name, TOLERANCE, || {
             let mut case = Case::new(&file, name);
             let (x, slope) = (case.leaf("x"), case.weight("slope"));
-            let bn = BatchNorm {
-                weight: case.leaf("weight"),
-                bias: case.leaf("bias"),
-                running_mean: bring(&case.get("running_mean")),
-                running_var: bring(&case.get("running_var")),
-                eps: 1e-5,
-            };
+            let bn = case.batch_norm();
             let z = tape::batch_norm(&case.tape, &x, None, &bn, mode, Activation::IDENTITY, None).unwrap().y;
             let y = tape::prelu(&case.tape, &z, &slope).unwrap();
             let leaves = [("dx", Some(&x)), ("dweight", Some(&bn.weight)), ("dbias", Some(&bn.bias))];

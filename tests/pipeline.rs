@@ -1,17 +1,19 @@
 //! Both stages through the library on tiny budgets: any image size and channel count, the same bits with one thread or
 //! two, φ doing what it says, refusals.
 
+#[path = "common/random.rs"]
+mod random;
+
+use random::random_model;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
 use synth::invert::{BufferRecipe, Lifecycle, PhiTarget, Recipe, Synthesiser};
 use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start};
 use synth::model::{Model, Overrides};
-use synth::nets::Network;
-use synth::nets::registry::{Shape, new_model};
+use synth::nets::registry::Shape;
 use synth::ops::CPU;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
@@ -20,10 +22,7 @@ use synth::teacher::Teacher;
 /// A network with random weights as a teacher.
 fn random_teacher(arch: &str, channels: usize, side: usize) -> Model {
     let shape = Shape { channels, height: side, width: side, num_classes: 10 };
-    let (mean, std) = (vec![0.5; channels], vec![0.25; channels]);
-    let (architecture, config) = new_model(arch, &shape, None, &mean, &std).unwrap();
-    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+    random_model(arch, &shape)
 }
 
 fn tiny() -> Recipe {

@@ -1,20 +1,21 @@
 //! A run that is interrupted at any of its steps and goes on leaves the same bits as one that is not; a loss that is no number
 //! sets a run back, and the two together do as well.
 
+#[path = "common/random.rs"]
+mod random;
+
+use random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
-use synth::checkpoint::{Checkpoints, Resumable, Saved, Saver};
+use synth::checkpoint::{Checkpoints, Resumable, Saved};
 use synth::data::{Images, Labelled};
 use synth::distill::StudentRecipe;
 use synth::events::{Observer, Record, Silent};
 use synth::invert::{Lifecycle, Recipe};
 use synth::jobs::{Init, RunJob, TrainJob};
 use synth::model::Model;
-use synth::nets::Network;
-use synth::nets::registry::{Shape, new_model};
+use synth::nets::registry::Shape;
 use synth::ops::CPU;
-use synth::rng::Streams;
 use synth::train::{Decay, Schedule, SupervisedRecipe};
 use synth::{Error, Result};
 
@@ -23,17 +24,6 @@ struct Cut {
     checkpoints: Checkpoints,
     steps: usize,
     cut: usize,
-}
-
-struct Nothing;
-
-impl Resumable for Nothing {
-    fn save<'a>(&'a self, _: &mut Saver<'a>) -> Result<()> {
-        Ok(())
-    }
-    fn restore(&mut self, _: &Saved) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Cut {
@@ -51,12 +41,12 @@ impl Observer for Cut {
         if self.steps <= self.cut {
             return Ok(());
         }
-        self.checkpoints.write(stage, state, &Nothing)?;
+        self.checkpoints.write(stage, state, &())?;
         Err(Error::Interrupted)
     }
 
     fn ended(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
-        self.checkpoints.write(stage, state, &Nothing).map(|_| ())
+        self.checkpoints.write(stage, state, &()).map(|_| ())
     }
 
     fn earlier(&mut self, stage: &'static str) -> Result<Option<Saved>> {
@@ -77,11 +67,8 @@ fn in_pieces<T>(piece: usize, run: &dyn Fn(&mut dyn Observer) -> Result<T>) -> (
     panic!("it comes to no end")
 }
 
-fn random_model(arch: &str) -> Model {
-    let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
-    let (architecture, config) = new_model(arch, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-    Model { network, config, sha256: "0".repeat(64), source: "random".into() }
+fn teacher(arch: &str) -> Model {
+    random_model(arch, &Shape { channels: 3, height: 16, width: 16, num_classes: 4 })
 }
 
 fn tiny() -> Recipe {
@@ -127,7 +114,7 @@ fn bits(job: &RunJob, observer: &mut dyn Observer) -> Result<(Vec<u32>, Vec<u8>,
 
 #[test]
 fn a_run_goes_on_from_any_of_its_steps() {
-    let (teacher, mut recipe) = (random_model("resnet20"), tiny());
+    let (teacher, mut recipe) = (teacher("resnet20"), tiny());
     for lifecycle in [Lifecycle::Fomaml, Lifecycle::CarryOver] {
         recipe.generator.lifecycle = lifecycle;
         let job = job(&teacher, &recipe);
@@ -143,7 +130,7 @@ fn a_run_goes_on_from_any_of_its_steps() {
 
 #[test]
 fn a_student_from_fresh_weights_with_live_answers_goes_on_too() {
-    let (teacher, mut recipe) = (random_model("resnet14"), Recipe { views: 0, ..tiny() });
+    let (teacher, mut recipe) = (teacher("resnet14"), Recipe { views: 0, ..tiny() });
     recipe.buffer.replacement = synth::set::buffer::Replacement::Oldest;
     let job = RunJob { init: Init::Scratch, ..job(&teacher, &recipe) };
     let whole = bits(&job, &mut Silent).unwrap();
@@ -156,7 +143,7 @@ fn a_student_from_fresh_weights_with_live_answers_goes_on_too() {
 /// Whatever a method keeps from batch to batch, and whatever its adversary learns from.
 #[test]
 fn every_recipe_goes_on() {
-    let teacher = random_model("resnet14");
+    let teacher = teacher("resnet14");
     for (name, _, make) in Recipe::ALL {
         let published = make();
         let mut recipe = Recipe { batch: 8, practice: 0, fill: 1, rounds: 2, adversary_steps: 2, ..published };
@@ -234,7 +221,7 @@ fn a_loss_that_is_no_number_lowers_the_rate() {
 
 #[test]
 fn a_generator_that_blows_up_is_set_back_or_given_up() {
-    let (teacher, mut recipe) = (random_model("resnet8"), tiny());
+    let (teacher, mut recipe) = (teacher("resnet8"), tiny());
     recipe.generator.lr = 10.0;
     recipe.generator.lr_latent = 10.0;
     recipe.loss.one_hot = 1e6;

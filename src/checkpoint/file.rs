@@ -1,7 +1,7 @@
 //! One state as a file: safetensors, whose name holds the first half of its SHA-256.
 
 use super::state::{Kept, Place, Saved, Saver};
-use crate::files::{sha256_file, sync_folder, write_atomic_with};
+use crate::files::{hex, sha256_file, sync_folder, write_atomic_with};
 use crate::{Error, Result};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value};
@@ -174,5 +174,5 @@ pub(crate) fn read_bytes(bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn digits(hash: Sha256) -> String {
-    hash.finalize().iter().take(DIGITS / 2).map(|b| format!("{b:02x}")).collect()
+    hex(&hash.finalize()[..DIGITS / 2])
 }

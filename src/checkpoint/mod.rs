@@ -42,6 +42,17 @@ pub trait Resumable {
     fn restore(&mut self, from: &Saved) -> Result<()>;
 }
 
+/// Nothing to put away.
+impl Resumable for () {
+    fn save<'a>(&'a self, _: &mut Saver<'a>) -> Result<()> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _: &Saved) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// The time that a stage has taken over all processes that worked on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

@@ -28,18 +28,6 @@ impl Resumable for Counter {
     }
 }
 
-struct Nothing;
-
-impl Resumable for Nothing {
-    fn save<'a>(&'a self, _: &mut Saver<'a>) -> Result<()> {
-        Ok(())
-    }
-
-    fn restore(&mut self, _: &Saved) -> Result<()> {
-        Ok(())
-    }
-}
-
 fn counter(done: usize) -> Counter {
     Counter { done, seen: vec![0.1 + done as f64, f64::NAN, f64::NEG_INFINITY, -0.0], deep: vec![7; 3 + done] }
 }
@@ -54,7 +42,7 @@ fn checkpoints(folder: &Path, job: Value) -> Checkpoints {
 }
 
 fn write(to: &mut Checkpoints, done: usize) -> PathBuf {
-    to.write("train", &counter(done), &Nothing).unwrap()
+    to.write("train", &counter(done), &()).unwrap()
 }
 
 fn newest(of: &Checkpoints) -> Result<Option<Counter>> {
@@ -72,7 +60,7 @@ fn a_state_comes_back_bit_by_bit_and_the_last_two_are_kept() {
     for done in [1, 2, 30] {
         write(&mut kept, done);
     }
-    kept.write("other", &counter(99), &Nothing).unwrap();
+    kept.write("other", &counter(99), &()).unwrap();
     assert_eq!(bits(&newest(&kept).unwrap().unwrap()), bits(&counter(30)));
     let mut names: Vec<String> = std::fs::read_dir(folder.path())
         .unwrap()
@@ -148,10 +136,10 @@ fn states_that_cannot_be_written_leave_the_older_ones() {
     let mut kept = checkpoints(&states, json!({}));
     write(&mut kept, 1);
     std::fs::rename(&states, folder.path().join("away")).unwrap();
-    assert!(!kept.try_write("train", &counter(2), &Nothing));
+    assert!(!kept.try_write("train", &counter(2), &()));
     std::fs::rename(folder.path().join("away"), &states).unwrap();
     assert_eq!(newest(&kept).unwrap().unwrap().done, 1);
-    assert!(kept.try_write("train", &counter(2), &Nothing));
+    assert!(kept.try_write("train", &counter(2), &()));
     assert_eq!(newest(&kept).unwrap().unwrap().done, 2);
 }
 

@@ -1,7 +1,7 @@
 //! A result that is being worked on: a folder `NAME.unfinished` beside its name, which outlives the process.
 
 use super::keeper::holds_any;
-use crate::files::{Staging, clean_up, occupied, refuse_replacement, remove, split};
+use crate::files::{Staging, clean_up, is_gone, occupied, refuse_replacement, remove, split};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -176,9 +176,9 @@ fn holder(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether a process may be alive; where the system does not say, it is.
+/// Whether another process of this number may be alive.
 fn is_alive(pid: u32) -> bool {
-    pid != std::process::id() && (!Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists())
+    pid != std::process::id() && !is_gone(pid)
 }
 
 /// Whether the open file is still the one of that name: the last holder may have removed it meanwhile.

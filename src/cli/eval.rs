@@ -67,6 +67,16 @@ pub struct Eval {
     pub(super) json: bool,
 }
 
+/// What was measured, for machines.
+pub(super) fn about(model: &Model) -> Value {
+    json!({
+        "source": model.source,
+        "sha256": model.sha256,
+        "architecture": model.config.architecture,
+        "parameters": model.network.arch.parameters(),
+    })
+}
+
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         let card = self.card.then(|| self.card_file()).transpose()?;
@@ -132,12 +142,7 @@ impl Eval {
         card: Option<&CardFile>,
     ) -> Value {
         let mut json = json!(found);
-        json["model"] = json!({
-            "source": model.source,
-            "sha256": model.sha256,
-            "architecture": model.config.architecture,
-            "parameters": model.network.arch.parameters(),
-        });
+        json["model"] = about(model);
         json["device"] = json!(compute.name());
         json["precision"] = json!(compute.precision.name());
         json["data"] = json!({

@@ -1,6 +1,6 @@
 //! `synth eval` of a network that answers for every pixel.
 
-use super::eval::{Eval, LISTED_CLASSES};
+use super::eval::{Eval, LISTED_CLASSES, about};
 use super::{Global, print, print_json, table};
 use serde_json::{Value, json};
 use synth::data::{LabelCodes, ReadOptions, Segmented};
@@ -58,13 +58,8 @@ impl Eval {
         let mut json = json!(found);
         json["task"] = json!(model.network.arch.task.name());
         json["ignored_class"] = json!(ignore);
-        json["model"] = json!({
-            "source": model.source,
-            "sha256": model.sha256,
-            "architecture": model.config.architecture,
-            "parameters": model.network.arch.parameters(),
-            "class_names": model.class_names(),
-        });
+        json["model"] = about(model);
+        json["model"]["class_names"] = json!(model.class_names());
         json["device"] = json!(compute.name());
         json["precision"] = json!(compute.precision.name());
         json["data"] = json!({

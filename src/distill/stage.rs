@@ -39,6 +39,14 @@ pub struct Stop {
     pub epochs: Option<f64>,
 }
 
+impl Stop {
+    /// Updates on `images` images, if there is no time limit, of a recipe with a batch.
+    pub fn steps(&self, recipe: &StudentRecipe, images: usize) -> usize {
+        let of = |epochs: f64| (epochs * images as f64 / recipe.batch as f64).ceil() as usize;
+        self.epochs.map_or(recipe.steps, of)
+    }
+}
+
 /// What distillation leaves.
 pub struct Distilled {
     /// Averaged, with batch norms estimated anew, as the recipe says.
@@ -101,9 +109,7 @@ pub fn distill(
     };
     check_memory(&student, live, input, &recipe)?;
     let earlier = observer.earlier(STAGE)?;
-    if let Some(epochs) = stop.epochs {
-        recipe.steps = (epochs * set.len() as f64 / recipe.batch as f64).ceil() as usize;
-    }
+    recipe.steps = stop.steps(&recipe, set.len());
     if let Some(saved) = &earlier {
         recipe.steps = saved.value("steps")?;
     } else if let Some(limit) = stop.limit {

@@ -18,8 +18,8 @@ pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &N
     let mut need = Need::of(&teacher.network, &image, mode, true)?;
     // What reads labels' names is of about the same size; pixels have no generator.
     if matches!(g.input, Input::Latents | Input::Noise) {
-        let latent = g.latent + if g.conditional { teacher.classes } else { 0 };
-        need = Need::of(generator, &[latent], Mode::Train { momentum: BN_MOMENTUM }, true)?.with(need);
+        need = Need::of(generator, &[g.latent_width(teacher.classes)], Mode::Train { momentum: BN_MOMENTUM }, true)?
+            .with(need);
     }
     if recipe.loss.adversarial > 0.0 {
         need = need.with(Need::of(adversary, &image, Mode::Frozen, true)?);

@@ -4,6 +4,7 @@ use super::contrast::{Contrast, ContrastPass};
 use super::embeddings::LabelEmbeddings;
 use super::lifecycle::accumulate;
 use super::objective::InnerPass;
+use super::plan::Plan;
 use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
@@ -124,7 +125,7 @@ impl<'a> Synthesiser<'a> {
         Ok(Self {
             teacher,
             arch,
-            planned: recipe.practice + recipe.fill(teacher.classes) + recipe.rounds * recipe.batches,
+            planned: Plan::of(recipe, teacher.classes).total(),
             embeddings,
             streams,
             generator,
@@ -266,14 +267,14 @@ impl<'a> Synthesiser<'a> {
             let ([h, w], c) = (self.teacher.size, self.teacher.channels);
             return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
         }
-        let classes = if g.conditional { self.teacher.classes } else { 0 };
+        let width = g.latent_width(self.teacher.classes);
         let noise = rng::normal(rng, n * g.latent);
-        let mut values = Vec::with_capacity(n * (g.latent + classes));
+        let mut values = Vec::with_capacity(n * width);
         for (z, &y) in noise.chunks_exact(g.latent).zip(labels) {
             values.extend_from_slice(z);
-            values.extend((0..classes).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
+            values.extend((0..width - g.latent).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
         }
-        self.compute().bring(&tensor(values, (n, g.latent + classes))?)
+        self.compute().bring(&tensor(values, (n, width))?)
     }
 
     /// Normalised images are kept where pixels are within 0 and 1.
@@ -353,9 +354,8 @@ fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmb
     if g.input == Input::Pixels {
         return Ok(pixels(&mean, &std));
     }
-    let labelled = g.conditional && embeddings.is_none();
     generator(&GeneratorConfig {
-        latent: g.latent + if labelled { teacher.classes } else { 0 },
+        latent: if embeddings.is_some() { g.latent } else { g.latent_width(teacher.classes) },
         width: g.width,
         channels: teacher.channels,
         size: teacher.size,

@@ -125,13 +125,14 @@ impl DistillJob<'_> {
         let set = answered.as_ref().unwrap_or(self.set);
         let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
         let health = Health::of(set, frozen.as_ref())?.with_student(&done);
+        let fingerprint = self.fingerprint();
         let mut provenance = json!({
             "kind": "student",
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
             "set": {
                 "source": self.set_name,
                 "count": self.set.len(),
-                "sha256": self.set.sha256(),
+                "sha256": fingerprint["set"],
                 "recipe": self.set.provenance["recipe"]["name"],
                 "seed": self.set.provenance["seed"],
                 "wall_seconds": self.set.provenance["wall_seconds"],
@@ -147,7 +148,7 @@ impl DistillJob<'_> {
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
         add_health(&mut provenance, &health, &self.set.provenance, observer)?;
-        add_course(&mut provenance, &self.fingerprint(), &done.clock, &[("student", done.halvings)]);
+        add_course(&mut provenance, &fingerprint, &done.clock, &[("student", done.halvings)]);
         student.network = done.student.to(&CPU)?;
         Ok((student, merge(provenance, circumstances(self.seed, self.compute))))
     }
@@ -155,10 +156,7 @@ impl DistillJob<'_> {
     /// Updates of the student that the recipe or `stop` asks for, if there is no time limit.
     pub fn updates(&self) -> usize {
         let images = &self.set.images;
-        let batch = self.recipe.clone().fitted([images.height, images.width]).batch.max(1);
-        self.stop
-            .epochs
-            .map_or(self.recipe.steps, |epochs| (epochs * self.set.len() as f64 / batch as f64).ceil() as usize)
+        self.stop.steps(&self.recipe.clone().fitted([images.height, images.width]), self.set.len())
     }
 
     /// The set's images as the student sees them.

@@ -3,6 +3,7 @@
 //! A result folder is built aside and appears under its name only when it is complete.
 
 mod access;
+mod answered;
 mod card;
 mod collect;
 mod distill;
@@ -14,11 +15,13 @@ mod shipped;
 mod train;
 
 pub use access::Access;
+pub use answered::answered_set;
 pub use card::CardFile;
 pub use collect::{CollectJob, Collected, Unfilled, open_sources, pool_size, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
+pub(crate) use run::FINISH_SHARE;
 pub use run::{Init, Ran, RunJob};
 pub use session::{Session, finished};
 pub use shipped::{SHIPPED, open_again, open_model, open_teacher};

@@ -1,8 +1,6 @@
 //! Both stages in one: a teacher becomes a student.
 
-use super::{
-    AnswerMode, DistillJob, InvertJob, Start, essence, fingerprint, fresh_student, identity, job_sha256, merge, seconds,
-};
+use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, job_sha256, merge, seconds};
 use crate::Result;
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
@@ -66,7 +64,7 @@ pub struct Ran {
 }
 
 /// Share of a limited run that belongs to the second stage.
-const FINISH_SHARE: f64 = 0.3;
+pub(crate) const FINISH_SHARE: f64 = 0.3;
 /// Share of the last stage that its updates may take; its checks, the batch norms and the report take the rest.
 const UPDATES_SHARE: f64 = 0.92;
 
@@ -88,7 +86,7 @@ impl RunJob<'_> {
 
     /// The stages whose network becomes the student, and the updates of it that the recipe asks for.
     pub fn updates(&self) -> (&'static [&'static str], usize) {
-        let inversion = self.recipe.rounds * self.recipe.adversary_steps;
+        let inversion = self.recipe.adversary_updates();
         match (self.on_the_fly, self.init) {
             (true, _) => (&["adversary"], inversion),
             (false, Init::Scratch) => (&["distill"], self.second_stage().steps),
@@ -106,15 +104,28 @@ impl RunJob<'_> {
 
     /// All that the result depends on.
     pub fn fingerprint(&self) -> Value {
-        let job = json!({
-            "teacher": essence(self.teacher),
-            "student": self.student,
-            "recipe": self.recipe,
+        let whole = json!({
+            "command": "run",
             "init": format!("{:?}", self.init),
-            "on_the_fly": self.on_the_fly,
             "limit_seconds": self.limit.map(|limit| limit.as_secs()),
         });
-        fingerprint("run", self.seed, job)
+        merge(self.inversion().fingerprint(), whole)
+    }
+
+    /// The first stage, in which the student is the adversary.
+    fn inversion(&self) -> InvertJob<'_> {
+        let share = if self.on_the_fly { UPDATES_SHARE } else { 1.0 - FINISH_SHARE };
+        InvertJob {
+            teacher: self.teacher,
+            recipe: self.recipe,
+            embeddings: self.embeddings,
+            adversary: self.student,
+            teacher_blocks: self.init == Init::TeacherBlocks,
+            on_the_fly: self.on_the_fly,
+            limit: self.limit.map(|limit| limit.mul_f64(share)),
+            seed: self.seed,
+            compute: self.compute,
+        }
     }
 
     fn sign(&self, provenance: &mut Value) {
@@ -127,19 +138,7 @@ impl RunJob<'_> {
     /// As [`InvertJob::run`] and [`DistillJob::run`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
         let begin = Instant::now();
-        let first_share = if self.on_the_fly { UPDATES_SHARE } else { 1.0 - FINISH_SHARE };
-        let job = InvertJob {
-            teacher: self.teacher,
-            recipe: self.recipe,
-            embeddings: self.embeddings,
-            adversary: self.student,
-            teacher_blocks: self.init == Init::TeacherBlocks,
-            on_the_fly: self.on_the_fly,
-            limit: self.limit.map(|limit| limit.mul_f64(first_share)),
-            seed: self.seed,
-            compute: self.compute,
-        };
-        let inverted = job.run(observer)?;
+        let inverted = self.inversion().run(observer)?;
         if self.on_the_fly {
             let student = inverted.adversary.clone();
             let provenance = merge(

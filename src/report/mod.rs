@@ -33,6 +33,7 @@ pub use describe::{Description, describe_set};
 pub use health::Health;
 pub use metrics::Metrics;
 pub use model_index::{Arguments, MeasuredOn, with_accuracy};
+pub(crate) use page::escape;
 pub use progress::Progress;
 pub use snapshots::{Every, Snapshot, Snapshots, read_snapshots};
 pub use summary::{StageSummary, Summary, Trend};

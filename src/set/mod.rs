@@ -21,6 +21,7 @@ mod buffer_tests;
 mod tests;
 
 use crate::data::{Images, MAX_CLASSES};
+use crate::files::hex;
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use serde_json::json;
@@ -107,7 +108,7 @@ impl SyntheticSet {
         hash.update(bytemuck::cast_slice(&self.logits[..]));
         hash.update(bytemuck::cast_slice(&self.priority));
         hash.update(self.views.as_ref().map_or(&[][..], |v| bytemuck::cast_slice(&v.logits[..])));
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        hex(&hash.finalize())
     }
 
     /// How many images there are.

@@ -4,21 +4,18 @@ use super::command::Surroundings;
 use super::file::{Budget, Suite};
 use super::plan::{Kind, Run};
 use crate::Result;
+use crate::collect::{Draw, Noise};
 use crate::data::{Images, Labelled, ReadOptions};
 use crate::files::{Staging, sha256_bytes};
-use crate::jobs::{Access, identity, open_teacher};
-use crate::loss::argmax;
+use crate::jobs::{Access, answered_set, open_teacher};
 use crate::model::{Model, Overrides};
 use crate::ops::Compute;
-use crate::rng::{Streams, normal};
+use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
-use crate::train::{batch_for, labels_for};
+use crate::train::labels_for;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-/// Images per pass of the teacher.
-const BATCH: usize = 256;
 
 /// Which set: several runs share one.
 pub struct SetKey {
@@ -84,42 +81,16 @@ impl SetKey {
             all = all.held_back(self.hold_back)?.0;
         }
         let Labelled { images, labels, name, sha256, .. } = all.thinned(self.count.unwrap_or(usize::MAX))?;
-        let logits = frozen.answers_u8(&images, batch_for(BATCH, frozen.size))?;
-        answered(model, images, labels, logits, json!({ "name": name, "sha256": sha256 }))
+        answered_set(model, frozen, images, Some(labels), json!({ "name": name, "sha256": sha256 }))
     }
 }
 
 /// Normal noise with the mean and the deviation of the teacher's normalisation, in 8 bits.
 fn noise(frozen: &Teacher, model: &Model, count: usize) -> Result<SyntheticSet> {
-    let [height, width] = frozen.size;
-    let mut rng = Streams::new(0).stream("bench/noise", 0);
-    let mut pixels = Vec::with_capacity(count * height * width * frozen.channels);
-    for _ in 0..count {
-        let draws = normal(&mut rng, height * width * frozen.channels);
-        pixels.extend(draws.iter().enumerate().map(|(i, draw)| {
-            let channel = i % frozen.channels;
-            (255.0 * (frozen.mean[channel] + frozen.std[channel] * draw)).round().clamp(0.0, 255.0) as u8
-        }));
-    }
-    let images = Images::new(pixels, frozen.channels, height, width)?;
-    let logits = frozen.answers_u8(&images, batch_for(BATCH, frozen.size))?;
-    let labels = logits.chunks_exact(frozen.classes).map(|answer| argmax(answer) as u32).collect();
-    answered(model, images, labels, logits, json!({ "name": "normal noise" }))
-}
-
-fn answered(model: &Model, images: Images, labels: Vec<u32>, logits: Vec<f32>, source: Value) -> Result<SyntheticSet> {
-    Ok(SyntheticSet {
-        priority: vec![1.0; labels.len()],
-        images: images.into(),
-        labels,
-        logits: logits.into(),
-        class_names: model.class_names(),
-        views: None,
-        provenance: json!({
-            "kind": "set",
-            "teacher": identity(model),
-            "source": source,
-            "license": model.config.pretrained_cfg.license,
-        }),
-    })
+    let ([height, width], channels) = (frozen.size, frozen.channels);
+    let noise = Noise::Gaussian { mean: frozen.mean.clone(), std: frozen.std.clone() };
+    let mut pixels = vec![0; count * height * width * channels];
+    noise.draw(&mut Streams::new(0).stream("bench/noise", 0), [height, width, channels], &mut pixels);
+    let images = Images::new(pixels, channels, height, width)?;
+    answered_set(model, frozen, images, None, json!({ "name": "normal noise" }))
 }

@@ -2,11 +2,9 @@
 
 use super::file::{Budget, Method, Start};
 use crate::invert::{Feed, Recipe};
+use crate::jobs::FINISH_SHARE;
 use crate::train::batch_for;
 use crate::{Error, Result};
-
-/// Share of the student's updates that belong to the second stage, as of the time in `synth run --minutes`.
-const FINISH_SHARE: f64 = 0.3;
 
 /// Options of `synth run` with which `recipe` spends `budget`.
 ///
@@ -42,6 +40,7 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
             Ok(set("student.steps", steps).to_vec())
         }
         Budget::Steps(steps) => {
+            // Of the updates as of the time in `synth run --minutes`.
             let finish = if on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
             let rounds = ((steps - finish) / recipe.adversary_steps.max(1)).max(1);
             let finish = steps.saturating_sub(rounds * recipe.adversary_steps).max(1);

@@ -45,6 +45,13 @@ pub struct GeneratorRecipe {
     pub keep: Keep,
 }
 
+impl GeneratorRecipe {
+    /// Numbers per image that a generator of latents reads: those drawn, and the one-hot label among `classes` if it is told.
+    pub fn latent_width(&self, classes: usize) -> usize {
+        self.latent + if self.conditional { classes } else { 0 }
+    }
+}
+
 impl Default for GeneratorRecipe {
     fn default() -> Self {
         Self {

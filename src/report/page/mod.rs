@@ -101,7 +101,7 @@ fn picture(images: &Images, labels: &[u32], classes: usize, columns: usize) -> R
 }
 
 /// Text that stays text, in an element or an attribute; without control characters but for line ends.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -8,6 +8,7 @@ mod tables;
 use super::peers::Peers;
 use super::summary::{Entry, Group, Summary};
 use super::table::{protocol, title};
+use crate::report;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
@@ -99,19 +100,7 @@ impl Colour {
 
 /// Text that stays text in HTML, in an attribute too, on one line.
 fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c if c.is_control() => safe.push(' '),
-            c => safe.push(c),
-        }
-    }
-    safe
+    report::escape(text).replace('\n', " ")
 }
 
 #[cfg(test)]
