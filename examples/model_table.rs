@@ -22,8 +22,8 @@ A folder needs no further word: `synth invert path/to/folder`. Bare files of tor
 |---|---|---|---|---|---|
 ";
 
-/// The heading behind the table.
-const REST: &str = "\n## Students";
+/// The first heading behind the table.
+const REST: &str = "\n## Segmentation";
 
 fn main() -> anyhow::Result<()> {
     let mut rows = rows();

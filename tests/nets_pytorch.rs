@@ -2,13 +2,15 @@
 //! the image, and the distance of batch-norm moments, on every instruction set and with 1 and 2 threads.
 
 mod common;
+#[path = "common/hashed.rs"]
+mod hashed;
 
 use candle_core::Tensor;
 use common::device::{bring_f32, here};
 use common::{Fixtures, Pair, values, verify_network};
-use std::sync::Arc;
-use synth::nets::{Architecture, Forward, GeneratorConfig, Kind, Mode, Network, ResNetCifar, Shortcut, WideResNet};
-use synth::nets::{Observed, Weights, generator};
+use hashed::{filled, gradients, hashed};
+use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, WideResNet};
+use synth::nets::{Observed, generator};
 use synth::ops::mem::tensor;
 use synth::tape::Tape;
 
@@ -16,19 +18,6 @@ use synth::tape::Tape;
 const TOLERANCE: f64 = 1e-5;
 
 const LABELS: [usize; 4] = [3, 0, 9, 3];
-
-/// Uniform on [-1, 1) by name and index, as `values` of the Python script.
-fn hashed(name: &str, n: usize) -> Vec<f32> {
-    let seed = name.bytes().fold(0u64, |s, b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
-    (1..=n as u64)
-        .map(|i| {
-            let z = i.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed);
-            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 /// Every 7th value of a large tensor, as `sample` of the Python script.
 fn sample(values: Vec<f32>) -> Tensor {
@@ -61,19 +50,7 @@ fn network(case: &str) -> Network {
         }),
         _ => generator(&GeneratorConfig::new(16, 8, 3, [16, 16])).unwrap(),
     };
-    let weights = Weights::from_file(arch.slots.clone(), |slot| {
-        let shape = slot.file_shape();
-        let raw = hashed(&slot.name, slot.len());
-        Ok(match slot.kind {
-            _ if shape.len() > 1 => {
-                let fan_in = shape[1..].iter().product::<usize>() as f32;
-                raw.into_iter().map(|v| v * (2.0 / fan_in.sqrt())).collect()
-            }
-            Kind::RunningVar | Kind::NormWeight => raw.into_iter().map(|v| 1.0 + v / 2.0).collect(),
-            _ => raw.into_iter().map(|v| v / 4.0).collect(),
-        })
-    });
-    Network { arch: Arc::new(arch), weights: weights.unwrap() }.to(&here()).unwrap()
+    filled(arch).to(&here()).unwrap()
 }
 
 fn input(case: &str) -> Tensor {
@@ -112,22 +89,9 @@ fn train_step(file: &Fixtures, case: &str) -> Vec<Pair> {
         ("y".into(), out, file.get(&format!("{case}/train/y"))),
         ("dx".into(), dx, file.get(&format!("{case}/train/dx"))),
     ];
-    let gradients = f.gradients(&mut grads);
-    for (i, (slot, gradient)) in net.weights.slots.iter().zip(gradients).enumerate() {
-        if let Some(g) = gradient {
-            let mut g = values(&g);
-            // Gradients have the layout of the weights in memory.
-            let kept = net.weights.iter().nth(i).unwrap().1;
-            let as_weights = Weights::from_file(Arc::new(vec![slot.clone()]), |s| Ok(vec![0.0; s.len()])).unwrap();
-            assert_eq!(kept.dims(), &slot.shape[..]);
-            let t = as_weights.iter().next().unwrap().1.clone();
-            synth::ops::mem::update(&t, |to| to.swap_with_slice(&mut g)).unwrap();
-            let g = sample(as_weights.to_file(0).unwrap());
-            pairs.push((slot.name.clone(), g, file.get(&format!("{case}/train/grad/{}", slot.name))));
-        } else {
-            let stat = sample(net.weights.to_file(i).unwrap());
-            pairs.push((slot.name.clone(), stat, file.get(&format!("{case}/train/stat/{}", slot.name))));
-        }
+    for (name, gradient, values) in gradients(&net, &f, &mut grads) {
+        let kind = if gradient { "grad" } else { "stat" };
+        pairs.push((name.clone(), sample(values), file.get(&format!("{case}/train/{kind}/{name}"))));
     }
     let stored = file.names().iter().filter(|n| n.starts_with(&format!("{case}/train/"))).count();
     assert_eq!(pairs.len(), stored, "{case}: every stored tensor is compared");

@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::device::{bring, bring_f32, card, here, like};
+use common::device::{bring, bring_f32, here, like};
 use common::{Fixtures, Pair, copy, values, verify};
 use synth::ops::Activation;
 use synth::ops::conv_transpose::ConvTransposeSpec;
@@ -228,8 +228,7 @@ fn resizing_and_layout() {
         simple(&format!("bilinear/{name}"), |t, x| tape::bilinear(t, x, h, w));
     }
     let aligned = [("up", 9, 8), ("double", 10, 8), ("down", 3, 2), ("mixed", 2, 7), ("one", 1, 6)];
-    // Cards have no kernel for these.
-    for (name, h, w) in aligned.into_iter().filter(|_| card().is_none()) {
+    for (name, h, w) in aligned {
         simple(&format!("aligned/{name}"), |t, x| tape::resize(t, x, [h, w], Corners::Aligned));
     }
     simple("nearest2", tape::nearest2);
@@ -259,6 +258,8 @@ fn element_wise_functions_with_values_on_the_kinks() {
     simple("unary/leaky", |t, x| tape::activate(t, x, Activation::leaky(0.2)));
     simple("unary/sigmoid", |t, x| tape::unary(t, x, UnaryOp::Sigmoid));
     simple("unary/quick_gelu", |t, x| tape::unary(t, x, UnaryOp::QuickGelu));
+    simple("unary/hard_sigmoid", |t, x| tape::unary(t, x, UnaryOp::HardSigmoid));
+    simple("unary/hard_swish", tape::hard_swish);
 }
 
 #[test]
@@ -306,9 +307,6 @@ fn transposed_convolutions() {
 
 #[test]
 fn rectifiers_with_a_slope_per_channel() {
-    if card().is_some() {
-        return eprintln!("skipped: cards have no kernel for PReLU");
-    }
     let file = file();
     verify("prelu/alone", TOLERANCE, || {
         let mut case = Case::new(&file, "prelu/alone");

@@ -110,6 +110,7 @@ impl Builder {
 pub enum Nonlinearity {
     Piecewise(Activation),
     Silu,
+    HardSwish,
 }
 
 impl Nonlinearity {
@@ -118,6 +119,7 @@ impl Nonlinearity {
         match self {
             Self::Piecewise(act) => tape::activate(f.tape, x, act),
             Self::Silu => tape::silu(f.tape, x),
+            Self::HardSwish => tape::hard_swish(f.tape, x),
         }
     }
 }
@@ -198,9 +200,9 @@ impl Conv {
     pub fn forward_activated(&self, f: &mut Forward, norm: &Norm, x: &Var, act: Nonlinearity) -> Result<Var> {
         match act {
             Nonlinearity::Piecewise(act) => self.forward_norm(f, norm, x, None, act),
-            Nonlinearity::Silu => {
+            Nonlinearity::Silu | Nonlinearity::HardSwish => {
                 let z = self.forward_norm(f, norm, x, None, Activation::IDENTITY)?;
-                tape::silu(f.tape, &z)
+                act.forward(f, &z)
             }
         }
     }
@@ -271,6 +273,14 @@ impl Linear {
     pub fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
         let (w, b) = (f.param(self.weight), f.param(self.bias));
         tape::linear(f.tape, x, &w, Some(&b))
+    }
+
+    /// `x·w + b` for every pixel of `x [N, H, W, in]`.
+    pub fn forward_pixels(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let (w, b) = (f.param(self.weight), f.param(self.bias));
+        let kernel = tape::reshaped(f.tape, &w, &[&[1, 1], w.dims()].concat())?;
+        let spec = Conv2dSpec::new(1);
+        Ok(tape::conv2d(f.tape, x, &kernel, &spec, Some(&b), None, Activation::IDENTITY, false)?.y)
     }
 
     /// `act(x·w + b)`.

@@ -91,7 +91,7 @@ fn transformers(args: &mut Args) -> Result<Map<String, Value>> {
 }
 
 /// Expansion, channels, blocks and stride of the paper's table 2.
-const STAGES: [(usize, usize, usize, usize); 7] =
+pub(super) const STAGES: [(usize, usize, usize, usize); 7] =
     [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
 
 fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architecture> {

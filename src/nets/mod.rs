@@ -3,9 +3,11 @@
 //! A file per family reads like the figure of its paper. The layers hide which path computes them.
 
 mod answering;
+mod aspp;
 mod candle_models;
 mod contrast_head;
 mod convnext;
+mod deeplab;
 mod densenet;
 mod efficientnet;
 mod espnet;
@@ -15,7 +17,9 @@ mod image_head;
 mod inverted_residual;
 pub mod layers;
 mod lenet;
+mod lraspp;
 mod mlperf_resnet8;
+mod mobile_trunk;
 mod mobilenet_v2;
 mod noisy_layer;
 mod pixel_layers;
@@ -24,6 +28,7 @@ pub mod registry;
 mod regnet;
 mod resnet;
 mod resnet_cifar;
+mod segformer;
 mod small_cnn;
 mod squeeze_excite;
 mod task;
@@ -58,8 +63,9 @@ pub use wide_resnet::WideResNet;
 
 use crate::ops::Compute;
 use crate::rng::Stream;
-use crate::tape::Var;
+use crate::tape::{self, Var};
 use crate::{Error, Result};
+use candle_core::DType;
 use std::sync::Arc;
 
 /// What a network computes from `[N, H, W, C]` (or latents `[N, Z]` for a generator).
@@ -209,6 +215,11 @@ impl Network {
     pub fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
         let x = f.map(&x)?;
         let x = if self.arch.bgr { f.blue_first(&x)? } else { x };
-        self.arch.body.forward(f, x)
+        let y = self.arch.body.forward(f, x)?;
+        match self.arch.task {
+            Task::Classification => Ok(y),
+            // Logits of pixels come out of layers for maps, which on a card have its precision.
+            Task::Segmentation => tape::cast(f.tape, &y, DType::F32),
+        }
     }
 }

@@ -11,10 +11,10 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use super::candle_models::{dinov2, segformer, timm_vit, vit};
+use super::candle_models::{dinov2, timm_vit, vit};
 use super::{
-    Architecture, Kind, Task, convnext, densenet, efficientnet, espnet, lenet, mlperf_resnet8, mobilenet_v2, regnet,
-    resnet, resnet_cifar, small_cnn, vgg, vgg_cifar, wide_resnet,
+    Architecture, Kind, Task, convnext, deeplab, densenet, efficientnet, espnet, lenet, lraspp, mlperf_resnet8,
+    mobilenet_v2, regnet, resnet, resnet_cifar, segformer, small_cnn, vgg, vgg_cifar, wide_resnet,
 };
 use crate::weights::{ModelConfig, PretrainedConfig, Scheme};
 use crate::{Error, Result};
@@ -54,8 +54,13 @@ const FAMILIES: &[&Family] = &[
     &vit::FAMILY,
     &dinov2::FAMILY,
     &segformer::FAMILY,
+    &segformer::PIXELS,
     &espnet::FAMILY,
     &espnet::ENCODER,
+    &deeplab::RESNET,
+    &deeplab::MOBILENET_V2,
+    &deeplab::MOBILENET_V3,
+    &lraspp::FAMILY,
 ];
 
 /// A network as names and configurations describe it.

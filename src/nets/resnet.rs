@@ -110,10 +110,15 @@ struct Block {
     shortcut: Option<(Conv, Norm)>,
 }
 
-struct Net {
+/// All layers but the last.
+pub(super) struct Trunk {
     conv1: Conv,
     bn1: Norm,
     blocks: Vec<Block>,
+}
+
+struct Net {
+    trunk: Trunk,
     head: Linear,
 }
 
@@ -122,28 +127,51 @@ const MAX_POOL: Pool = Pool { kind: PoolKind::Max, kernel: 3, stride: 2, padding
 impl ResNet {
     /// Registers the layers.
     pub fn build(&self, b: &mut Builder) -> impl Body + use<> {
+        let trunk = self.trunk(b, "", false);
+        Net { trunk, head: b.linear(self.head, self.features(), self.num_classes) }
+    }
+
+    /// All layers but the last, with `prefix` in front of their names. `dilated`: the last two stages keep the size of their maps,
+    /// and dilate their 3x3 convolutions instead, each block by what was not strided before it (torchvision's
+    /// `replace_stride_with_dilation`).
+    pub(super) fn trunk(&self, b: &mut Builder, prefix: &str, dilated: bool) -> Trunk {
         let stem = 64;
-        let conv1 = b.conv("conv1", self.in_channels, stem, Conv2dSpec::new(7).stride(2).padding(3));
-        let bn1 = b.norm("bn1", stem, self.bn_eps);
+        let spec = Conv2dSpec::new(7).stride(2).padding(3);
+        let conv1 = b.conv(&format!("{prefix}conv1"), self.in_channels, stem, spec);
+        let bn1 = b.norm(&format!("{prefix}bn1"), stem, self.bn_eps);
         let mut blocks = Vec::new();
-        let mut c_in = stem;
+        let (mut c_in, mut dilation) = (stem, 1);
         for (stage, (&count, &width)) in self.layers.iter().zip(&self.channels).enumerate() {
             for i in 0..count {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let name = format!("layer{}.{i}", stage + 1);
-                blocks.push(self.block(b, &name, c_in, width, stride));
+                let first = stage > 0 && i == 0;
+                let stride = if first && !(dilated && stage > 1) { 2 } else { 1 };
+                let name = format!("{prefix}layer{}.{i}", stage + 1);
+                blocks.push(self.block(b, &name, c_in, width, (stride, dilation)));
                 c_in = width * self.expansion();
+                dilation *= if first && stride == 1 { 2 } else { 1 };
             }
         }
-        Net { conv1, bn1, blocks, head: b.linear(self.head, c_in, self.num_classes) }
+        Trunk { conv1, bn1, blocks }
+    }
+
+    /// Channels of the last maps.
+    pub(super) fn features(&self) -> usize {
+        self.channels.last().map_or(0, |width| width * self.expansion())
     }
 
     fn expansion(&self) -> usize {
         if self.bottleneck { 4 } else { 1 }
     }
 
-    fn block(&self, b: &mut Builder, name: &str, c_in: usize, width: usize, stride: usize) -> Block {
-        let (k1, k3) = (Conv2dSpec::new(1), Conv2dSpec::new(3).padding(1));
+    fn block(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        c_in: usize,
+        width: usize,
+        (stride, dilation): (usize, usize),
+    ) -> Block {
+        let (k1, k3) = (Conv2dSpec::new(1), Conv2dSpec::new(3).padding(dilation).dilation(dilation));
         let c_out = width * self.expansion();
         let inner = width * self.base_width / 64;
         let plan = match self.bottleneck {
@@ -163,13 +191,21 @@ impl ResNet {
     }
 }
 
-impl Body for Net {
-    fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
-        let x = self.conv1.forward_norm(f, &self.bn1, &x, None, Activation::RELU)?;
+impl Trunk {
+    /// The last maps, `[N, H', W', C]`.
+    pub(super) fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
+        let x = self.conv1.forward_norm(f, &self.bn1, x, None, Activation::RELU)?;
         let mut x = tape::pool(f.tape, &x, MAX_POOL)?;
         for block in &self.blocks {
             x = block.forward(f, &x)?;
         }
+        Ok(x)
+    }
+}
+
+impl Body for Net {
+    fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
+        let x = self.trunk.forward(f, &x)?;
         let features = tape::global_mean(f.tape, &x)?;
         f.features = Some(features.clone());
         self.head.forward(f, &features)

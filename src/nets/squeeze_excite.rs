@@ -11,6 +11,7 @@ pub(super) struct SqueezeExcite {
     reduce: Conv,
     expand: Conv,
     act: Nonlinearity,
+    gate: UnaryOp,
 }
 
 impl SqueezeExcite {
@@ -20,7 +21,13 @@ impl SqueezeExcite {
             let start = [Init::Normal((2.0 / to as f32).sqrt()), Init::Constant(0.0)];
             b.conv_bias_init(name, from, to, Conv2dSpec::new(1), start)
         };
-        Self { reduce: layer(names[0], channels, inner), expand: layer(names[1], inner, channels), act }
+        let (reduce, expand) = (layer(names[0], channels, inner), layer(names[1], inner, channels));
+        Self { reduce, expand, act, gate: UnaryOp::Sigmoid }
+    }
+
+    /// The same with a hard sigmoid in place of the sigmoid (MobileNetV3).
+    pub fn hard(self) -> Self {
+        Self { gate: UnaryOp::HardSigmoid, ..self }
     }
 
     /// `x·σ(expand(act(reduce(mean(x)))))`
@@ -30,7 +37,7 @@ impl SqueezeExcite {
         let inner = self.reduce.forward_rows(f, &mean)?;
         let inner = self.act.forward(f, &inner)?;
         let gates = self.expand.forward_rows(f, &inner)?;
-        let gates = tape::unary(f.tape, &gates, UnaryOp::Sigmoid)?;
+        let gates = tape::unary(f.tape, &gates, self.gate)?;
         tape::gate(f.tape, &x, &gates)
     }
 }

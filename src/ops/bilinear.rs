@@ -31,26 +31,16 @@ impl Corners {
     }
 }
 
-#[cfg(feature = "cuda")]
-fn on_card(corners: Corners, call: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-    match corners {
-        Corners::Half => call(),
-        Corners::Aligned => {
-            Err(Error::shape("bilinear", "cards have no kernel for aligned corners; take --device cpu"))
-        }
-    }
-}
-
 /// Resizing `[N, H, W, C]` to `h × w`.
 ///
 /// # Errors
-/// A side of 0; on a card, aligned corners.
+/// A side of 0.
 pub fn resize(x: &Tensor, [h, w]: [usize; 2], corners: Corners) -> Result<Tensor> {
     let [n, ih, iw, c] = nhwc("bilinear", x)?;
     if h == 0 || w == 0 {
         return Err(Error::shape("bilinear", format!("to {h}x{w}")));
     }
-    on_cuda!(x, on_card(corners, || super::cuda::spatial::bilinear(x, h, w)));
+    on_cuda!(x, super::cuda::spatial::bilinear(x, [h, w], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
     per_image(x, [n, h, w, c], |_, image, out| {
         for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
@@ -74,7 +64,7 @@ pub fn resize_backward(dy: &Tensor, [ih, iw]: [usize; 2], corners: Corners) -> R
     if ih == 0 || iw == 0 {
         return Err(Error::shape("bilinear", format!("from {ih}x{iw}")));
     }
-    on_cuda!(dy, on_card(corners, || super::cuda::spatial::bilinear_backward(dy, ih, iw)));
+    on_cuda!(dy, super::cuda::spatial::bilinear_backward(dy, [ih, iw], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
     per_image(dy, [n, ih, iw, c], |_, dy, dx| {
         for (o, g) in dy.chunks_exact(c).enumerate() {

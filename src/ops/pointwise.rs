@@ -9,13 +9,18 @@ use std::mem::MaybeUninit;
 
 const GRAIN: usize = 65_536;
 
-/// Smooth element-wise functions.
+/// Element-wise functions that no convolution and no norm carries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UnaryOp {
     /// 1 / (1 + e^−x)
     Sigmoid,
     /// x · sigmoid(1.702·x) (Hendrycks and Gimpel, "Gaussian Error Linear Units", the sigmoid approximation)
     QuickGelu,
+    /// min(max(x + 3, 0), 6) / 6 (Howard et al., "Searching for MobileNetV3", 2019, section 5.2); its derivative is 0 at both
+    /// kinks, as in PyTorch.
+    HardSigmoid,
+    /// x · HardSigmoid(x); its derivative is 0 at -3 and 1 at 3, as in PyTorch.
+    HardSwish,
 }
 
 impl UnaryOp {
@@ -29,6 +34,8 @@ impl UnaryOp {
         match self {
             Self::Sigmoid => super::cuda::pointwise::Smooth::Sigmoid,
             Self::QuickGelu => super::cuda::pointwise::Smooth::QuickGelu,
+            Self::HardSigmoid => super::cuda::pointwise::Smooth::HardSigmoid,
+            Self::HardSwish => super::cuda::pointwise::Smooth::HardSwish,
         }
     }
 
@@ -36,6 +43,8 @@ impl UnaryOp {
         match self {
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+            Self::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         }
     }
 
@@ -46,6 +55,11 @@ impl UnaryOp {
                 let s = 1.0 / (1.0 + (-1.702 * kept).exp());
                 s + 1.702 * kept * s * (1.0 - s)
             }
+            Self::HardSigmoid if kept.abs() < 3.0 => 1.0 / 6.0,
+            Self::HardSigmoid => 0.0,
+            Self::HardSwish if kept <= -3.0 => 0.0,
+            Self::HardSwish if kept >= 3.0 => 1.0,
+            Self::HardSwish => kept / 3.0 + 0.5,
         }
     }
 }

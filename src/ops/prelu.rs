@@ -52,9 +52,9 @@ impl<'a> Rows<'a> {
 /// `prelu(scale·x + shift)`, or `prelu(x)` without a map, for `x [.., C]` and `slope [C]`. The map may have no activation.
 ///
 /// # Errors
-/// Slopes or a map that do not fit the last dimension of `x`; tensors on a card, which has no kernel for it.
+/// Slopes or a map that do not fit the last dimension of `x`.
 pub fn forward(x: &Tensor, before: Option<&Affine>, slope: &Tensor) -> Result<Tensor> {
-    on_cuda!(x, Err(no_kernel()));
+    on_cuda!(x, on_card(x, before, slope));
     let rows = Rows::new(x, before, slope)?;
     let (values, slope): (&[f32], &[f32]) = (&rows.x, &rows.slope);
     let (scale, shift) = (&rows.scale[..], &rows.shift[..]);
@@ -83,7 +83,7 @@ pub fn forward(x: &Tensor, before: Option<&Affine>, slope: &Tensor) -> Result<Te
 /// # Errors
 /// As [`forward`], and a gradient of another size than `x`.
 pub fn backward(dy: &Tensor, x: &Tensor, before: Option<&Affine>, slope: &Tensor) -> Result<Tensor> {
-    on_cuda!(x, Err(no_kernel()));
+    on_cuda!(x, backward_on_card(dy, x, before, slope));
     let rows = Rows::new(x, before, slope)?;
     if dy.elem_count() != rows.x.len() {
         return Err(Error::shape("prelu", format!("gradient {:?} of {:?}", dy.dims(), x.dims())));
@@ -117,7 +117,16 @@ pub fn backward(dy: &Tensor, x: &Tensor, before: Option<&Affine>, slope: &Tensor
     tensor(par::sum_rows(&partial, channels).iter().map(|v| *v as f32).collect(), channels)
 }
 
+/// On a card the map is written out first: readers there do not apply maps themselves.
 #[cfg(feature = "cuda")]
-fn no_kernel() -> Error {
-    Error::shape("prelu", "cards have no kernel for it; take --device cpu")
+fn on_card(x: &Tensor, before: Option<&Affine>, slope: &Tensor) -> Result<Tensor> {
+    let mapped = before.map(|map| super::cuda::norm::apply(x, map, None)).transpose()?;
+    super::cuda::pointwise::prelu(mapped.as_ref().unwrap_or(x), slope)
+}
+
+#[cfg(feature = "cuda")]
+fn backward_on_card(dy: &Tensor, x: &Tensor, before: Option<&Affine>, slope: &Tensor) -> Result<Tensor> {
+    let mapped = before.map(|map| super::cuda::norm::apply(x, map, None)).transpose()?;
+    let parts = super::cuda::pointwise::prelu_backward(dy, mapped.as_ref().unwrap_or(x), slope)?;
+    super::cuda::norm::channel_sums(&parts)
 }

@@ -121,7 +121,7 @@ pub fn linear(tape: &Tape, x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> 
 }
 
 /// The same values under other dimensions.
-pub(super) fn reshaped(tape: &Tape, x: &Var, dims: &[usize]) -> Result<Var> {
+pub(crate) fn reshaped(tape: &Tape, x: &Var, dims: &[usize]) -> Result<Var> {
     let value: Tensor = x.tensor()?.reshape(dims)?;
     let input = x.clone();
     Ok(tape.record(Value::Dense(value), x.needs_grad(), move |dy, grads| {

@@ -15,12 +15,13 @@ mod pointwise;
 mod spatial;
 pub mod trace;
 
+pub(crate) use conv::reshaped;
 pub use conv::{ConvOutput, conv_transpose, conv2d, linear};
 pub use gate::{gate, prelu, silu};
 pub use held::Held;
 pub use motion::{per_channel, roll, rows, stack_rows, windows};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
-pub use pointwise::{UnaryOp, activate, add, cast, unary};
+pub use pointwise::{UnaryOp, activate, add, cast, hard_swish, unary};
 pub use spatial::{
     Corners, Placement, Pool, PoolKind, adaptive_mean, bilinear, concat, flatten_chw, global_mean, nearest2, place,
     pool, resize, subsample_pad, unflatten_chw,

@@ -19,9 +19,17 @@ pub fn cast(tape: &Tape, x: &Var, dtype: DType) -> Result<Var> {
     Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| grads.add(&source, mem::cast(&dy, from)?)))
 }
 
-/// A smooth element-wise function (sigmoid, quick GELU); the result is f32.
+/// An element-wise function (a sigmoid, say); the result is f32.
 pub fn unary(tape: &Tape, x: &Var, op: UnaryOp) -> Result<Var> {
-    let x = &cast(tape, x, DType::F32)?;
+    element_wise(tape, &cast(tape, x, DType::F32)?, op)
+}
+
+/// Hard swish, `x·min(max(x + 3, 0), 6) / 6`, in the precision of `x`.
+pub fn hard_swish(tape: &Tape, x: &Var) -> Result<Var> {
+    element_wise(tape, x, UnaryOp::HardSwish)
+}
+
+fn element_wise(tape: &Tape, x: &Var, op: UnaryOp) -> Result<Var> {
     let input = x.tensor()?;
     let y = pointwise::forward(op, &input)?;
     let kept = if op.backward_reads_output() { y.clone() } else { input };

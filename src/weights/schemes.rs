@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// The renamings are applied one after the other, each at most once per name. In a pattern, `*` stands for one or more
 /// characters other than `.`, and `**`, at the end, for the whole rest; the replacement has the same wildcards in the same
 /// order, and may have `#` in place of a `*`: the number that it stands for, plus one. A name that no pattern matches stays
-/// as it is.
+/// as it is; one whose replacement is empty is of a part that we do not have, and is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
     /// Who names tensors like this.

@@ -26,7 +26,7 @@ pub struct Expected {
 /// Turns a checkpoint into exactly the expected tensors, by canonical name.
 ///
 /// Prefixes that wrappers put in front of every name ([`WRAPPERS`]) are removed. The names are then tried as they are and
-/// under each of `schemes`, and the first reading that fits is taken. `num_batches_tracked` may be missing or present: it
+/// under each of `schemes`, and the first reading that fits is taken; a name that a scheme turns into nothing is left out. `num_batches_tracked` may be missing or present: it
 /// is returned where it is both expected and there. A linear layer over flattened pixels, `[out, in·kh·kw]`, is the
 /// convolution that covers them, `[out, in, kh, kw]`: their values are the same in the same order, and either stands for the
 /// other.
@@ -122,6 +122,9 @@ impl<'e> Reading<'e> {
         let mut unexpected = Vec::new();
         for original in tensors.keys() {
             let name = scheme.map_or_else(|| original.clone(), |scheme| scheme.rename(original));
+            if name.is_empty() {
+                continue; // what this scheme leaves out
+            }
             let known = wanted.contains_key(name.as_str());
             if (known || is_counter(&name)) && !names.contains_key(&name) {
                 names.insert(name, original.clone());

@@ -219,7 +219,18 @@ impl Translator<'_> {
                 let gate = self.graph.node("Sigmoid", &[&steep], &[]);
                 self.graph.node("Mul", &[x, &gate], &[])
             }
+            UnaryOp::HardSigmoid => self.hard_sigmoid(x),
+            // HardSwish itself is newer than the oldest opset that can be written.
+            UnaryOp::HardSwish => {
+                let gate = self.hard_sigmoid(x);
+                self.graph.node("Mul", &[x, &gate], &[])
+            }
         }
+    }
+
+    fn hard_sigmoid(&mut self, x: &str) -> String {
+        let slope = [("alpha", Attribute::Float(1.0 / 6.0)), ("beta", Attribute::Float(0.5))];
+        self.graph.node("HardSigmoid", &[x], &slope)
     }
 
     fn pool(&mut self, x: &str, pool: &Pool) -> String {

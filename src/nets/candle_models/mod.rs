@@ -7,7 +7,6 @@
 pub(super) mod dinov2;
 mod encoder;
 mod positions;
-pub(super) mod segformer;
 pub(super) mod timm_vit;
 pub(super) mod vit;
 

@@ -7,12 +7,14 @@ use crate::ops::Activation;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
-/// The smooth functions by the numbers that the kernels know.
+/// The element-wise functions by the numbers that the kernels know.
 #[derive(Clone, Copy)]
 pub(crate) enum Smooth {
     Sigmoid = 0,
     QuickGelu = 1,
     Silu = 2,
+    HardSigmoid = 3,
+    HardSwish = 4,
 }
 
 fn same(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -93,6 +95,35 @@ pub(crate) fn smooth_backward(op: Smooth, dy: &Tensor, kept: &Tensor) -> Result<
     let (gpu, kept) = (gpu_of(dy)?, aligned(kept)?);
     let launch = Launch::typed(&gpu, &POINTWISE, "smooth_backward", dy.dtype()).tensor(dy).tensor(&kept);
     launch.size(dy.elem_count()).int(op as i32).each(threads(dy))
+}
+
+/// `x` above 0, `slope·x` elsewhere, for `x [.., C]` and `slope [C]`.
+pub(crate) fn prelu(x: &Tensor, slope: &Tensor) -> Result<Tensor> {
+    check_slopes(x, slope)?;
+    let gpu = gpu_of(x)?;
+    let y = gpu.tensor(x.shape().clone(), x.dtype())?;
+    let launch = Launch::typed(&gpu, &POINTWISE, "prelu", x.dtype()).tensor(x).tensor(slope).tensor(&y);
+    launch.size(x.elem_count()).size(slope.elem_count()).each(x.elem_count())?;
+    Ok(y)
+}
+
+/// Turns the gradient of [`prelu`] into that of `x`, in place; returns what each value adds to the gradient of its slope.
+pub(crate) fn prelu_backward(dy: &Tensor, x: &Tensor, slope: &Tensor) -> Result<Tensor> {
+    check_slopes(x, slope)?;
+    same("prelu", dy, x)?;
+    let gpu = gpu_of(x)?;
+    let parts = gpu.tensor(x.shape().clone(), x.dtype())?;
+    let launch = Launch::typed(&gpu, &POINTWISE, "prelu_backward", x.dtype()).tensor(dy).tensor(x).tensor(slope);
+    launch.tensor(&parts).size(x.elem_count()).size(slope.elem_count()).each(x.elem_count())?;
+    Ok(parts)
+}
+
+fn check_slopes(x: &Tensor, slope: &Tensor) -> Result<()> {
+    if slope.dtype() == DType::F32 && x.dims().last() == Some(&slope.elem_count()) {
+        return Ok(());
+    }
+    let found = format!("slopes {:?} {:?} of {:?}", slope.dims(), slope.dtype(), x.dims());
+    Err(Error::shape("prelu", found))
 }
 
 fn check_gates(s: &Tensor) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::gpu::gpu_of;
 use super::launch::{LAYOUT, Launch, SPATIAL, width};
 use super::memory::aligned;
+use crate::ops::bilinear::Corners;
 use crate::ops::spatial::{Pool, PoolKind};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -52,14 +53,30 @@ pub(crate) fn pool_backward(dy: &Tensor, x: &Tensor, p: &Pool) -> Result<Tensor>
     Ok(out)
 }
 
-/// One of the kernels from images of one size to images of another.
-fn resized(name: &str, x: &Tensor, inner: [usize; 2], outer: [usize; 2], out: [usize; 2]) -> Result<Tensor> {
-    let (gpu, (n, _, _, c)) = (gpu_of(x)?, x.dims4()?);
-    let out = gpu.tensor((n, out[0], out[1], c), x.dtype())?;
-    let launch = Launch::typed(&gpu, &SPATIAL, name, x.dtype()).tensor(x).tensor(&out).size(n);
-    let launch = launch.size(inner[0]).size(inner[1]).size(outer[0]).size(outer[1]).size(c);
-    launch.each(out.elem_count())?;
-    Ok(out)
+/// One of the kernels between images of two sizes.
+struct Resize<'a> {
+    name: &'static str,
+    /// Size of what the operation itself reads (its gradient is written by the backward kernel).
+    image: [usize; 2],
+    /// Size of what the operation itself writes.
+    windows: [usize; 2],
+    /// What the kernel wants to know beside the sizes.
+    flag: Option<i32>,
+    from: &'a Tensor,
+}
+
+impl Resize<'_> {
+    /// Writes an image of size `out`.
+    fn run(self, out: [usize; 2]) -> Result<Tensor> {
+        let Self { name, image, windows, flag, from } = self;
+        let (gpu, (n, _, _, c)) = (gpu_of(from)?, from.dims4()?);
+        let out = gpu.tensor((n, out[0], out[1], c), from.dtype())?;
+        let launch = Launch::typed(&gpu, &SPATIAL, name, from.dtype()).tensor(from).tensor(&out).size(n);
+        let launch = launch.size(image[0]).size(image[1]).size(windows[0]).size(windows[1]).size(c);
+        let launch = flag.into_iter().fold(launch, Launch::int);
+        launch.each(out.elem_count())?;
+        Ok(out)
+    }
 }
 
 fn size(x: &Tensor) -> Result<[usize; 2]> {
@@ -68,19 +85,24 @@ fn size(x: &Tensor) -> Result<[usize; 2]> {
 }
 
 pub(crate) fn adaptive_mean(x: &Tensor, windows: [usize; 2]) -> Result<Tensor> {
-    resized("adaptive", x, size(x)?, windows, windows)
+    Resize { name: "adaptive", image: size(x)?, windows, flag: None, from: x }.run(windows)
 }
 
 pub(crate) fn adaptive_mean_backward(dy: &Tensor, to: [usize; 2]) -> Result<Tensor> {
-    resized("adaptive_backward", dy, to, size(dy)?, to)
+    Resize { name: "adaptive_backward", image: to, windows: size(dy)?, flag: None, from: dy }.run(to)
 }
 
-pub(crate) fn bilinear(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
-    resized("bilinear", x, size(x)?, [h, w], [h, w])
+fn aligned_corners(corners: Corners) -> Option<i32> {
+    Some((corners == Corners::Aligned).into())
 }
 
-pub(crate) fn bilinear_backward(dy: &Tensor, h: usize, w: usize) -> Result<Tensor> {
-    resized("bilinear_backward", dy, [h, w], size(dy)?, [h, w])
+pub(crate) fn bilinear(x: &Tensor, to: [usize; 2], corners: Corners) -> Result<Tensor> {
+    Resize { name: "bilinear", image: size(x)?, windows: to, flag: aligned_corners(corners), from: x }.run(to)
+}
+
+pub(crate) fn bilinear_backward(dy: &Tensor, to: [usize; 2], corners: Corners) -> Result<Tensor> {
+    let flag = aligned_corners(corners);
+    Resize { name: "bilinear_backward", image: to, windows: size(dy)?, flag, from: dy }.run(to)
 }
 
 /// The kernel for vectors of 16 bytes where the channels of `x` are a multiple of them, else the one for single values, with the

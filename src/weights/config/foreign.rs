@@ -44,7 +44,11 @@ fn flat(map: Map<String, Value>) -> Value {
     Value::Object(config)
 }
 
-/// Keys of a transformers configuration that decide no weight and no answer of a trained image classifier.
+/// The only class of transformers for pixels that is here, and what its family is called, since its `model_type` is that of the
+/// classifier.
+const PIXELS: (&str, &str) = ("SegformerForSemanticSegmentation", "segformer_semantic");
+
+/// Keys of a transformers configuration that decide no weight and no answer of a trained network.
 const IGNORED: &[&str] = &[
     "_name_or_path",
     "architectures",
@@ -86,7 +90,8 @@ const NAMED_CLASSES: usize = 10_000_000;
 
 fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Translated {
     let class = map.get("architectures").and_then(|list| list[0].as_str()).unwrap_or_default();
-    if !class.is_empty() && !class.ends_with("ForImageClassification") {
+    let for_pixels = class == PIXELS.0;
+    if !class.is_empty() && !class.ends_with("ForImageClassification") && !for_pixels {
         return Err(format!("it is a {class} of transformers, which answers with something else than classes"));
     }
     let names = label_names(&map)?;
@@ -105,6 +110,12 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
     });
     if let Some(names) = names {
         config["label_names"] = json!(names);
+    }
+    if for_pixels {
+        (config["model_type"], config["task"]) = (json!(PIXELS.1), json!("image-segmentation"));
+        // 255, the usual value, is void anyway.
+        let void = count(&map, "semantic_loss_ignore_index").filter(|class| *class < num_classes);
+        void.into_iter().for_each(|class| config["pretrained_cfg"]["ignore_index"] = json!(class));
     }
     let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()));
     config["model_args"] = Value::Object(args.collect());
@@ -197,6 +208,12 @@ impl Preprocessing<'_> {
 mod tests {
     use super::*;
 
+    fn with_keys(mut config: Value, more: Value) -> Value {
+        let (Value::Object(all), Value::Object(more)) = (&mut config, more) else { unreachable!() };
+        all.extend(more);
+        config
+    }
+
     #[test]
     fn a_configuration_of_transformers_is_translated() {
         let config = json!({
@@ -230,6 +247,15 @@ mod tests {
         assert!(with("id2label", json!({"0": "a", "2": "b"})).contains("numbers 2 classes"));
         assert!(with("id2label", json!({"0": "a", "00": "b"})).contains("skips a class"));
         assert!(with("architectures", json!(["ResNetBackbone"])).contains("ResNetBackbone"));
+        let pixels = json!({"model_type": "segformer", "architectures": [PIXELS.0], "num_labels": 19,
+            "semantic_loss_ignore_index": 255, "decoder_hidden_size": 64});
+        let found = translated(pixels.clone(), None).unwrap();
+        assert_eq!((&found["model_type"], &found["task"]), (&json!(PIXELS.1), &json!("image-segmentation")));
+        assert_eq!(found["model_args"], json!({"decoder_hidden_size": 64}));
+        assert!(found["pretrained_cfg"].get("ignore_index").is_none());
+        let void = json!({"semantic_loss_ignore_index": 18});
+        let found = translated(with_keys(pixels, void), None).unwrap();
+        assert_eq!(found["pretrained_cfg"]["ignore_index"], json!(18));
         let raw = translated(config, Some(&json!({"do_rescale": false}))).unwrap_err();
         assert!(raw.contains("not scaled"), "{raw}");
     }

@@ -83,18 +83,22 @@ template <typename T> struct Scale {
   extern "C" __global__ void scale_##S(T* x, int n, float factor) { spread<T>(n, Scale<T>{x, factor}); }
 BOTH(SCALE)
 
-// The smooth functions; numbers as in `cuda/pointwise.rs`.
+// The functions of UnaryOp; numbers as in `cuda/pointwise.rs`.
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 __device__ __forceinline__ float smooth(int op, float x) {
   if (op == 0) return sigmoid(x);
   if (op == 1) return x * sigmoid(1.702f * x);
+  if (op == 3) return fminf(fmaxf(x + 3.0f, 0.0f), 6.0f) / 6.0f;
+  if (op == 4) return x * fminf(fmaxf(x + 3.0f, 0.0f), 6.0f) / 6.0f;
   return x * sigmoid(x);
 }
 
 // From the output for the sigmoid, from the input for the others.
 __device__ __forceinline__ float smooth_derivative(int op, float kept) {
   if (op == 0) return kept * (1.0f - kept);
+  if (op == 3) return fabsf(kept) < 3.0f ? 1.0f / 6.0f : 0.0f;
+  if (op == 4) return kept <= -3.0f ? 0.0f : kept >= 3.0f ? 1.0f : kept / 3.0f + 0.5f;
   const float slope = op == 1 ? 1.702f : 1.0f;
   const float s = sigmoid(slope * kept);
   return s + slope * kept * s * (1.0f - s);
@@ -168,6 +172,36 @@ template <typename T, int W> __device__ void after(T* y, const float* bias, cons
     after<T, 1>(y, bias, residual, n, channels, Act{slope, cap});                                            \
   }
 BOTH(AFTER)
+
+// y = x above 0, slope[c]·x elsewhere
+template <typename T> __device__ void prelu(const T* x, const float* slope, T* y, int n, int channels) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const float v = wide(x[i]);
+  y[i] = narrow<T>(v > 0.0f ? v : slope[i % channels] * v);
+}
+#define PRELU(T, S)                                                                                          \
+  extern "C" __global__ void prelu_##S(const T* x, const float* slope, T* y, int n, int channels) {          \
+    prelu<T>(x, slope, y, n, channels);                                                                      \
+  }
+BOTH(PRELU)
+
+// d ← d·prelu'(x), and in `parts` what every value adds to the gradient of its channel's slope.
+template <typename T>
+__device__ void prelu_backward(T* d, const T* x, const float* slope, T* parts, int n, int channels) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const float g = wide(d[i]), v = wide(x[i]);
+  const bool below = v <= 0.0f;
+  parts[i] = narrow<T>(below ? g * v : 0.0f);
+  d[i] = narrow<T>(below ? slope[i % channels] * g : g);
+}
+#define PRELU_BACKWARD(T, S)                                                                                 \
+  extern "C" __global__ void prelu_backward_##S(T* d, const T* x, const float* slope, T* parts, int n,       \
+                                                int channels) {                                              \
+    prelu_backward<T>(d, x, slope, parts, n, channels);                                                      \
+  }
+BOTH(PRELU_BACKWARD)
 
 // out[n,p,c] = x[n,p,c]·s[n,c]
 template <typename T> __device__ void gate(const T* x, const float* s, T* out, int n, int pixels, int channels) {

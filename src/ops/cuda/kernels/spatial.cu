@@ -146,61 +146,72 @@ template <typename T> __device__ void adaptive_backward(const T* d, T* dx, int n
   }
 BOTH(ADAPTIVE_BACKWARD)
 
-// Where output `o` of `to` reads an axis of `from`: two places and the weight of the second (half-pixel centres).
-__device__ __forceinline__ void between(int o, int from, int to, int& lower, int& upper, float& share) {
-  const float at = fmaxf(((float)o + 0.5f) * ((float)from / (float)to) - 0.5f, 0.0f);
+// Where output `o` of `to` reads an axis of `from`: two places and the weight of the second. Half-pixel centres, or, aligned,
+// the corner pixels of both on each other.
+__device__ __forceinline__ void between(int o, int from, int to, int aligned, int& lower, int& upper, float& share) {
+  const float at = aligned ? (float)o * ((float)(from - 1) / (float)max(to - 1, 1))
+                           : fmaxf(((float)o + 0.5f) * ((float)from / (float)to) - 0.5f, 0.0f);
   lower = min((int)at, from - 1);
   upper = min(lower + 1, from - 1);
   share = at - (float)lower;
 }
 
-template <typename T> __device__ void bilinear(const T* x, T* out, int n, int h, int w, int oh, int ow, int c) {
+template <typename T>
+__device__ void bilinear(const T* x, T* out, int n, int h, int w, int oh, int ow, int c, int aligned) {
   const int i = thread();
   if (i >= n * oh * ow * c) return;
   const int ox = i / c % ow, oy = i / c / ow % oh, image = i / c / ow / oh;
   int y0, y1, x0, x1;
   float fy, fx;
-  between(oy, h, oh, y0, y1, fy);
-  between(ox, w, ow, x0, x1, fx);
+  between(oy, h, oh, aligned, y0, y1, fy);
+  between(ox, w, ow, aligned, x0, x1, fx);
   const T* from = x + (long long)image * h * w * c + i % c;
   const float a = wide(from[(long long)(y0 * w + x0) * c]), b = wide(from[(long long)(y0 * w + x1) * c]);
   const float e = wide(from[(long long)(y1 * w + x0) * c]), f = wide(from[(long long)(y1 * w + x1) * c]);
   out[i] = narrow<T>((1.0f - fy) * ((1.0f - fx) * a + fx * b) + fy * ((1.0f - fx) * e + fx * f));
 }
 #define BILINEAR(T, S)                                                                                       \
-  extern "C" __global__ void bilinear_##S(const T* x, T* out, int n, int h, int w, int oh, int ow, int c) {  \
-    bilinear<T>(x, out, n, h, w, oh, ow, c);                                                                 \
+  extern "C" __global__ void bilinear_##S(const T* x, T* out, int n, int h, int w, int oh, int ow, int c,    \
+                                          int aligned) {                                                     \
+    bilinear<T>(x, out, n, h, w, oh, ow, c, aligned);                                                        \
   }
 BOTH(BILINEAR)
 
 // How much output `o` reads of place `at`.
-__device__ __forceinline__ float share_of(int o, int at, int from, int to) {
+__device__ __forceinline__ float share_of(int o, int at, int from, int to, int aligned) {
   int lower, upper;
   float share;
-  between(o, from, to, lower, upper, share);
+  between(o, from, to, aligned, lower, upper, share);
   return (lower == at ? 1.0f - share : 0.0f) + (upper == at ? share : 0.0f);
 }
 
 // Outputs that may read place `at`: their centres lie within one place of it.
-__device__ __forceinline__ void readers(int at, int from, int to, int& start, int& end) {
-  const float scale = (float)to / (float)from;
-  start = at == 0 ? 0 : max((int)(((float)at - 0.5f) * scale - 0.5f) - 1, 0);
-  end = at == from - 1 ? to : min((int)(((float)at + 1.5f) * scale - 0.5f) + 2, to);
+__device__ __forceinline__ void readers(int at, int from, int to, int aligned, int& start, int& end) {
+  if (aligned && from == 1) {
+    start = 0;
+    end = to;
+    return;
+  }
+  const float scale = aligned ? (float)max(to - 1, 1) / (float)(from - 1) : (float)to / (float)from;
+  const float shift = aligned ? 0.0f : 0.5f;  // from a place to its centre
+  start = at == 0 ? 0 : max((int)(((float)(at - 1) + shift) * scale - shift) - 1, 0);
+  end = at == from - 1 ? to : min((int)(((float)(at + 1) + shift) * scale - shift) + 2, to);
 }
 
-template <typename T> __device__ void bilinear_backward(const T* d, T* dx, int n, int h, int w, int oh, int ow, int c) {
+template <typename T>
+__device__ void bilinear_backward(const T* d, T* dx, int n, int h, int w, int oh, int ow, int c, int aligned) {
   const int i = thread();
   if (i >= n * h * w * c) return;
   const int column = i / c % w, y = i / c / w % h, image = i / c / w / h;
   int y0, y1, x0, x1;
-  readers(y, h, oh, y0, y1);
-  readers(column, w, ow, x0, x1);
+  readers(y, h, oh, aligned, y0, y1);
+  readers(column, w, ow, aligned, x0, x1);
   float sum = 0.0f;
   for (int oy = y0; oy < y1; oy++) {
-    const float fy = share_of(oy, y, h, oh);
+    const float fy = share_of(oy, y, h, oh, aligned);
     if (fy == 0.0f) continue;
     for (int ox = x0; ox < x1; ox++) {
-      const float fx = share_of(ox, column, w, ow);
+      const float fx = share_of(ox, column, w, ow, aligned);
       if (fx != 0.0f) sum += fy * fx * wide(d[((long long)(image * oh + oy) * ow + ox) * c + i % c]);
     }
   }
@@ -208,7 +219,7 @@ template <typename T> __device__ void bilinear_backward(const T* d, T* dx, int n
 }
 #define BILINEAR_BACKWARD(T, S)                                                                              \
   extern "C" __global__ void bilinear_backward_##S(const T* d, T* dx, int n, int h, int w, int oh, int ow,   \
-                                                   int c) {                                                  \
-    bilinear_backward<T>(d, dx, n, h, w, oh, ow, c);                                                         \
+                                                   int c, int aligned) {                                     \
+    bilinear_backward<T>(d, dx, n, h, w, oh, ow, c, aligned);                                                \
   }
 BOTH(BILINEAR_BACKWARD)
