@@ -2,6 +2,9 @@
 //! as transformers has and names it: with the perceptron decoder (`SegformerForSemanticSegmentation`), whose answers at a quarter
 //! of the sides are enlarged bilinearly, half-pixel centres, or with a linear classifier of the last stage's mean
 //! (`SegformerForImageClassification`). It only answers.
+//!
+//! candle-transformers has both, but its decoder takes the nearest pixel where transformers interpolates, and its classifier for
+//! pixels has no bias.
 
 use super::answering::in_pieces;
 use super::layers::{Builder, Conv, LayerNorm, Linear, Norm};
