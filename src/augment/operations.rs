@@ -5,9 +5,9 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
     Identity,
-    /// Columns move by this times the distance from the upper border.
+    /// Rows move to the left by this times their distance from the upper border.
     ShearX(f32),
-    /// Rows move by this times the distance from the left border.
+    /// Columns move up by this times their distance from the left border.
     ShearY(f32),
     /// To the right, in pixels.
     TranslateX(i32),
@@ -88,7 +88,7 @@ fn translate(image: &[u8], dims: [usize; 3], [down, right]: [i32; 2]) -> Vec<u8>
 fn shear(image: &[u8], dims: [usize; 3], [x_by, y_by]: [f32; 2]) -> Vec<u8> {
     moved(image, dims, |y, x| {
         let (v, u) = (y as f32 + 0.5, x as f32 + 0.5);
-        (nearest(v - y_by * u - 0.5), nearest(u - x_by * v - 0.5))
+        (nearest(v + y_by * u - 0.5), nearest(u + x_by * v - 0.5))
     })
 }
 

@@ -233,7 +233,8 @@ impl Beside for BatchHints<'_> {
             seeds.push((maps[own].clone(), grad));
         }
         let weights = self.weights(images, signal.features);
-        if let (Some(projection), Some(own), Some(its)) = (&mut self.hints.projection, &f.features, &self.told.features) {
+        if let (Some(projection), Some(own), Some(its)) = (&mut self.hints.projection, &f.features, &self.told.features)
+        {
             let (value, grad) = projection.step(&own.tensor()?, its, &weights, lr)?;
             sum += value;
             seeds.push((own.clone(), grad));
@@ -241,3 +242,7 @@ impl Beside for BatchHints<'_> {
         Ok((sum, seeds))
     }
 }
+
+#[cfg(test)]
+#[path = "signal_tests.rs"]
+mod tests;

@@ -277,12 +277,7 @@ impl Trainer {
     }
 
     /// The update itself on normalised images; the second value is the student's logits before it.
-    fn update(
-        &mut self,
-        x: Tensor,
-        told: &Told,
-        weights: Option<&[f32]>,
-    ) -> Result<Option<(TrainReport, Tensor)>> {
+    fn update(&mut self, x: Tensor, told: &Told, weights: Option<&[f32]>) -> Result<Option<(TrainReport, Tensor)>> {
         let r = &self.recipe;
         let lr = r.lr * r.schedule.factor(self.learner.done(), r.steps, r.warmup);
         let seen = self.input.seen(x)?;

@@ -36,13 +36,13 @@ fn attention_maps() {
     ];
     close("attention", loss.value.get().unwrap(), 0.019048390869085906, &loss.grad, &grad);
     let plain = attention(&map(), &goal(), None).unwrap().value.get().unwrap();
-    assert!((plain - 0.02237988077819872).abs() < 1e-9, "{plain}");
+    assert!((plain - 0.02237988077819872).abs() < 1e-7, "{plain}");
     // A map of zeros has no direction, and none to go.
     let dark = attention(&map().zeros_like().unwrap(), &goal(), None).unwrap();
     assert!(view(&host(&dark.grad).unwrap()).unwrap().iter().all(|g| *g == 0.0));
     // How strong a map is does not count.
     let strong = attention(&map().affine(4.0, 0.0).unwrap(), &goal(), None).unwrap().value.get().unwrap();
-    assert!((strong - plain).abs() < 1e-9, "{strong}");
+    assert!((strong - plain).abs() < 1e-7, "{strong}");
     let refused = attention(&map(), &goal().reshape((2, 3, 2, 3)).unwrap(), None);
     assert!(refused.is_err_and(|e| e.to_string().contains("[2, 2, 3, 4] against [2, 3, 2, 3]")));
 }
@@ -71,14 +71,8 @@ fn features_in_units_of_their_size() {
 #[test]
 fn centred_logits() {
     let loss = matching_loss(&student(), &teacher(), Matching::Logits, Some(&[4.0, 1.0])).unwrap();
-    let grad = [
-        -0.4444444444444445,
-        1.5555555555555556,
-        -1.111111111111111,
-        0.16666666666666666,
-        -0.25,
-        0.08333333333333333,
-    ];
+    let grad =
+        [-0.4444444444444445, 1.5555555555555556, -1.111111111111111, 0.16666666666666666, -0.25, 0.08333333333333333];
     close("centred logits", loss.value.get().unwrap(), 3.180555555555556, &loss.grad, &grad);
 }
 
