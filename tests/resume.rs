@@ -8,7 +8,7 @@ use random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
 use synth::checkpoint::{Checkpoints, Resumable, Saved};
-use synth::collect::Balance;
+use synth::collect::{Balance, Wish};
 use synth::data::{Images, Labelled};
 use synth::distill::{AnswerSource, Signal, SignalKind, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
@@ -239,7 +239,7 @@ fn a_generator_that_blows_up_is_set_back_or_given_up() {
 /// A collection of everything that takes long: several sources, one of them with files that cannot be read, relatedness, copies for
 /// classes that lack images, images from borders, recorded answers.
 fn collection<'a>(teacher: &'a Model, pictures: &Path, balance: Balance) -> CollectJob<'a> {
-    let wishes = ["leaves=3", "noise=11", pictures.to_str().unwrap()].map(|text| text.parse().unwrap());
+    let wishes = ["leaves=3", "noise=11", pictures.to_str().unwrap()].map(|text| text.parse::<Wish>().unwrap());
     let access = Access { offline: true, quiet: true };
     CollectJob {
         teacher,
@@ -259,7 +259,7 @@ fn collection<'a>(teacher: &'a Model, pictures: &Path, balance: Balance) -> Coll
 /// Everything that a collection leaves, but for times.
 fn set_bits(job: CollectJob, observer: &mut dyn Observer) -> Result<(Vec<u8>, Vec<u32>, Vec<u32>, Value)> {
     let set = job.run(observer)?.set;
-    let views = set.views.as_ref().map_or(&[][..], |views| &views.logits);
+    let views = set.views.as_ref().map_or(&[][..], |views| &views.logits[..]);
     let numbers = set.logits.iter().chain(&set.priority).chain(views).map(|v| v.to_bits()).collect();
     let about = &set.provenance;
     let facts = json!([about["sources"], about["metrics"], about["health"], about["job_sha256"]]);
