@@ -21,6 +21,23 @@ pub struct Teacher {
     pub classes: usize,
 }
 
+/// What a teacher tells of a batch of images.
+pub struct Told {
+    /// Logits `[N, K]`.
+    pub answers: Tensor,
+    /// What the classifier reads, `[N, features]`, if the network says so.
+    pub features: Option<Tensor>,
+    /// The last map of every grid, `[N, h, w, C]` each; see [`Forward::stages`].
+    pub stages: Vec<Tensor>,
+}
+
+impl Told {
+    /// Answers alone.
+    pub fn answers(answers: Tensor) -> Self {
+        Self { answers, features: None, stages: Vec::new() }
+    }
+}
+
 impl Teacher {
     /// The frozen form of `model`; it shares the weights.
     pub fn of(model: &Model) -> Self {
@@ -56,6 +73,17 @@ impl Teacher {
     /// Logits `[N, K]` for normalised images, or `[N, H, W, K]` where it answers for pixels.
     pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
         infer(&self.network, x)
+    }
+
+    /// All that it tells of normalised images, where they were computed.
+    pub fn tells(&self, x: &Tensor) -> Result<Told> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &self.network.weights, Mode::Frozen).with_stages();
+        let answers = self.network.forward(&mut f, Var::constant(x.clone()))?.tensor()?;
+        let stages = f.stages.take().unwrap_or_default();
+        let stages = stages.iter().map(Var::tensor).collect::<Result<_>>()?;
+        let features = f.features.take().map(|features| features.tensor()).transpose()?;
+        Ok(Told { answers, features, stages })
     }
 
     /// Images `indices` of `images`, placed and normalised.

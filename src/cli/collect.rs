@@ -1,14 +1,13 @@
 //! `synth collect`: images from anywhere become a set.
 
-use super::options::{Common, Computing, ModelOptions};
+use super::options::{Common, Computing, Either, Lasting, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use synth::collect::{Balance, Wish};
-use synth::files::Staging;
 use synth::jobs::{CollectJob, Collected, open_sources, pool_size, usual_samples};
-use synth::report::Reporter;
+use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
 
@@ -51,8 +50,13 @@ pub struct Collect {
     /// Add images on both sides of the teacher's borders, found from the others; four per way, towards the rarest classes
     #[arg(long, value_name = "N", default_value_t = 0)]
     boundary: u32,
+    /// Record the teacher's answers for this many crops and mirror images of every image, for `distill --answers stored`
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    views: u16,
     #[command(flatten)]
     computing: Computing,
+    #[command(flatten)]
+    lasting: Lasting,
     #[command(flatten)]
     common: Common,
 }
@@ -77,7 +81,7 @@ impl Method {
 impl Collect {
     pub fn run(&self, global: &Global) -> Result<()> {
         let balance = self.balance()?;
-        let staging = Staging::create(&self.output, self.common.force)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let access = global.access();
         let teacher = self.teacher.load(&access)?;
@@ -93,13 +97,22 @@ impl Collect {
             related: self.related,
             distinct: self.distinct,
             boundary: self.boundary as usize,
+            views: usize::from(self.views),
             seed: self.common.seed,
             compute: &compute,
         };
-        let mut reporter = Reporter::new(global.quiet, Some(&staging.path().join("metrics.jsonl")))?;
-        let collected = job.run(&mut reporter)?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => {
+                let set = SyntheticSet::read(&self.output)?;
+                let unfilled = serde_json::from_value(provenance["metrics"]["unfilled"].clone()).unwrap_or_default();
+                return self.report(&Collected { set, unfilled });
+            }
+        };
+        let collected = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         collected.set.write(staging.path())?;
-        staging.finish()?;
+        session.finish(staging)?;
         self.report(&collected)
     }
 

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use synth::distill::{Stop, StudentRecipe};
+use synth::distill::{SignalKind, Stop, StudentRecipe};
 use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_teacher, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::set::SyntheticSet;
@@ -34,6 +34,11 @@ pub struct Distill {
     /// teacher needed [default: live if the teacher can be had]
     #[arg(long, value_enum)]
     answers: Option<Answers>,
+    /// What the student hears of the teacher [default: answers]: logits adds their centred values, features these and attention
+    /// maps and last features (live answers only). For real images that have nothing to do with the task; sets with inverted
+    /// images are refused, since it harms there
+    #[arg(long, value_enum, value_name = "SIGNAL")]
+    signal: Option<SignalName>,
     /// Where the student's weights start
     #[arg(long, value_enum, default_value_t = Init::Scratch)]
     init: Init,
@@ -71,6 +76,13 @@ fn epochs(text: &str) -> std::result::Result<f64, String> {
 enum Answers {
     Live,
     Stored,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum SignalName {
+    Answers,
+    Logits,
+    Features,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -144,6 +156,13 @@ impl Distill {
         let mut recipe = self.overrides.apply_student()?;
         if let Some(steps) = self.steps {
             recipe.steps = steps;
+        }
+        if let Some(name) = self.signal {
+            recipe.signal.kind = match name {
+                SignalName::Answers => SignalKind::Answers,
+                SignalName::Logits => SignalKind::Logits,
+                SignalName::Features => SignalKind::Features,
+            };
         }
         Ok(recipe)
     }

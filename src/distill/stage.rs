@@ -1,7 +1,7 @@
 //! The distillation stage proper: from a set on disk to a student.
 
 use super::trainer::{Answers, Input, Pool, Trainer, agreement, check_memory};
-use super::{StudentRecipe, views};
+use super::{Hints, StudentRecipe, views};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::{Observer, Record};
@@ -107,13 +107,21 @@ pub fn distill(
         AnswerSource::Live(teacher) => Some(*teacher),
         AnswerSource::Stored => None,
     };
+    recipe.signal.check_set(set, live.is_some())?;
+    if recipe.rand_augment > 0 && live.is_none() {
+        let hint = "take --answers live, or leave it at 0";
+        return Err(Error::invalid("student.rand_augment", "recorded answers are of other images", hint));
+    }
     check_memory(&student, live, input, &recipe)?;
+    let hints = || Hints::new(recipe.signal, &student, live, input, &streams);
+    let (hints, trial_hints) = (hints()?, hints()?);
     let earlier = observer.earlier(STAGE)?;
     recipe.steps = stop.steps(&recipe, set.len());
     if let Some(saved) = &earlier {
         recipe.steps = saved.value("steps")?;
     } else if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
+        let copy = copy.with_hints(trial_hints);
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
@@ -122,7 +130,7 @@ pub fn distill(
         priorities = priorities.with_wanted(&weights);
     }
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
-    let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
+    let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
     let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
     if let Some(saved) = earlier {
         course.restore(&saved)?;

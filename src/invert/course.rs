@@ -62,7 +62,7 @@ impl<'a> Course<'a> {
         let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();
         student.steps = recipe.adversary_updates();
-        let trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
+        let trainer = Trainer::new(adversary, student.of_adversary(), teacher.input(), streams, "invert/adversary")?;
         let mut plan = Plan::of(recipe, teacher.classes);
         if limit.is_some() {
             plan.rounds = plan.rounds.min(1);

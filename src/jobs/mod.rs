@@ -12,12 +12,14 @@ mod labels;
 mod run;
 mod session;
 mod shipped;
+mod sources;
+mod timed;
 mod train;
 
 pub use access::Access;
 pub use answered::answered_set;
 pub use card::CardFile;
-pub use collect::{CollectJob, Collected, Unfilled, open_sources, pool_size, usual_samples};
+pub use collect::{CollectJob, Collected, Unfilled, pool_size, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
@@ -25,6 +27,7 @@ pub(crate) use run::FINISH_SHARE;
 pub use run::{Init, Ran, RunJob};
 pub use session::{Session, finished};
 pub use shipped::{SHIPPED, open_again, open_model, open_teacher};
+pub use sources::open_sources;
 pub use train::TrainJob;
 
 use crate::Result;

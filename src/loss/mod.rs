@@ -5,6 +5,7 @@
 
 mod activation;
 mod adversarial;
+mod attention;
 #[cfg(feature = "cuda")]
 mod bn_on_card;
 mod bn_stats;
@@ -19,11 +20,15 @@ mod logit_distance;
 #[cfg(test)]
 mod method_tests;
 mod modulation;
+mod relative_error;
+#[cfg(test)]
+mod signal_tests;
 #[cfg(test)]
 mod tests;
 
 pub use activation::activation;
 pub use adversarial::Adversarial;
+pub use attention::attention;
 pub use bn_stats::{BnForm, BnStatsLoss, LayerStatistics};
 pub use contrast::contrast;
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
@@ -34,6 +39,7 @@ pub use image_prior::{Variation, image_norm, total_variation};
 pub use jensen_shannon::jensen_shannon;
 pub use logit_distance::logit_distance;
 pub use modulation::{Diversity, Modulation, PhiNorm};
+pub use relative_error::relative_error;
 
 use crate::ops::mem;
 use crate::{Error, Result};

@@ -169,6 +169,7 @@ impl Body for Net {
         let mut x = tape::pool(f.tape, &x, MAX_POOL)?;
         for block in &self.blocks {
             x = block.forward(f, &x)?;
+            f.leaves_map(&x);
         }
         let features = tape::global_mean(f.tape, &x)?;
         f.features = Some(features.clone());

@@ -152,6 +152,11 @@ impl SyntheticSet {
         (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
     }
 
+    /// Whether any of its images was made by inversion, or may have been, as far as its provenance says.
+    pub fn is_inverted(&self) -> bool {
+        is_inverted(&self.provenance)
+    }
+
     /// The share of an even draw among the sampling weights at a point of training, 0 (its begin) to 1 (its end), as the set's
     /// provenance asks for it: constant at first, then rising to 1. Relatedness helps to converge, and in the end everything
     /// that a pool holds helps.
@@ -230,4 +235,15 @@ pub(crate) fn confidence(logits: &[f32]) -> f32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - f64::from(top)).exp()).sum();
     (1.0 / sum) as f32
+}
+
+/// Whether images of a set with this `synth.json` were made by inversion: by a recipe, or taken from a set of such.
+pub(crate) fn is_inverted(provenance: &serde_json::Value) -> bool {
+    let sources = provenance["sources"].as_array();
+    provenance["recipe"].is_object() || sources.is_some_and(|all| all.iter().any(|source| source["inverted"] == true))
+}
+
+/// Whether the set in `folder` says so of itself; what is no set says nothing.
+pub(crate) fn holds_inverted(folder: &Path) -> bool {
+    folder::read_json(folder).is_ok_and(|(provenance, _)| is_inverted(&provenance))
 }

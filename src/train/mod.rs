@@ -25,5 +25,5 @@ pub use learner::{Learner, LearnerRule, Prepared};
 pub use memory::{Need, available};
 pub use optimizer::{Adam, Decay, Sgd, trainable};
 pub use schedule::Schedule;
-pub use step::{BN_MOMENTUM, Goal, StepReport, Stepper};
+pub use step::{BN_MOMENTUM, Beside, Goal, StepReport, Stepper};
 pub use supervised::{SupervisedRecipe, Trained, supervised};

@@ -38,6 +38,13 @@ impl Goal<'_> {
     }
 }
 
+/// What is compared in a step beside the logits.
+pub trait Beside {
+    /// Its loss, and the gradients with respect to values of the network's pass `f`, which has collected its stages; the update
+    /// has the learning rate `lr`.
+    fn compare(&mut self, logits: &Var, f: &Forward, lr: f32) -> Result<(f64, Vec<(Var, Tensor)>)>;
+}
+
 /// The training steps of one network. On a card that records graphs ([`crate::ops::Compute::graphs`]), steps on batches of the
 /// same size are recorded after the first few.
 #[derive(Default)]
@@ -61,6 +68,28 @@ impl Stepper {
         let (value, logits) = queue(network, sgd, x, lr, |logits| goal.loss(logits))?;
         // Read last: a card then works on while this waits.
         Ok(StepReport { loss: value.get()?, logits })
+    }
+
+    /// As [`Stepper::step`], with what `beside` adds to the loss; such steps are not recorded.
+    pub fn step_beside(
+        &mut self,
+        network: &Network,
+        sgd: &mut Sgd,
+        x: Tensor,
+        lr: f32,
+        goal: Goal,
+        beside: &mut dyn Beside,
+    ) -> Result<StepReport> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &network.weights, Mode::Train { momentum: BN_MOMENTUM }).with_stages();
+        let y = network.forward(&mut f, Var::constant(x))?;
+        let logits = y.tensor()?;
+        let Loss { value, grad } = goal.loss(&logits)?;
+        let (more, mut seeds) = beside.compare(&y, &f, lr)?;
+        seeds.push((y, grad));
+        let mut grads = tape.backward(seeds)?;
+        sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
+        Ok(StepReport { loss: value.get()? + more, logits })
     }
 }
 

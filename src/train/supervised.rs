@@ -192,7 +192,7 @@ impl Course {
                 return Ok(None);
             }
         }
-        let report = self.learner.step(x, lr, goal)?;
+        let report = self.learner.step(x, lr, goal, None)?;
         if report.is_none() {
             self.epoch = self.sound;
         }

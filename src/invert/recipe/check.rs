@@ -39,6 +39,10 @@ impl Recipe {
         range("contrast.negatives", c.negatives as f64, 0.0, 65_536.0)?;
         range("contrast.scale", c.scale, 1e-3, 1.0)?;
         self.fits_together()?;
+        if !self.student.signal.is_plain() && !self.student.signal.inverted {
+            let hint = "leave it at answers, or set student.signal.inverted = true to try";
+            return Err(Error::invalid("student.signal", "on images that inversion makes it harms", hint));
+        }
         self.student.check()
     }
 

@@ -1,4 +1,12 @@
-//! Random crops, flips and mixing of training images.
+//! Random crops, flips, mixing and RandAugment of training images.
+
+mod operations;
+#[cfg(test)]
+mod operations_tests;
+mod rand_augment;
+
+pub use operations::Operation;
+pub use rand_augment::RandAugment;
 
 use crate::Result;
 use crate::ops::place::{Placement, mix, mixed};
