@@ -123,6 +123,7 @@ fn inversion(bench: &StepBench) -> (Teacher, Recipe) {
         size: [h, w],
         channels,
         classes: bench.classes,
+        void: None,
     };
     let mut recipe = Recipe::default();
     recipe.generator.conditional = false;

@@ -31,6 +31,9 @@ pub struct StudentRecipe {
     pub warmup: usize,
     pub matching: Matching,
     pub augment: CropFlip,
+    /// Smallest share of its area that a view of an image shows, enlarged to the whole, where the teacher answers live; 1 shows
+    /// all.
+    pub scale: f64,
     /// Share of the run, from its start, in which batches are mixed where the teacher answers live; 0 is never. Recorded
     /// answers are of single images and are not mixed: the teacher's answer to a mixture is not a mixture of its answers.
     pub mixup_until: f64,
@@ -57,6 +60,7 @@ impl Default for StudentRecipe {
             warmup: 0,
             matching: Matching::Kl { temperature: 20.0 },
             augment: CropFlip { crop: 4, flip: true },
+            scale: 1.0,
             mixup_until: 0.8,
             mixup_alpha: 1.0,
             average: 0.99,
@@ -95,6 +99,7 @@ impl StudentRecipe {
         range("lr", self.lr, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        range("scale", self.scale, 1e-3, 1.0)?;
         range("mixup_until", self.mixup_until, 0.0, 1.0)?;
         range("mixup_alpha", self.mixup_alpha, 1e-3, 100.0)?;
         range("average", self.average, 0.0, 0.99999)?;

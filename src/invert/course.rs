@@ -8,8 +8,8 @@ use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::distill::{Answers, Pool, TrainReport, Trainer, record_views, view_list};
 use crate::events::{Observer, Record};
-use crate::loss::argmax;
-use crate::nets::{Network, Weights};
+use crate::loss::{Verdicts, argmax};
+use crate::nets::{Network, Task, Weights};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
@@ -104,7 +104,7 @@ impl<'a> Course<'a> {
             _ => self.recipe.generator.warmup_steps,
         };
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
-        let made = self.synthesiser.batch(batch, steps, self.buffer.histogram(), opponent)?;
+        let made = self.synthesiser.batch(batch, steps, &self.buffer.class_counts(), opponent)?;
         report_batch(observer, &self.plan, batch, &made, self.recipe, steps);
         self.look_at(&made, phase);
         if phase != Phase::Practice {
@@ -255,6 +255,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
         guards: (recipe.buffer.guard_low, recipe.buffer.guard_high),
         modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
             .then(|| recipe.phi.modulation()),
+        task: teacher.network.arch.task,
     };
     let views = match recipe.views {
         0 => Vec::new(),
@@ -264,18 +265,27 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
     ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
 }
 
-/// Asks the teacher about the 8-bit images and puts them into the buffer. Where images are not made for labels, their labels are
-/// the teacher's answers.
+/// Asks the teacher about the 8-bit images and puts them into the buffer. Where images are not made for one label each, their labels
+/// are the teacher's answers.
 fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, recipe: &Recipe, round: u64) -> Result<()> {
     let images = Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
-    let logits = teacher.answers_u8(&images, made.labels.len())?;
+    let Verdicts { logits, confidence } = teacher.verdicts(&made.pixels, made.labels.len())?;
     let view_logits = match &buffer.views {
         Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
         None => Store::new(),
     };
     let answers: Vec<u32> = logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
-    let labels = if recipe.has_labels() { &made.labels } else { &answers };
-    buffer.insert(&Batch { pixels: &made.pixels, labels, logits: &logits, view_logits: &view_logits, round })?;
+    let asked = recipe.has_labels() && teacher.network.arch.task == Task::Classification;
+    let labels = if asked { &made.labels } else { &answers };
+    let view_logits = &view_logits;
+    buffer.insert(&Batch {
+        pixels: &made.pixels,
+        labels,
+        logits: &logits,
+        confidence: &confidence,
+        view_logits,
+        round,
+    })?;
     Ok(())
 }
 

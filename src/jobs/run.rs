@@ -96,7 +96,8 @@ impl RunJob<'_> {
 
     /// Recorded answers are faster, but mixing needs live ones.
     fn answers(&self) -> AnswerMode {
-        match self.recipe.views > 0 && self.recipe.student.mixup_until == 0.0 {
+        let views = self.recipe.clone().of_task(self.teacher.network.arch.task).views;
+        match views > 0 && self.recipe.student.mixup_until == 0.0 {
             true => AnswerMode::Stored,
             false => AnswerMode::Live,
         }

@@ -90,7 +90,7 @@ impl Quantise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// The label it was made for: cross-entropy.
+    /// The label it was made for, or in every pixel that of a label map: cross-entropy.
     Label,
     /// Whatever class it sees most of: cross-entropy against its own decision (DAFL).
     Decision,

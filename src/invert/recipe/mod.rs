@@ -10,9 +10,11 @@ pub use generator::GeneratorRecipe;
 pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
 
 use super::labels::Labels;
+use super::layout::Layout;
 use super::methods;
 use crate::augment::Augmentation;
 use crate::distill::StudentRecipe;
+use crate::nets::Task;
 use crate::set::buffer::Replacement;
 use crate::train::batch_for;
 use crate::{Error, Result};
@@ -52,6 +54,8 @@ pub struct Recipe {
     /// Whether the adversary is the student and leaves the rounds trained, without a second stage, as the papers have it.
     pub on_the_fly: bool,
     pub labels: Labels,
+    /// What every pixel should show, where the teacher answers for pixels and `loss.target` is the label.
+    pub layout: Layout,
     pub quantise: Quantise,
     pub generator: GeneratorRecipe,
     pub loss: LossRecipe,
@@ -61,7 +65,8 @@ pub struct Recipe {
     /// What happens to images before the teacher sees them.
     pub augment: Augmentation,
     /// Views per image (crops and flips) for which the teacher's answers are recorded as soon as it is kept; the adversary
-    /// then learns from records, and so may the student. 0 asks the teacher on every batch.
+    /// then learns from records, and so may the student. 0 asks the teacher on every batch, as one that answers for pixels always
+    /// is.
     pub views: usize,
     /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
     pub finish_steps: usize,
@@ -91,6 +96,7 @@ impl Default for Recipe {
             feed: Feed::Buffer,
             on_the_fly: false,
             labels: Labels::Balanced,
+            layout: Layout::Smooth,
             quantise: Quantise::Round,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
@@ -138,6 +144,12 @@ impl Recipe {
         let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
         let student = self.student.fitted(size);
         Self { batch, student, ..self }
+    }
+
+    /// The recipe for a teacher of `task`: answers for every pixel are not recorded.
+    pub fn of_task(self, task: Task) -> Self {
+        let views = if task == Task::Segmentation { 0 } else { self.views };
+        Self { views, ..self }
     }
 
     /// Batches before the rounds that fill a buffer for `classes` classes, of a recipe with a batch; none where nobody learns
