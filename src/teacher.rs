@@ -1,6 +1,7 @@
 //! The frozen network whose data are gone.
 
 use crate::data::Images;
+use crate::loss::{Verdicts, verdicts};
 use crate::model::Model;
 use crate::nets::{Forward, Kind, Mode, Network, infer};
 use crate::ops::place::{Placement, place_bytes};
@@ -19,6 +20,8 @@ pub struct Teacher {
     pub size: [usize; 2],
     pub channels: usize,
     pub classes: usize,
+    /// The class that stands for void, if one does: nothing is made to look like it.
+    pub void: Option<usize>,
 }
 
 /// What a teacher tells of a batch of images.
@@ -52,6 +55,7 @@ impl Teacher {
             size: [height, width],
             channels,
             classes: model.config.num_classes,
+            void: images.ignore_index.and_then(|v| usize::try_from(v).ok()).filter(|v| *v < model.config.num_classes),
         }
     }
 
@@ -99,20 +103,27 @@ impl Teacher {
         )
     }
 
-    /// Logits of all 8-bit images as they are, `[N·K]`.
+    /// Logits of all 8-bit images as they are, `[N·K]`; where it answers for pixels, as [`Verdicts`] has them.
     pub fn answers_u8(&self, images: &Images, batch: usize) -> Result<Vec<f32>> {
         self.answers_bytes(&images.pixels, batch)
     }
 
-    /// Logits of 8-bit images `[N, H, W, C]` of the teacher's size, `[N·K]`.
+    /// Logits of 8-bit images `[N, H, W, C]` of the teacher's size, `[N·K]`; where it answers for pixels, as [`Verdicts`] has them.
     pub fn answers_bytes(&self, pixels: &[u8], batch: usize) -> Result<Vec<f32>> {
+        Ok(self.verdicts(pixels, batch)?.logits)
+    }
+
+    /// What it says of each of some 8-bit images `[N, H, W, C]` of its size.
+    pub fn verdicts(&self, pixels: &[u8], batch: usize) -> Result<Verdicts> {
         let dims = [self.size[0], self.size[1], self.channels];
         let images: Vec<&[u8]> = pixels.chunks(dims.iter().product()).collect();
-        let mut out = Vec::with_capacity(images.len() * self.classes);
+        let mut out = Verdicts::default();
         for chunk in images.chunks(batch.max(1)) {
             let places = vec![Placement::default(); chunk.len()];
             let x = place_bytes(chunk, dims, &places, &self.mean, &self.std, &self.network.compute().device)?;
-            out.extend_from_slice(&mem::view(&mem::host(&self.answers(&x)?)?)?);
+            let found = verdicts(&self.answers(&x)?)?;
+            out.logits.extend(found.logits);
+            out.confidence.extend(found.confidence);
         }
         Ok(out)
     }

@@ -6,7 +6,7 @@ use synth::collect::boundary::cross;
 use synth::collect::{Balance, Dataset, Pool, Progress, Source, Wish};
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
 use synth::events::Silent;
-use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_sources, open_teacher};
+use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_model, open_sources};
 use synth::loss::argmax;
 use synth::model::{Model, Overrides};
 use synth::ops::Compute;
@@ -17,7 +17,7 @@ use synth::teacher::Teacher;
 mod common;
 
 fn teacher() -> Model {
-    open_teacher(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
+    open_model(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
 }
 
 fn sources(teacher: &Model, from: &[&str]) -> Vec<(Box<dyn Source>, f64)> {

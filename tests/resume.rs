@@ -12,7 +12,7 @@ use synth::collect::{Balance, Wish};
 use synth::data::{Images, Labelled};
 use synth::distill::{AnswerSource, Signal, SignalKind, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Lifecycle, Recipe};
+use synth::invert::{Layout, Lifecycle, Recipe, Target};
 use synth::jobs::{Access, CollectJob, Init, RunJob, TrainJob, fresh_student, open_sources};
 use synth::model::Model;
 use synth::nets::registry::Shape;
@@ -166,6 +166,25 @@ fn every_recipe_goes_on() {
     }
 }
 
+/// Answers for every pixel, with label maps and without, in both stages and on the fly.
+#[test]
+fn networks_that_answer_for_pixels_go_on_too() {
+    let teacher = random_model("espnet-p1-q2", &Shape { channels: 3, height: 16, width: 24, num_classes: 5 });
+    for (layout, target) in
+        [(Layout::Smooth, Target::Label), (Layout::Scene, Target::Label), (Layout::Smooth, Target::Sureness)]
+    {
+        let mut recipe = Recipe { layout, ..tiny() };
+        recipe.loss.target = target;
+        recipe.student.scale = 0.6;
+        for (init, on_the_fly) in [(Init::Adversary, false), (Init::Scratch, false), (Init::Adversary, true)] {
+            let job = RunJob { student: "espnet-p1-q1", init, on_the_fly, ..job(&teacher, &recipe) };
+            let whole = bits(&job, &mut Silent).unwrap();
+            let (interruptions, again) = in_pieces(2, &|observer| bits(&job, observer));
+            assert!(interruptions >= 4 && again == whole, "{layout:?} {target:?} {init:?}: {interruptions}");
+        }
+    }
+}
+
 /// 40 images of four classes.
 fn labelled() -> Labelled {
     let pixels: Vec<u8> = (0..40 * 16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect();
@@ -183,7 +202,7 @@ fn trained(recipe: &SupervisedRecipe, observer: &mut dyn Observer) -> Result<(Ve
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     let (net, seed, compute) = ("resnet8", 5, &CPU);
     let (model, provenance) =
-        TrainJob { net, data: &data, recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
+        TrainJob { net, data: (&data).into(), recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
     let tensors = model.tensors()?;
     let bits = tensors.values().flat_map(|t| t.as_f32().unwrap_or_default()).map(|v| v.to_bits()).collect();
     Ok((bits, provenance["rates_halved"].clone()))

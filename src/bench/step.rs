@@ -129,6 +129,7 @@ fn frozen(bench: &StepBench) -> Teacher {
         size: [h, w],
         channels,
         classes: bench.classes,
+        void: None,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use synth::collect::{Balance, Wish};
 use synth::jobs::{CollectJob, Collected, open_sources, pool_size, usual_samples};
+use synth::nets::Task;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
@@ -31,9 +32,9 @@ pub struct Collect {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pool: Option<u32>,
     /// How the classes that the teacher sees are balanced: by weights for the sampler of `distill`, with nothing thrown away; by a
-    /// quota per class that is filled up with varied copies; or not
-    #[arg(long, value_enum, default_value_t = Method::Soft)]
-    balance: Method,
+    /// quota per class that is filled up with varied copies; or not [default: soft, or none if the teacher answers for pixels]
+    #[arg(long, value_enum)]
+    balance: Option<Method>,
     /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent [default: 0.5]
     #[arg(long, value_name = "RHO")]
     rho: Option<f64>,
@@ -80,11 +81,16 @@ impl Method {
 
 impl Collect {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let balance = self.balance()?;
+        // What is wrong with the options is said before the teacher is fetched.
+        self.balance(Method::Soft)?;
         let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let access = global.access();
         let teacher = self.teacher.load(&access)?;
+        let balance = self.balance(match teacher.network.arch.task {
+            Task::Classification => Method::Soft,
+            Task::Segmentation => Method::None,
+        })?;
         let samples = self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize);
         let pool = pool_size(self.pool.map(|n| n as usize), samples, balance);
         let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, Some(pool), &access)?;
@@ -116,12 +122,14 @@ impl Collect {
         self.report(&collected)
     }
 
-    fn balance(&self) -> Result<Balance> {
+    /// The balance that is asked for, or the usual one.
+    fn balance(&self, usual: Method) -> Result<Balance> {
+        let asked = self.balance.unwrap_or(usual);
         for (option, given, method) in [
             ("--rho", self.rho.is_some(), Method::Soft),
             ("--min-confidence", self.min_confidence.is_some(), Method::Nayak),
         ] {
-            if given && self.balance != method {
+            if given && asked != method {
                 let hint = format!("leave it out, or take --balance {}", method.name());
                 return Err(Error::invalid(option, "another balance has no use for it", hint));
             }
@@ -130,7 +138,7 @@ impl Collect {
             true => Ok(value),
             false => Err(Error::invalid(what, value.to_string(), "give a number within 0 to 1")),
         };
-        Ok(match self.balance {
+        Ok(match asked {
             Method::Soft => Balance::Soft { rho: share("--rho", self.rho.unwrap_or(0.5))? },
             Method::Nayak => {
                 let least = self.min_confidence.unwrap_or(0.0);

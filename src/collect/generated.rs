@@ -36,6 +36,12 @@ impl<D: Draw> Generated<D> {
     pub fn image(&self, number: usize, dims: [usize; 3], out: &mut [u8]) {
         self.kind.draw(&mut Streams::new(self.seed).stream(&self.purpose, number as u64), dims, out);
     }
+
+    /// As many images as `out` holds, from image `first` on, on all threads.
+    pub fn images(&self, first: usize, dims: [usize; 3], out: &mut [u8]) {
+        let len = dims.iter().product();
+        out.par_chunks_exact_mut(len).enumerate().for_each(|(i, out)| self.image(first + i, dims, out));
+    }
 }
 
 impl<D: Draw> Source for Generated<D> {

@@ -37,6 +37,9 @@ pub struct StudentRecipe {
     /// Operations of RandAugment on every image, 0 for none; both networks see what comes of it, so the teacher has to answer
     /// live. The adversary of an inversion does without.
     pub rand_augment: usize,
+    /// Smallest share of its area that a view of an image shows, enlarged to the whole, where the teacher answers live; 1 shows
+    /// all.
+    pub scale: f64,
     /// Share of the run, from its start, in which batches are mixed where the teacher answers live; 0 is never. Recorded
     /// answers are of single images and are not mixed: the teacher's answer to a mixture is not a mixture of its answers.
     pub mixup_until: f64,
@@ -65,6 +68,7 @@ impl Default for StudentRecipe {
             signal: Signal::default(),
             augment: CropFlip { crop: 4, flip: true },
             rand_augment: 0,
+            scale: 1.0,
             mixup_until: 0.8,
             mixup_alpha: 1.0,
             average: 0.99,
@@ -110,6 +114,7 @@ impl StudentRecipe {
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
         range("rand_augment", self.rand_augment as f64, 0.0, RandAugment::MOST as f64)?;
         self.signal.check()?;
+        range("scale", self.scale, 1e-3, 1.0)?;
         range("mixup_until", self.mixup_until, 0.0, 1.0)?;
         range("mixup_alpha", self.mixup_alpha, 1e-3, 100.0)?;
         range("average", self.average, 0.0, 0.99999)?;

@@ -15,7 +15,7 @@ fn network(arch: &str) -> Network {
 
 fn teacher(arch: &str) -> Teacher {
     let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
-    Teacher { network: network(arch), mean, std, size: [16, 16], channels: 3, classes: 4 }
+    Teacher { network: network(arch), mean, std, size: [16, 16], channels: 3, classes: 4, void: None }
 }
 
 fn signal(kind: SignalKind) -> Signal {

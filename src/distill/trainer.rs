@@ -3,7 +3,7 @@
 
 use super::StudentRecipe;
 use super::signal::Hints;
-use crate::augment::{Mixing, RandAugment};
+use crate::augment::{Mixing, RandAugment, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::Pupil;
@@ -102,7 +102,7 @@ impl Input {
 pub struct TrainReport {
     pub loss: f64,
     pub lr: f64,
-    /// Share of the batch on which student and teacher decide alike.
+    /// Share of the batch (of its pixels, where these are answered for) on which student and teacher decide alike.
     pub agreement: f64,
 }
 
@@ -229,6 +229,9 @@ impl Trainer {
         let draw = pool.priorities.draw(r.batch, &mut rng);
         let rows = pool.rows_at(&draw.indices);
         let (mut x, recorded) = self.batch(pool, &rows, &mut rng)?;
+        if recorded.is_none() {
+            x = self.zoomed(x, &mut rng)?;
+        }
         let mixes = recorded.is_none() && (done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
@@ -263,7 +266,7 @@ impl Trainer {
         }
         let mut rng = self.streams.stream(self.purpose, self.done() as u64);
         let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
-        let x = place(images, &places, &self.input.mean, &self.input.std)?;
+        let x = self.zoomed(place(images, &places, &self.input.mean, &self.input.std)?, &mut rng)?;
         let told = self.asked(teacher, &x)?;
         Ok(self.update(x, &told, None)?.map(|(report, _)| report))
     }
@@ -273,6 +276,15 @@ impl Trainer {
         match self.hints.as_ref().is_some_and(Hints::wants_features) {
             true => teacher.tells(x),
             false => Ok(Told::answers(teacher.answers(x)?)),
+        }
+    }
+
+    /// Random parts of the images, if the recipe asks for them; teacher and student both see these.
+    fn zoomed(&self, x: Tensor, rng: &mut crate::rng::Stream) -> Result<Tensor> {
+        let [h, w, _] = self.input.dims;
+        match Zoom::draw(self.recipe.scale, x.dims()[0], [h, w], rng) {
+            Some(zoom) => zoom.images(&x),
+            None => Ok(x),
         }
     }
 

@@ -4,6 +4,7 @@ mod contrast;
 mod course;
 mod embeddings;
 mod labels;
+mod layout;
 mod lifecycle;
 mod memory;
 mod methods;
@@ -11,17 +12,20 @@ mod objective;
 mod plan;
 mod recipe;
 mod synthesis;
+mod wish;
 
 pub use contrast::{Contrast, ContrastPass};
 pub use embeddings::LabelEmbeddings;
 pub use labels::{Labels, balanced_labels};
+pub use layout::Layout;
 pub use objective::InnerPass;
 pub use plan::Plan;
 pub use recipe::{
-    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
+    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FillWith, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
     LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,
 };
 pub use synthesis::{Draws, Synthesised, Synthesiser, Terms};
+pub use wish::Wish;
 
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable};
@@ -76,7 +80,7 @@ pub fn invert(
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
-    let recipe = &recipe.clone().fitted(teacher.size);
+    let recipe = &recipe.clone().of_task(teacher.network.arch.task).fitted(teacher.size);
     let mut course = Course::new(teacher, adversary, recipe, embeddings, seed, limit)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;

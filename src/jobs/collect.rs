@@ -9,6 +9,7 @@ use crate::distill::view_list;
 use crate::events::Observer;
 use crate::loss::argmax;
 use crate::model::Model;
+use crate::nets::Task;
 use crate::ops::Compute;
 use crate::ops::mem::peak_memory;
 use crate::report::Health;
@@ -97,6 +98,7 @@ impl CollectJob<'_> {
     /// # Errors
     /// As [`Pool::visit`] and [`Survey::of`]; options out of range.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Collected> {
+        self.check_task()?;
         let (fingerprint, streams) = (self.fingerprint(), Streams::new(self.seed));
         let observer = &mut Timed::new(observer);
         let teacher = Teacher::of(self.teacher).to(self.compute)?;
@@ -152,15 +154,37 @@ impl CollectJob<'_> {
         };
         set.provenance = merge(set.provenance.take(), circumstances(self.seed, self.compute));
         add_course(&mut set.provenance, &fingerprint, &observer.clock, &[]);
-        let (health, about) = (Health::of(&set, Some(&teacher))?, json!({ "kind": "collected" }));
+        let (health, about) =
+            (Health::of(&set, Some(&teacher))?, json!({ "kind": "collected", "task": set.task().name() }));
         add_health(&mut set.provenance, &health, &about, observer)?;
         Ok(Collected { set, unfilled })
     }
 }
 
+impl CollectJob<'_> {
+    /// # Errors
+    /// Options that are about the one class of an image, with a teacher that answers for pixels.
+    fn check_task(&self) -> Result<()> {
+        if self.teacher.network.arch.task == Task::Classification {
+            return Ok(());
+        }
+        let options = [
+            ("--balance", self.balance != Balance::None, "take --balance none"),
+            ("--related", self.related, "leave it out"),
+            ("--views", self.views > 0, "leave it out"),
+            ("--boundary", self.boundary > 0, "leave it out"),
+        ];
+        let found = "the teacher answers for every pixel: an image has no one class";
+        match options.into_iter().find(|(_, given, _)| *given) {
+            Some((option, _, hint)) => Err(Error::invalid(option, found, hint)),
+            None => Ok(()),
+        }
+    }
+}
+
 fn provenance(teacher: &Model, [pass, total]: [Duration; 2]) -> Value {
     json!({
-        "task": "image-classification",
+        "task": teacher.network.arch.task.name(),
         "kind": "collected",
         "teacher": identity(teacher),
         "license": teacher.config.pretrained_cfg.license,

@@ -82,7 +82,7 @@ impl InvertJob<'_> {
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
-        let fitted = self.recipe.clone().fitted(teacher.size);
+        let fitted = self.recipe.clone().of_task(teacher.network.arch.task).fitted(teacher.size);
         let mut recipe = Recipe { student: fitted.student(self.teacher_blocks), ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
@@ -110,7 +110,8 @@ impl InvertJob<'_> {
             provenance,
         };
         let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
-        add_health(&mut set.provenance, &health, &Value::Null, observer)?;
+        let about = json!({ "task": set.task().name() });
+        add_health(&mut set.provenance, &health, &about, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
@@ -128,7 +129,7 @@ impl InvertJob<'_> {
     fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
         let Plan { practice, fill, rounds, .. } = inversion.plan;
         let mut what = json!({
-            "task": "image-classification",
+            "task": self.teacher.network.arch.task.name(),
             "kind": "set",
             "teacher": identity(self.teacher),
             "recipe": Recipe { practice, fill, rounds, ..recipe },

@@ -1,7 +1,8 @@
 //! Attention maps: where in a map there is most, whatever its channels say (Zagoruyko & Komodakis, "Paying more attention to
 //! attention", 2017). Two networks can be compared by them though their widths differ.
 
-use super::{Loss, Value, check_weights, weight};
+use super::rows::Weights;
+use super::{Loss, Value};
 use crate::ops::{mem, spatial::nhwc};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -22,14 +23,14 @@ pub fn attention(student: &Tensor, teacher: &Tensor, weights: Option<&[f32]>) ->
     if [n, h, w] != [m, th, tw] {
         return Err(Error::shape("attention", format!("{:?} against {:?}", student.dims(), teacher.dims())));
     }
-    check_weights(weights, n)?;
+    let weights = Weights::of(weights, student)?;
     let (s, t) = (mem::host(student)?, mem::host(teacher)?);
     let (s, t) = (mem::view(&s)?, mem::view(&t)?);
     let (pixels, mut grad) = (h * w, vec![0f32; n * h * w * c]);
     let images = grad.par_chunks_exact_mut(pixels * c).enumerate();
     let values: Vec<f64> = images
         .map(|(i, grad)| {
-            let share = weight(weights, i) / (n * pixels) as f64;
+            let share = weights.share(i * pixels);
             one_image(&s[i * pixels * c..][..pixels * c], &t[i * pixels * d..][..pixels * d], pixels, share, grad)
         })
         .collect();

@@ -1,7 +1,8 @@
 //! Features compared by value, in units of their own size: the regression of hints (Romero et al., "FitNets", 2015), free of the
 //! scale of a teacher's features.
 
-use super::{Loss, Rows, Value, check_weights, matrix_on, weight};
+use super::rows::{Rows, Weights, like, sum, with_grads};
+use super::{Loss, Value};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -18,16 +19,14 @@ const LEAST: f64 = 1e-12;
 pub fn relative_error(student: &Tensor, teacher: &Tensor, weights: Option<&[f32]>) -> Result<Loss> {
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    check_weights(weights, s.n)?;
-    let count = (s.n * s.k).max(1) as f64;
-    let square = (t.values.iter().map(|v| v * v).sum::<f64>() / count).max(LEAST);
-    let mut value = 0.0;
-    let mut grad = Vec::with_capacity(s.n * s.k);
-    for i in 0..s.n {
-        let scale = weight(weights, i) / (count * square);
-        let differences = || s.row(i).iter().zip(t.row(i)).map(|(s, t)| s - t);
-        value += scale * differences().map(|d| d * d).sum::<f64>();
-        grad.extend(differences().map(|d| 2.0 * scale * d));
-    }
-    Ok(Loss { value: Value::Known(value), grad: matrix_on(grad, s.n, s.k, student)? })
+    let (weights, d) = (Weights::of(weights, student)?, s.k.max(1) as f64);
+    let square = sum([&t], |_, [t]| t.iter().map(|v| v * v).sum())? / (t.n.max(1) as f64 * d);
+    let square = square.max(LEAST);
+    let (value, [grad]) = with_grads([&s, &t], |i, [s, t], [grad]| {
+        let scale = weights.share(i) / (d * square);
+        let differences = || s.iter().zip(t).map(|(s, t)| s - t);
+        grad.iter_mut().zip(differences()).for_each(|(grad, difference)| *grad = 2.0 * scale * difference);
+        scale * differences().map(|difference| difference * difference).sum::<f64>()
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, student)? })
 }

@@ -38,7 +38,7 @@ pub use contrast_head::contrast_head;
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, Observed, infer, trace, trace_from};
-pub use generator::{GeneratorConfig, generator};
+pub use generator::{GeneratorConfig, generator, seed_grid};
 pub use image_head::ImageHead;
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
 pub use layers::{Builder, Nonlinearity};
@@ -131,25 +131,12 @@ impl Architecture {
     }
 
     /// # Errors
-    /// If it only answers, or answers for pixels: as `what` (a student, say), the network called `name` has to train, and to
-    /// answer for images.
+    /// If it only answers: as `what` (a student, say), the network called `name` has to train.
     pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
-        self.must_classify(&format!("{what} {name:?}"))?;
         if self.trains() {
             return Ok(());
         }
         Err(answering::only_answers(format!("{what} {name:?}"), "this network only answers"))
-    }
-
-    /// # Errors
-    /// If it answers for pixels, where `what` has to answer for images.
-    pub fn must_classify(&self, what: &str) -> Result<()> {
-        if self.task == Task::Classification {
-            return Ok(());
-        }
-        let hint =
-            "segmentation models can be measured by `eval` and looked at by `inspect`; take an image classifier here";
-        Err(Error::invalid(what, "it answers for every pixel (image-segmentation)", hint))
     }
 
     /// # Errors

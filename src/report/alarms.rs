@@ -5,6 +5,7 @@
 
 use super::health::Health;
 use super::progress::significant;
+use crate::nets::Task;
 use crate::signs::Signs;
 use serde::Serialize;
 use std::fmt;
@@ -96,10 +97,16 @@ pub fn alarms_under_way(signs: &Signs) -> Vec<Alarm> {
 const OF_ANY_SET: [&str; 6] =
     ["few images", "twin images", "non-finite values", "rising loss", "student lost", "student astray"];
 
+/// Criteria of images that each stand for one class.
+const OF_CLASSIFIERS: [&str; 4] = ["off label", "unsure teacher", "classes missing", "student lost"];
+
 /// The [`alarms`] that concern a set with this provenance (or a student of one): that collected images do not look like the
 /// teacher's training data is no failure.
 pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> {
     let mut raised = alarms(health);
+    if provenance["task"] == Task::Segmentation.name() {
+        raised.retain(|alarm| !OF_CLASSIFIERS.contains(&alarm.name));
+    }
     if provenance["kind"] == "collected" {
         raised.retain(|alarm| OF_ANY_SET.contains(&alarm.name));
     }
@@ -272,6 +279,18 @@ mod tests {
             alarms_of(&serde_json::json!({ "kind": kind }), &health).iter().map(|alarm| alarm.name).collect()
         };
         assert_eq!((names("set"), names("collected")), (vec!["few images", "batch norms apart"], vec!["few images"]));
+    }
+
+    /// Of an image with many things in it no class is the one.
+    #[test]
+    fn images_of_a_segmentation_set_stand_for_no_class() {
+        let answers = Answers { on_label: 0.1, entropy: 0.7, ..healthy().answers };
+        let health = Health { images: 100, answers, ..healthy() };
+        let names = |task: Task| -> Vec<&str> {
+            alarms_of(&serde_json::json!({ "task": task.name() }), &health).iter().map(|alarm| alarm.name).collect()
+        };
+        assert_eq!(names(Task::Classification), ["few images", "off label", "unsure teacher"]);
+        assert_eq!(names(Task::Segmentation), ["few images"]);
     }
 
     #[test]

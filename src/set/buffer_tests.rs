@@ -3,11 +3,12 @@
 use super::buffer::{Batch, BufferRule, Replacement, ReplayBuffer};
 use super::priority::PriorityRule;
 use crate::loss::{Diversity, Modulation, PhiNorm};
+use crate::nets::Task;
 
 const CLASSES: usize = 4;
 
 fn buffer(modulation: Option<Modulation>, guards: (f64, f64), replacement: Replacement) -> ReplayBuffer {
-    let rule = BufferRule { capacity: 100, replacement, guards, modulation };
+    let rule = BufferRule { capacity: 100, replacement, guards, modulation, task: Task::Classification };
     ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap()
 }
 
@@ -27,7 +28,14 @@ fn feed(buffer: &mut ReplayBuffer) {
             all.extend(logits(class, if (i / 2) % 2 == 0 { 0.99 } else { 0.6 }));
         }
         buffer
-            .insert(&Batch { pixels: &[round as u8; 20], labels: &labels, logits: &all, view_logits: &[], round })
+            .insert(&Batch {
+                pixels: &[round as u8; 20],
+                labels: &labels,
+                logits: &all,
+                confidence: &[],
+                view_logits: &[],
+                round,
+            })
             .unwrap();
         assert_eq!(buffer.len(), (20 * (round as usize + 1)).min(100));
         assert_eq!(buffer.histogram().iter().sum::<usize>(), buffer.len());
@@ -67,11 +75,29 @@ fn guards_bound_every_class() {
     for round in 0..5u64 {
         let labels: Vec<u32> = (0..20).map(|i| i % 4).collect();
         let all: Vec<f32> = labels.iter().flat_map(|c| logits(*c as usize, 0.9)).collect();
-        guarded.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        guarded
+            .insert(&Batch {
+                pixels: &[0; 20],
+                labels: &labels,
+                logits: &all,
+                confidence: &[],
+                view_logits: &[],
+                round,
+            })
+            .unwrap();
     }
     for round in 5..60u64 {
         let all: Vec<f32> = (0..20).flat_map(|_| logits(0, 0.9)).collect();
-        guarded.insert(&Batch { pixels: &[1; 20], labels: &[0; 20], logits: &all, view_logits: &[], round }).unwrap();
+        guarded
+            .insert(&Batch {
+                pixels: &[1; 20],
+                labels: &[0; 20],
+                logits: &all,
+                confidence: &[],
+                view_logits: &[],
+                round,
+            })
+            .unwrap();
         assert!(guarded.histogram().iter().all(|n| (12..=38).contains(n)), "{:?}", guarded.histogram());
     }
 }
@@ -83,8 +109,16 @@ fn the_oldest_leave_first() {
     for round in 0..10u64 {
         let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
         let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
-        let written =
-            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        let written = b
+            .insert(&Batch {
+                pixels: &[0; 20],
+                labels: &labels,
+                logits: &all,
+                confidence: &[],
+                view_logits: &[],
+                round,
+            })
+            .unwrap();
         assert_eq!(written.len(), 20);
     }
     assert!(b.entries.iter().all(|e| e.round >= 5), "rounds {:?}", b.entries.iter().map(|e| e.round).min());
@@ -97,7 +131,16 @@ fn a_buffer_that_replaces_nothing_keeps_its_first_images() {
         .map(|round| {
             let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
             let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
-            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap().len()
+            b.insert(&Batch {
+                pixels: &[0; 20],
+                labels: &labels,
+                logits: &all,
+                confidence: &[],
+                view_logits: &[],
+                round,
+            })
+            .unwrap()
+            .len()
         })
         .sum::<usize>();
     assert_eq!(b.len(), capacity, "what was written stayed");

@@ -22,6 +22,7 @@ mod tests;
 
 use crate::data::{Images, MAX_CLASSES};
 use crate::files::hex;
+use crate::nets::Task;
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use serde_json::json;
@@ -39,7 +40,8 @@ pub struct SyntheticSet {
     pub images: Arc<Images>,
     /// The class each image was made for, `[n]`, below `class_names.len()`.
     pub labels: Vec<u32>,
-    /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
+    /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite. Of a teacher that answers for
+    /// every pixel they are the logarithms of its mean probabilities over the pixels: answers per pixel are not stored.
     pub logits: Store<f32>,
     /// Sampling priority as it was in the replay buffer, or the weights of [`SyntheticSet::sampling_weights`]; `[n]`, finite
     /// and not negative.
@@ -119,6 +121,11 @@ impl SyntheticSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// What the teacher of the set answers for, as its provenance has it: images, unless it says otherwise.
+    pub fn task(&self) -> Task {
+        self.provenance["task"].as_str().and_then(Task::of).unwrap_or(Task::Classification)
     }
 
     /// The teacher's logits of one image, `[classes]`.

@@ -3,6 +3,7 @@
 mod average;
 mod evaluate;
 mod evaluate_pixels;
+mod examples;
 mod fitting;
 mod guard;
 mod learner;
@@ -19,6 +20,7 @@ mod tests;
 pub use average::WeightAverage;
 pub use evaluate::{Evaluation, Matched, evaluate, labels_for};
 pub use evaluate_pixels::{PixelEvaluation, evaluate_pixels};
+pub use examples::Examples;
 pub use fitting::{batch_for, fitting};
 pub use guard::Guard;
 pub use learner::{Learner, LearnerRule, Prepared};

@@ -2,7 +2,8 @@
 
 use super::Sgd;
 use crate::Result;
-use crate::loss::{Loss, Matching, Value, cross_entropy, matching_loss, soft_cross_entropy};
+use crate::data::VOID;
+use crate::loss::{Loss, Matching, Value, cross_entropy, labelled_pixels, matching_loss, soft_cross_entropy};
 use crate::nets::{Forward, Mode, Network};
 use crate::tape::{Tape, Var};
 use candle_core::Tensor;
@@ -13,7 +14,7 @@ pub const BN_MOMENTUM: f64 = 0.1;
 /// What a step saw.
 pub struct StepReport {
     pub loss: f64,
-    /// The student's logits before the update, `[N, K]`.
+    /// The student's logits before the update, `[N, K]` or `[N, H, W, K]`.
     pub logits: Tensor,
 }
 
@@ -24,7 +25,9 @@ pub enum Goal<'a> {
     Labels(&'a [u32]),
     /// Cross-entropy against rows of probabilities, `[N·K]`.
     Shares(&'a [f64]),
-    /// Another network's answers `[N, K]`, with a weight per sample.
+    /// Labels of pixels `[N·H·W]`, with [`VOID`], weights of the classes, and γ of the focal loss.
+    Pixels { labels: &'a [u8], weights: Option<&'a [f32]>, focal: f64 },
+    /// Another network's answers, of the same shape, with a weight per image.
     Answers { answers: &'a Tensor, how: Matching, weights: Option<&'a [f32]> },
 }
 
@@ -33,6 +36,7 @@ impl Goal<'_> {
         match *self {
             Self::Labels(labels) => cross_entropy(logits, labels, None),
             Self::Shares(targets) => soft_cross_entropy(logits, targets, None),
+            Self::Pixels { labels, weights, focal } => labelled_pixels(logits, labels, VOID, weights, focal),
             Self::Answers { answers, how, weights } => matching_loss(logits, answers, how, weights),
         }
     }

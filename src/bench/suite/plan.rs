@@ -5,7 +5,7 @@ use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
 use super::names::name;
 use super::places::{Found, Places};
 use crate::invert::Recipe;
-use crate::jobs::{Access, SHIPPED, open_teacher};
+use crate::jobs::{Access, SHIPPED, open_model};
 use crate::model::Overrides;
 use crate::nets::registry;
 use crate::overlay::overlaid;
@@ -176,7 +176,7 @@ impl Plan {
             }
         };
         let offline = Access { offline: true, quiet: true };
-        match open_teacher(&path, None, &Overrides::default(), &offline) {
+        match open_model(&path, None, &Overrides::default(), &offline) {
             Ok(opened) => json!({ "sha256": opened.sha256 }),
             Err(error) => {
                 self.problem(what, &error);

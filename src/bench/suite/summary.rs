@@ -251,7 +251,6 @@ fn program(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::suite::machine::Machine;
 
     #[test]
     fn spread_is_that_of_a_sample() {

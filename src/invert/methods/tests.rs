@@ -40,6 +40,7 @@ fn every_choice_is_a_key() {
         "labels=uniform",
         "labels=sorted",
         "labels=sweeps",
+        "layout=scene",
         // 4. batch norms
         "loss.bn_form=sum-of-norms",
         "loss.bn_form=gaussian-kl",
