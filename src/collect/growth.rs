@@ -57,11 +57,6 @@ impl Growth {
         Ok(Self { pixels, logits, filled: Vec::new(), search: None, chosen: lengths, whole: lengths })
     }
 
-    /// How many images there are.
-    pub fn count(&self, teacher: &Teacher) -> usize {
-        self.logits.len() / teacher.classes
-    }
-
     /// Images from the teacher's borders that were added.
     pub fn crossings(&self) -> usize {
         self.search.as_ref().map_or(0, Search::added)
