@@ -136,7 +136,7 @@ fn frozen(bench: &StepBench) -> Teacher {
 /// The pass of `collect` and the plain one, by turns, so that both see the same machine.
 fn answers(bench: &StepBench, x: &Tensor) -> Result<StepResult> {
     let (teacher, compute) = (frozen(bench), bench.net.compute());
-    let pixels: Vec<u8> = (0..x.elem_count()).map(|i| (i * 2_654_435_761 >> 24) as u8).collect();
+    let pixels: Vec<u8> = (0..x.elem_count()).map(|i| ((i * 2_654_435_761) >> 24) as u8).collect();
     let (mut plain, mut own) = (Vec::new(), Vec::new());
     let both = timed(bench.seconds, compute, || {
         let start = Instant::now();

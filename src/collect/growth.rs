@@ -57,11 +57,6 @@ impl Growth {
         Ok(Self { pixels, logits, filled: Vec::new(), search: None, chosen: lengths, whole: lengths })
     }
 
-    /// How many images there are.
-    pub fn count(&self, teacher: &Teacher) -> usize {
-        self.logits.len() / teacher.classes
-    }
-
     /// Images from the teacher's borders that were added.
     pub fn crossings(&self) -> usize {
         self.search.as_ref().map_or(0, Search::added)
@@ -98,9 +93,8 @@ impl Growth {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let len = teacher.size[0] * teacher.size[1] * teacher.channels;
-        for class in self.filled.len()..wanted.copies.len() {
+        for (class, &missing) in wanted.copies.iter().enumerate().skip(self.filled.len()) {
             observer.between(STAGE, &*self)?;
-            let missing = wanted.copies[class];
             let members = if missing > 0 { self.members(class, len, teacher.classes) } else { Vec::new() };
             let made = fill(teacher, &members, class as u32, missing, streams, &mut self.pixels, &mut self.logits)?;
             self.filled.push(made);

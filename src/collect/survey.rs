@@ -140,7 +140,7 @@ impl Resumable for Survey {
         if self.logits.len() != self.places.len() * self.classes {
             return Err(from.fault("logits", "there are not as many as places"));
         }
-        let whole = |[low, high]: [u64; 2]| u128::from(low) | u128::from(high) << 64;
+        let whole = |[low, high]: [u64; 2]| u128::from(low) | (u128::from(high) << 64);
         let prints: Vec<u64> = from.array("seen")?;
         self.seen = prints.as_chunks::<4>().0.iter().map(|&[a, b, c, d]| [whole([a, b]), whole([c, d])]).collect();
         Ok(())
