@@ -111,17 +111,15 @@ fn a_teacher_learns_from_label_images_and_a_student_from_its_answers() {
     let set = answered_set(&teacher, &frozen, train.images, None, json!("regions")).unwrap();
     assert_eq!((set.task(), set.logits.len()), (Task::Segmentation, 48 * CLASSES));
     let recipe = StudentRecipe { steps: 90, batch: 8, lr: 0.05, scale: 0.7, average: 0.9, ..StudentRecipe::default() };
-    let (student, provenance) = distillation(&set, &teacher, &recipe).run(&mut Silent).unwrap();
+    let job = DistillJob { student: "espnet-p1-q1", ..distillation(&set, &teacher, &recipe) };
+    let (student, provenance) = job.run(&mut Silent).unwrap();
     let (found, agreement) = (miou(&student, &test), provenance["metrics"]["held_out_agreement"].as_f64().unwrap());
     println!("student {found:.3}, agreement {agreement:.3}");
     assert!(found > 0.6 && agreement > 0.7, "{found} {agreement}");
-    assert_eq!(
-        provenance["alarms"],
-        json!([{
-            "name": "few images", "measure": "number of images", "value": 48.0, "threshold": 200.0,
-            "advice": "a student learns so few by heart: make a larger set",
-        }])
-    );
+    let alarms = provenance["alarms"].as_array().unwrap();
+    let raised: Vec<&str> = alarms.iter().map(|alarm| alarm["name"].as_str().unwrap()).collect();
+    let of_classes = ["off label", "unsure teacher", "classes missing", "student lost"];
+    assert!(raised.contains(&"few images") && !raised.iter().any(|name| of_classes.contains(name)), "{raised:?}");
 }
 
 fn distillation<'a>(set: &'a SyntheticSet, teacher: &'a Model, recipe: &'a StudentRecipe) -> DistillJob<'a> {

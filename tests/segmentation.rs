@@ -252,8 +252,8 @@ fn commands_refuse_what_pixels_have_not() {
     let mixup = ["--set", "mixup=0.5", "--num-classes", "6"];
     let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &mixup].concat();
     refused(&words, &["mixup", "of pixels"]);
-    let words =
-        [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &["--size", "20x16"]].concat();
+    let odd = ["--size", "20x16", "--num-classes", "6"];
+    let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &odd].concat();
     refused(&words, &["16x20 pixels", "multiples of 8"]);
     assert!(!Path::new(&out).exists());
 }

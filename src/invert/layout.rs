@@ -30,7 +30,7 @@ impl Layout {
         size: [usize; 2],
         rng: &mut Stream,
     ) -> Vec<u32> {
-        let known: Vec<u32> = (0..classes).filter(|c| Some(*c) != void).map(|c| c as u32).collect();
+        let known: Vec<u32> = (0..classes as u32).filter(|c| classes == 1 || Some(*c as usize) != void).collect();
         let mut maps = Vec::with_capacity(labels.len() * size[0] * size[1]);
         for &label in labels {
             let most = if self == Self::Smooth { 6 } else { 8 };
