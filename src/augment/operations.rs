@@ -134,19 +134,22 @@ fn contrast(image: &[u8], channels: usize, factor: f64) -> Vec<u8> {
 
 /// Against the mean of the 3x3 neighbourhood, in which the pixel itself counts five times; the border stays.
 fn sharpness(image: &[u8], [height, width, channels]: [usize; 3], factor: f64) -> Vec<u8> {
-    let mut out = image.to_vec();
-    let row = width * channels;
-    for y in 1..height.saturating_sub(1) {
-        for at in y * row + channels..(y + 1) * row - channels {
-            let line = |start: usize| {
-                u32::from(image[start - channels]) + u32::from(image[start]) + u32::from(image[start + channels])
-            };
-            let sum = line(at - row) + line(at) + line(at + row) + 4 * u32::from(image[at]);
-            let smooth = (sum as f32 / 13.0).round_ties_even();
-            out[at] = blend(image[at], smooth, factor);
-        }
+    if height <= 2 || width <= 2 {
+        return image.to_vec();
     }
-    out
+    let row = width * channels;
+    let smooth = |at: usize| {
+        let (y, x) = (at / row, at % row / channels);
+        if y == 0 || y + 1 == height || x == 0 || x + 1 == width {
+            return f32::from(image[at]);
+        }
+        let line = |start: usize| {
+            u32::from(image[start - channels]) + u32::from(image[start]) + u32::from(image[start + channels])
+        };
+        let sum = line(at - row) + line(at) + line(at + row) + 4 * u32::from(image[at]);
+        (sum as f32 / 13.0).round_ties_even()
+    };
+    (0..image.len()).map(|at| blend(image[at], smooth(at), factor)).collect()
 }
 
 /// What `map` makes of every value, channel by channel, given its histogram.

@@ -73,7 +73,8 @@ fn gradients_reach_all_weights() {
         for seed in 0..3 {
             let mut rng = Streams::new(seed).stream("direction", 0);
             let (up, down) = (start.duplicate().unwrap(), start.duplicate().unwrap());
-            let (h, mut along, mut length) = (1.0 / 2048.0, 0.0, 0.0);
+            // Larger steps cross more bends of the ReLUs: the difference falls with the step.
+            let (h, mut along, mut length) = (1.0 / 131_072.0, 0.0, 0.0);
             for (((slot, from), (_, to)), ((_, up), (_, down))) in
                 (start.weights.iter()).zip(after.weights.iter()).zip(up.weights.iter().zip(down.weights.iter()))
             {
@@ -94,7 +95,7 @@ fn gradients_reach_all_weights() {
                 moved(down, -h);
             }
             let difference = (stepped(kind, &up, 0.0).0 - stepped(kind, &down, 0.0).0) / f64::from(2.0 * h);
-            let tolerance = 0.03 * length.sqrt();
+            let tolerance = 0.015 * length.sqrt();
             assert!((difference - along).abs() < tolerance, "{kind:?}: {difference} against {along} of {tolerance}");
         }
     }

@@ -235,6 +235,7 @@ impl<'a> Course<'a> {
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,
+            drawn: self.recipe.fill_with != FillWith::Generator,
             plan: self.plan,
             synthesised: self.batch * self.recipe.batch,
             synthesis_time: self.synthesis_time,

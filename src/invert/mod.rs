@@ -45,6 +45,8 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
+    /// Whether the buffer began with drawn images.
+    pub drawn: bool,
     /// Batches done of each phase: those of the recipe, or as many as the time limit allowed.
     pub plan: Plan,
     /// Images synthesised in all, of which the buffer keeps some.
@@ -58,10 +60,18 @@ pub struct Inversion {
     pub signs: Signs,
 }
 
+impl Inversion {
+    /// Places in the buffer of the images that the generator has made, where it began with others.
+    pub fn made_by_generator(&self) -> Vec<usize> {
+        let first = if self.drawn { (self.plan.practice + self.plan.fill) as u64 } else { 0 };
+        (0..self.buffer.len()).filter(|&place| self.buffer.entries[place].round >= first).collect()
+    }
+}
+
 /// Runs a recipe against a teacher, with `adversary` as the student in training.
 ///
 /// 1. Practice: batches from which only the generator learns.
-/// 2. Fill: batches without an adversary fill the buffer.
+/// 2. Fill: batches without an adversary, or of procedural images, fill the buffer.
 /// 3. Rounds: batches against the adversary replace part of the buffer; the adversary learns.
 ///
 /// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says; practice and fill

@@ -4,6 +4,7 @@ use super::{
     add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
 };
 use crate::Result;
+use crate::data::Images;
 use crate::distill::start_from;
 use crate::events::Observer;
 use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
@@ -98,6 +99,7 @@ impl InvertJob<'_> {
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
         let updates = inversion.plan.rounds * recipe.adversary_steps;
+        let made = inversion.made_by_generator();
         let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
@@ -109,7 +111,12 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
-        let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
+        let mut health = Health::of(&set, Some(&teacher))?.with_signs(signs);
+        if !made.is_empty() && made.len() < set.len() {
+            let Images { channels, height, width, .. } = *set.images;
+            let pixels: Vec<u8> = made.iter().flat_map(|&row| set.images.image(row).iter().copied()).collect();
+            health = health.fitted_on(&teacher, &Images::new(pixels, channels, height, width)?)?;
+        }
         let about = json!({ "task": set.task().name() });
         add_health(&mut set.provenance, &health, &about, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {

@@ -100,12 +100,18 @@ const OF_ANY_SET: [&str; 6] =
 /// Criteria of images that each stand for one class.
 const OF_CLASSIFIERS: [&str; 4] = ["off label", "unsure teacher", "classes missing", "student lost"];
 
+/// Criteria of images that are all made to look like the teacher's training data.
+const OF_MATCHED: [&str; 3] = ["classes missing", "batch norms apart", "one batch norm apart"];
+
 /// The [`alarms`] that concern a set with this provenance (or a student of one): that collected images do not look like the
-/// teacher's training data is no failure.
+/// teacher's training data is no failure, nor that procedural images among inverted ones do not.
 pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> {
     let mut raised = alarms(health);
     if provenance["task"] == Task::Segmentation.name() {
         raised.retain(|alarm| !OF_CLASSIFIERS.contains(&alarm.name));
+    }
+    if provenance["recipe"]["fill_with"].as_str().is_some_and(|with| with != "generator") {
+        raised.retain(|alarm| !OF_MATCHED.contains(&alarm.name));
     }
     if provenance["kind"] == "collected" {
         raised.retain(|alarm| OF_ANY_SET.contains(&alarm.name));
