@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use synth::data::ReadOptions;
-use synth::jobs::{Access, open_teacher};
+use synth::jobs::{Access, open_model};
 use synth::model::Overrides;
 use synth::teacher::Teacher;
 use synth::train::{batch_for, labels_for};
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: answers MODEL DATASET COUNT FILE.safetensors");
     };
     let access = Access::default();
-    let model = open_teacher(Path::new(model), None, &Overrides::default(), &access)?;
+    let model = open_model(Path::new(model), None, &Overrides::default(), &access)?;
     let frozen = Teacher::of(&model);
     let [height, width] = frozen.size;
     let reading = ReadOptions {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use synth::data::ReadOptions;
 use synth::files::Staging;
-use synth::jobs::{Access, answered_set, open_teacher};
+use synth::jobs::{Access, answered_set, open_model};
 use synth::model::Overrides;
 use synth::teacher::Teacher;
 use synth::train::labels_for;
@@ -15,7 +15,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: set_of_images TEACHER DATASET SPLIT COUNT SET");
     };
     let access = Access::default();
-    let model = open_teacher(Path::new(teacher), None, &Overrides::default(), &access)?;
+    let model = open_model(Path::new(teacher), None, &Overrides::default(), &access)?;
     let frozen = Teacher::of(&model);
     let reading = ReadOptions {
         split: Some(split.clone()),

@@ -23,8 +23,8 @@ fn sheet(kind: impl Draw, side: usize, count: usize, file: &str) -> anyhow::Resu
     let numbers: Vec<usize> = (0..count).collect();
     let mut pixels = Vec::new();
     let start = Instant::now();
-    source.visit(&numbers, [side, side, 3], &mut Tally::default(), &mut |_, drawn| {
-        pixels.extend_from_slice(drawn);
+    source.visit(&numbers, [side, side, 3], &mut Tally::default(), &mut |passed| {
+        pixels.extend_from_slice(passed.pixels);
         Ok(())
     })?;
     let rate = count as f64 / start.elapsed().as_secs_f64();

@@ -85,6 +85,23 @@ pub trait Observer {
     }
 }
 
+/// `result`, but if it says that somebody has asked to stop, `state` of `stage` is put away first: for stages that hear of it
+/// between two moments at which their state is whole.
+///
+/// # Errors
+/// That of `result`; as [`Observer::between`].
+pub fn or_put_away<T>(
+    result: Result<T>,
+    stage: &'static str,
+    state: &dyn Resumable,
+    observer: &mut dyn Observer,
+) -> Result<T> {
+    if let Err(crate::Error::Interrupted) = result {
+        observer.between(stage, state)?;
+    }
+    result
+}
+
 /// Nobody.
 pub struct Silent;
 

@@ -1,6 +1,7 @@
 //! The frozen network whose data are gone.
 
 use crate::data::Images;
+use crate::loss::{Verdicts, verdicts};
 use crate::model::Model;
 use crate::nets::{Forward, Kind, Mode, Network, infer};
 use crate::ops::place::{Placement, place_bytes};
@@ -19,6 +20,25 @@ pub struct Teacher {
     pub size: [usize; 2],
     pub channels: usize,
     pub classes: usize,
+    /// The class that stands for void, if one does: nothing is made to look like it.
+    pub void: Option<usize>,
+}
+
+/// What a teacher tells of a batch of images.
+pub struct Told {
+    /// Logits `[N, K]`.
+    pub answers: Tensor,
+    /// What the classifier reads, `[N, features]`, if the network says so.
+    pub features: Option<Tensor>,
+    /// The last map of every grid, `[N, h, w, C]` each; see [`Forward::stages`].
+    pub stages: Vec<Tensor>,
+}
+
+impl Told {
+    /// Answers alone.
+    pub fn answers(answers: Tensor) -> Self {
+        Self { answers, features: None, stages: Vec::new() }
+    }
 }
 
 impl Teacher {
@@ -35,6 +55,7 @@ impl Teacher {
             size: [height, width],
             channels,
             classes: model.config.num_classes,
+            void: images.ignore_index.and_then(|v| usize::try_from(v).ok()).filter(|v| *v < model.config.num_classes),
         }
     }
 
@@ -58,6 +79,17 @@ impl Teacher {
         infer(&self.network, x)
     }
 
+    /// All that it tells of normalised images, where they were computed.
+    pub fn tells(&self, x: &Tensor) -> Result<Told> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &self.network.weights, Mode::Frozen).with_stages();
+        let answers = self.network.forward(&mut f, Var::constant(x.clone()))?.tensor()?;
+        let stages = f.stages.take().unwrap_or_default();
+        let stages = stages.iter().map(Var::tensor).collect::<Result<_>>()?;
+        let features = f.features.take().map(|features| features.tensor()).transpose()?;
+        Ok(Told { answers, features, stages })
+    }
+
     /// Images `indices` of `images`, placed and normalised.
     pub fn normalised(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
@@ -71,20 +103,27 @@ impl Teacher {
         )
     }
 
-    /// Logits of all 8-bit images as they are, `[N·K]`.
+    /// Logits of all 8-bit images as they are, `[N·K]`; where it answers for pixels, as [`Verdicts`] has them.
     pub fn answers_u8(&self, images: &Images, batch: usize) -> Result<Vec<f32>> {
         self.answers_bytes(&images.pixels, batch)
     }
 
-    /// Logits of 8-bit images `[N, H, W, C]` of the teacher's size, `[N·K]`.
+    /// Logits of 8-bit images `[N, H, W, C]` of the teacher's size, `[N·K]`; where it answers for pixels, as [`Verdicts`] has them.
     pub fn answers_bytes(&self, pixels: &[u8], batch: usize) -> Result<Vec<f32>> {
+        Ok(self.verdicts(pixels, batch)?.logits)
+    }
+
+    /// What it says of each of some 8-bit images `[N, H, W, C]` of its size.
+    pub fn verdicts(&self, pixels: &[u8], batch: usize) -> Result<Verdicts> {
         let dims = [self.size[0], self.size[1], self.channels];
         let images: Vec<&[u8]> = pixels.chunks(dims.iter().product()).collect();
-        let mut out = Vec::with_capacity(images.len() * self.classes);
+        let mut out = Verdicts::default();
         for chunk in images.chunks(batch.max(1)) {
             let places = vec![Placement::default(); chunk.len()];
             let x = place_bytes(chunk, dims, &places, &self.mean, &self.std, &self.network.compute().device)?;
-            out.extend_from_slice(&mem::view(&mem::host(&self.answers(&x)?)?)?);
+            let found = verdicts(&self.answers(&x)?)?;
+            out.logits.extend(found.logits);
+            out.confidence.extend(found.confidence);
         }
         Ok(out)
     }

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 use synth::collect::boundary::cross;
-use synth::collect::{Balance, Dataset, Pool, Source, Wish};
+use synth::collect::{Balance, Dataset, Pool, Progress, Source, Wish};
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
 use synth::events::Silent;
-use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_sources, open_teacher};
+use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_model, open_sources};
 use synth::loss::argmax;
 use synth::model::{Model, Overrides};
 use synth::ops::Compute;
@@ -17,7 +17,7 @@ use synth::teacher::Teacher;
 mod common;
 
 fn teacher() -> Model {
-    open_teacher(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
+    open_model(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
 }
 
 fn sources(teacher: &Model, from: &[&str]) -> Vec<(Box<dyn Source>, f64)> {
@@ -48,6 +48,7 @@ fn job<'a>(
         related: false,
         distinct: false,
         boundary: 0,
+        views: 0,
         seed: 0,
         compute,
     }
@@ -152,7 +153,7 @@ fn real_datasets_are_streamed_in_parts() {
     let mut pool = Pool::new(vec![(source, 1.0)], 300, [32, 32, 3], &Streams::new(0)).unwrap();
     let mut places = Vec::new();
     let mut first = Vec::new();
-    pool.visit(&mut |found, pixels| {
+    pool.visit(&mut Progress::default(), &mut |_, found, pixels| {
         places.extend_from_slice(found);
         first.extend_from_slice(pixels);
         Ok(())

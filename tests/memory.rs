@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use synth::nets::registry::{Shape, from_name};
-use synth::nets::{GeneratorConfig, ImageHead, Mode, Network, generator};
+use synth::nets::{GeneratorConfig, Mode, Network, generator};
 use synth::ops::Compute;
 use synth::rng::Streams;
 use synth::train::Need;
@@ -71,7 +71,7 @@ fn a_training_step_takes_what_is_estimated() {
 #[test]
 fn an_inner_step_of_an_inversion_takes_what_is_estimated() {
     let (latent, width) = GENERATOR;
-    let config = GeneratorConfig { latent, width, channels: 3, size: [32, 32], head: ImageHead::Sigmoid, labels: None };
+    let config = GeneratorConfig::new(latent, width, 3, [32, 32]);
     let maker = Network::init(Arc::new(generator(&config).unwrap()), &mut Streams::new(0).stream("g", 0)).unwrap();
     let made = Need::of(&maker, &[latent], TRAIN, true).unwrap();
     for net in ["resnet20", "wrn-16-2"] {

@@ -8,14 +8,18 @@ use random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
 use synth::checkpoint::{Checkpoints, Resumable, Saved};
+use synth::collect::{Balance, Wish};
 use synth::data::{Images, Labelled};
-use synth::distill::StudentRecipe;
+use synth::distill::{AnswerSource, Signal, SignalKind, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Lifecycle, Recipe};
-use synth::jobs::{Init, RunJob, TrainJob};
+use synth::invert::{Layout, Lifecycle, Recipe, Target};
+use synth::jobs::{Access, CollectJob, Init, RunJob, TrainJob, fresh_student, open_sources};
 use synth::model::Model;
 use synth::nets::registry::Shape;
 use synth::ops::CPU;
+use synth::rng::Streams;
+use synth::set::SyntheticSet;
+use synth::teacher::Teacher;
 use synth::train::{Decay, Schedule, SupervisedRecipe};
 use synth::{Error, Result};
 
@@ -162,6 +166,25 @@ fn every_recipe_goes_on() {
     }
 }
 
+/// Answers for every pixel, with label maps and without, in both stages and on the fly.
+#[test]
+fn networks_that_answer_for_pixels_go_on_too() {
+    let teacher = random_model("espnet-p1-q2", &Shape { channels: 3, height: 16, width: 24, num_classes: 5 });
+    for (layout, target) in
+        [(Layout::Smooth, Target::Label), (Layout::Scene, Target::Label), (Layout::Smooth, Target::Sureness)]
+    {
+        let mut recipe = Recipe { layout, ..tiny() };
+        recipe.loss.target = target;
+        recipe.student.scale = 0.6;
+        for (init, on_the_fly) in [(Init::Adversary, false), (Init::Scratch, false), (Init::Adversary, true)] {
+            let job = RunJob { student: "espnet-p1-q1", init, on_the_fly, ..job(&teacher, &recipe) };
+            let whole = bits(&job, &mut Silent).unwrap();
+            let (interruptions, again) = in_pieces(2, &|observer| bits(&job, observer));
+            assert!(interruptions >= 4 && again == whole, "{layout:?} {target:?} {init:?}: {interruptions}");
+        }
+    }
+}
+
 /// 40 images of four classes.
 fn labelled() -> Labelled {
     let pixels: Vec<u8> = (0..40 * 16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect();
@@ -179,7 +202,7 @@ fn trained(recipe: &SupervisedRecipe, observer: &mut dyn Observer) -> Result<(Ve
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     let (net, seed, compute) = ("resnet8", 5, &CPU);
     let (model, provenance) =
-        TrainJob { net, data: &data, recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
+        TrainJob { net, data: (&data).into(), recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
     let tensors = model.tensors()?;
     let bits = tensors.values().flat_map(|t| t.as_f32().unwrap_or_default()).map(|v| v.to_bits()).collect();
     Ok((bits, provenance["rates_halved"].clone()))
@@ -230,4 +253,124 @@ fn a_generator_that_blows_up_is_set_back_or_given_up() {
     if let Ok((weights, ..)) = bits(&job, &mut Silent) {
         assert!(weights.iter().all(|bits| f32::from_bits(*bits).is_finite()));
     }
+}
+
+/// A collection of everything that takes long: several sources, one of them with files that cannot be read, relatedness, copies for
+/// classes that lack images, images from borders, recorded answers.
+fn collection<'a>(teacher: &'a Model, pictures: &Path, balance: Balance) -> CollectJob<'a> {
+    let wishes = ["leaves=3", "noise=11", pictures.to_str().unwrap()].map(|text| text.parse::<Wish>().unwrap());
+    let access = Access { offline: true, quiet: true };
+    CollectJob {
+        teacher,
+        sources: open_sources(&wishes, &Teacher::of(teacher), 0, None, &access).unwrap(),
+        samples: 600,
+        pool: Some(1600),
+        balance,
+        related: true,
+        distinct: true,
+        boundary: 90,
+        views: 2,
+        seed: 4,
+        compute: &CPU,
+    }
+}
+
+/// Everything that a collection leaves, but for times.
+fn set_bits(job: CollectJob, observer: &mut dyn Observer) -> Result<(Vec<u8>, Vec<u32>, Vec<u32>, Value)> {
+    let set = job.run(observer)?.set;
+    let views = set.views.as_ref().map_or(&[][..], |views| &views.logits[..]);
+    let numbers = set.logits.iter().chain(&set.priority).chain(views).map(|v| v.to_bits()).collect();
+    let about = &set.provenance;
+    let facts = json!([about["sources"], about["metrics"], about["health"], about["job_sha256"]]);
+    Ok((set.images.pixels.to_vec(), set.labels.clone(), numbers, facts))
+}
+
+#[test]
+fn a_collection_goes_on_from_any_of_its_steps() {
+    let (teacher, folder) = (teacher("resnet8"), tempfile::tempdir().unwrap());
+    for i in 0..40u32 {
+        let name = folder.path().join(format!("{i:02}.png"));
+        match i % 4 {
+            0 => std::fs::write(name, b"no picture").unwrap(),
+            _ => image::RgbImage::from_fn(20, 16, |x, y| image::Rgb([x, y, i].map(|v| (v * 6) as u8)))
+                .save(name)
+                .unwrap(),
+        }
+    }
+    for balance in [Balance::Soft { rho: 0.5 }, Balance::Nayak { min_confidence: 0.0 }] {
+        let run = |observer: &mut dyn Observer| set_bits(collection(&teacher, folder.path(), balance), observer);
+        let whole = run(&mut Silent).unwrap();
+        assert_eq!(whole.3[0][2]["skipped"].as_object().unwrap().len(), 1, "{}", whole.3[0]);
+        assert!(whole.3[1]["boundary"].as_u64().unwrap() > 0, "{}", whole.3[1]);
+        for piece in [1, 2, 3] {
+            let (interruptions, again) = in_pieces(piece, &run);
+            assert!(interruptions >= 8 / piece, "{interruptions} interruptions in pieces of {piece}");
+            assert!(again == whole, "{balance:?} in pieces of {piece} steps");
+        }
+    }
+}
+
+/// The richest signal, whose projection learns along, and RandAugment: the weights of the student.
+fn distilled(
+    set: &SyntheticSet,
+    teacher: &Model,
+    recipe: &StudentRecipe,
+    observer: &mut dyn Observer,
+) -> Result<Vec<u32>> {
+    let frozen = Teacher::of(teacher);
+    let (student, _) = fresh_student("resnet8", &teacher.config, None, &mut Streams::new(1).stream("s", 0))?;
+    let answers = AnswerSource::Live(&frozen);
+    let done = distill(set, answers, student, &frozen.input(), recipe, Stop::default(), 0, observer)?;
+    let weights = done.student.weights.iter().map(|(_, tensor)| tensor.flatten_all()?.to_vec1::<f32>());
+    let values: Vec<Vec<f32>> = weights.collect::<candle_core::Result<_>>()?;
+    Ok(values.concat().into_iter().map(f32::to_bits).collect())
+}
+
+#[test]
+fn richer_signals_and_random_operations_go_on() {
+    let (teacher, folder) = (teacher("resnet14"), tempfile::tempdir().unwrap());
+    image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([(x * 15) as u8, (y * 15) as u8, 7]))
+        .save(folder.path().join("a.png"))
+        .unwrap();
+    let job = CollectJob { related: false, boundary: 0, ..collection(&teacher, folder.path(), Balance::None) };
+    let mut set = job.run(&mut Silent).unwrap().set;
+    let plain = StudentRecipe { steps: 6, batch: 8, reestimate: 1, ..StudentRecipe::default() };
+    let mut all = Vec::new();
+    for kind in [SignalKind::Answers, SignalKind::Logits, SignalKind::Features] {
+        for rand_augment in [0, 2] {
+            let signal = Signal { kind, ..Signal::default() };
+            let recipe = StudentRecipe { signal, rand_augment, ..plain.clone() };
+            let run = |observer: &mut dyn Observer| distilled(&set, &teacher, &recipe, observer);
+            let whole = run(&mut Silent).unwrap();
+            assert!(in_pieces(2, &run).1 == whole, "{kind:?}, {rand_augment} operations");
+            assert!(!all.contains(&whole), "{kind:?}, {rand_augment} operations: as another one");
+            all.push(whole);
+        }
+    }
+    // Recorded answers know neither features nor other images; inverted images are no place for more than answers.
+    let frozen = Teacher::of(&teacher);
+    let features = Signal { kind: SignalKind::Features, ..Signal::default() };
+    let stored = |recipe: StudentRecipe| {
+        let (student, _) =
+            fresh_student("resnet8", &teacher.config, None, &mut Streams::new(1).stream("s", 0)).unwrap();
+        let answers = AnswerSource::Stored;
+        distill(&set, answers, student, &frozen.input(), &recipe, Stop::default(), 0, &mut Silent)
+            .err()
+            .map(|e| e.to_string())
+    };
+    let refusal = stored(StudentRecipe { signal: features, ..plain.clone() }).unwrap();
+    assert!(refusal.contains("recorded answers have no features"), "{refusal}");
+    let refusal = stored(StudentRecipe { rand_augment: 2, ..plain.clone() }).unwrap();
+    assert!(refusal.contains("recorded answers are of other images"), "{refusal}");
+    let logits = Signal { kind: SignalKind::Logits, ..Signal::default() };
+    assert_eq!(stored(StudentRecipe { signal: logits, ..plain.clone() }), None);
+    set.provenance["sources"][0]["inverted"] = json!(true);
+    let recipe = StudentRecipe { signal: logits, ..plain };
+    let refusal = distilled(&set, &teacher, &recipe, &mut Silent).unwrap_err().to_string();
+    assert!(
+        refusal.contains("images that inversion made") && refusal.contains("student.signal.inverted=true"),
+        "{refusal}"
+    );
+    let signal = Signal { inverted: true, ..logits };
+    distilled(&set, &teacher, &StudentRecipe { signal, ..recipe }, &mut Silent).unwrap();
 }

@@ -224,15 +224,37 @@ fn eval_measures_and_draws() {
 }
 
 #[test]
-fn commands_for_classifiers_refuse_a_segmentation_model() {
+fn commands_refuse_what_pixels_have_not() {
     let folder = tempfile::tempdir().unwrap();
     let [model, data] = place(folder.path(), 16);
     let out = folder.path().join("out").display().to_string();
-    let pixels = "answers for every pixel";
-    refused(&["invert", &model, "-o", &out, "--samples", "8"], &[pixels, "model"]);
-    refused(&["run", &model, "-o", &out, "--minutes", "0.1"], &[pixels]);
-    refused(&["run", "-o", &out, "--student", "espnet-p2-q8"], &[pixels, "student"]);
+    let invert = ["invert", &model, "-o", &out, "--samples", "8"];
+    let with =
+        |more: &[&'static str]| -> Vec<String> { invert.iter().chain(more).map(|word| word.to_string()).collect() };
+    let refuse = |more: &[&'static str], parts: &[&str]| {
+        let words = with(more);
+        refused(&words.iter().map(String::as_str).collect::<Vec<_>>(), parts);
+    };
+    refuse(&["--views", "4"], &["--views", "answers for every pixel", "leave it out"]);
+    refuse(&["--adversary", "resnet8"], &["resnet8", "image-classification", "the teacher's is image-segmentation"]);
+    refuse(&["--input-size", "3,20,24"], &["20x24 pixels", "multiples of 8", "16x24"]);
+    refused(&["run", "-o", &out, "--student", "espnet-p2-q8"], &["espnet-p2-q8", "image-segmentation"]);
     refused(&["eval", &model, "--data", &data, "--card"], &["--card", "leave it out"]);
+    refused(
+        &["collect", &model, "-o", &out, "--from", "shaders", "--samples", "8", "--balance", "nayak"],
+        &["--balance", "no one class", "--balance none"],
+    );
+    refused(&["train", "resnet8", "--data", &data, "-o", &out, "--void", "5"], &["--void", "whole images"]);
+    refused(
+        &["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test", "--num-classes", "1"],
+        &["testannot/1.png", "the value 1 at row 0, column 0"],
+    );
+    let mixup = ["--set", "mixup=0.5", "--num-classes", "6"];
+    let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &mixup].concat();
+    refused(&words, &["mixup", "of pixels"]);
+    let odd = ["--size", "20x16", "--num-classes", "6"];
+    let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &odd].concat();
+    refused(&words, &["16x20 pixels", "multiples of 8"]);
     assert!(!Path::new(&out).exists());
 }
 

@@ -13,6 +13,7 @@ use crate::train::{Adam, Goal, Sgd, Stepper, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
+use std::time::Instant;
 
 /// Which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +23,8 @@ pub enum Pass {
     Train,
     /// Frozen forward pass.
     Infer,
+    /// The same from 8-bit images to answers in memory, as `collect` asks its teacher, in turns with `infer`.
+    Answers,
     /// Generator, frozen teacher with statistic matching and cross-entropy, backward to the generator, Adam.
     Invert,
     /// Teacher forward and student step on the divergence from it.
@@ -31,7 +34,7 @@ pub enum Pass {
 /// What to time.
 pub struct StepBench {
     pub pass: Pass,
-    /// The network that trains, or the teacher in `infer` and `invert`.
+    /// The network that trains, or the teacher in `infer`, `answers` and `invert`.
     pub net: Network,
     /// For `distill`.
     pub teacher: Option<Network>,
@@ -52,6 +55,8 @@ pub struct StepResult {
     pub steps: usize,
     /// Page faults per step in the steady state (0 where the system does not count them).
     pub page_faults_per_step: f64,
+    /// For `answers`: the median of the `infer` steps in between.
+    pub infer_ms: Option<f64>,
 }
 
 /// What the step needs for one image.
@@ -61,7 +66,7 @@ pub struct StepResult {
 pub fn need(bench: &StepBench) -> Result<Need> {
     let image = |network: &Network, parts| Ok(Need::of(&crate::nets::trace(network, bench.dims)?, parts));
     match bench.pass {
-        Pass::Infer => image(&bench.net, Parts::Forward),
+        Pass::Infer | Pass::Answers => image(&bench.net, Parts::Forward),
         Pass::Train => image(&bench.net, Parts::ToWeights),
         Pass::Distill => Ok(image(teacher_of(bench)?, Parts::Forward)? + image(&bench.net, Parts::ToWeights)?),
         Pass::Invert => {
@@ -90,6 +95,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
     let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
     match bench.pass {
         Pass::Infer => timed(bench.seconds, compute, || crate::nets::infer(&bench.net, &x).map(|_| ())),
+        Pass::Answers => answers(bench, &x),
         Pass::Train => {
             let (mut sgd, mut stepper) = (sgd(), Stepper::new());
             timed(bench.seconds, compute, || {
@@ -113,17 +119,48 @@ fn sgd() -> Sgd {
     Sgd::new(0.9, false, 1e-4, crate::train::Decay::All)
 }
 
-/// The teacher and the recipe of the inner step: the reference's generator, which is not told the label.
-fn inversion(bench: &StepBench) -> (Teacher, Recipe) {
+/// The network as a frozen teacher.
+fn frozen(bench: &StepBench) -> Teacher {
     let [h, w, channels] = bench.dims;
-    let teacher = Teacher {
+    Teacher {
         network: bench.net.clone(),
         mean: vec![0.0; channels],
         std: vec![1.0; channels],
         size: [h, w],
         channels,
         classes: bench.classes,
+        void: None,
+    }
+}
+
+/// The pass of `collect` and the plain one, by turns, so that both see the same machine.
+fn answers(bench: &StepBench, x: &Tensor) -> Result<StepResult> {
+    let (teacher, compute) = (frozen(bench), bench.net.compute());
+    let pixels: Vec<u8> = (0..x.elem_count()).map(|i| ((i * 2_654_435_761) >> 24) as u8).collect();
+    let (mut plain, mut own) = (Vec::new(), Vec::new());
+    let both = timed(bench.seconds, compute, || {
+        let start = Instant::now();
+        crate::nets::infer(&bench.net, x)?;
+        compute.synchronize()?;
+        plain.push(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        teacher.answers_bytes(&pixels, bench.batch)?;
+        own.push(start.elapsed().as_secs_f64() * 1e3);
+        Ok(())
+    })?;
+    // The first ones are the warm-up.
+    let timed = |mut times: Vec<f64>| {
+        let mut times = times.split_off(times.len() - both.steps);
+        times.sort_by(f64::total_cmp);
+        (times[times.len() / 2], times[0])
     };
+    let (infer_ms, (median_ms, min_ms)) = (timed(plain).0, timed(own));
+    Ok(StepResult { median_ms, min_ms, infer_ms: Some(infer_ms), ..both })
+}
+
+/// The teacher and the recipe of the inner step: the reference's generator, which is not told the label.
+fn inversion(bench: &StepBench) -> (Teacher, Recipe) {
+    let teacher = frozen(bench);
     let mut recipe = Recipe::default();
     recipe.generator.conditional = false;
     recipe.generator.width = bench.generator_width;
@@ -154,5 +191,5 @@ fn timed(seconds: f64, compute: &Compute, mut f: impl FnMut() -> Result<()>) -> 
     let timing = timed_after(seconds, step, || before = page_faults())?;
     let faults = (page_faults() - before) as f64 / timing.calls as f64;
     let Timing { median_ms, min_ms, calls } = timing;
-    Ok(StepResult { median_ms, min_ms, steps: calls, page_faults_per_step: faults })
+    Ok(StepResult { median_ms, min_ms, steps: calls, page_faults_per_step: faults, infer_ms: None })
 }

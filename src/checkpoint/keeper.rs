@@ -91,6 +91,11 @@ impl Checkpoints {
         }
     }
 
+    /// Removes the states of `stage`; what cannot be removed is said.
+    pub fn forget(&self, stage: &str) {
+        found(&self.folder, stage).iter().for_each(|(_, path)| remove(path));
+    }
+
     /// The newest sound state of `stage` (its part `state`, and `more`); `None` if there is none yet.
     ///
     /// # Errors

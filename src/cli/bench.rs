@@ -32,7 +32,7 @@ enum What {
 /// One step as the commands do it, on random images
 #[derive(Args)]
 struct Step {
-    /// Network that trains (train, distill) or is the frozen teacher (infer, invert)
+    /// Network that trains (train, distill) or is the frozen teacher (infer, answers, invert)
     #[arg(long, default_value = "resnet20")]
     net: String,
     /// Teacher of `--pass distill`
@@ -40,6 +40,7 @@ struct Step {
     teacher: String,
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
+    /// `answers` is what `collect` asks of its teacher, 8-bit images to answers, in turns with `infer`
     #[arg(long, value_enum, default_value_t = PassName::Train)]
     pass: PassName,
     /// Image side
@@ -83,6 +84,7 @@ struct Ops {
 enum PassName {
     Train,
     Infer,
+    Answers,
     Invert,
     Distill,
 }
@@ -109,6 +111,7 @@ impl Step {
         let pass = match self.pass {
             PassName::Train => Pass::Train,
             PassName::Infer => Pass::Infer,
+            PassName::Answers => Pass::Answers,
             PassName::Invert => Pass::Invert,
             PassName::Distill => Pass::Distill,
         };
@@ -141,6 +144,7 @@ impl Step {
                 "instructions": synth::ops::simd::level().name(),
                 "median_ms": found.median_ms,
                 "min_ms": found.min_ms,
+                "infer_ms": found.infer_ms,
                 "steps": found.steps,
                 "page_faults_per_step": found.page_faults_per_step,
                 "bound_ms": bound.as_ref().map(|b| b.milliseconds),
@@ -170,7 +174,14 @@ impl Step {
             ("threads", threads.to_string()),
             ("device", format!("{}, {}", compute.name(), compute.precision.name())),
         ];
-        print(&table(&rows.into_iter().chain(bound).collect::<Vec<_>>()))
+        let infer = found.infer_ms.map(|infer| {
+            let (ratio, batch) = (found.median_ms / infer, self.batch);
+            (
+                "beside infer",
+                format!("{ratio:.3} of {infer:.2} ms, which the frozen pass alone takes for {batch} images"),
+            )
+        });
+        print(&table(&rows.into_iter().chain(infer).chain(bound).collect::<Vec<_>>()))
     }
 }
 

@@ -1,14 +1,14 @@
 //! `synth collect`: images from anywhere become a set.
 
-use super::options::{Common, Computing, ModelOptions};
+use super::options::{Common, Computing, Either, Lasting, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use synth::collect::{Balance, Wish};
-use synth::files::Staging;
 use synth::jobs::{CollectJob, Collected, open_sources, pool_size, usual_samples};
-use synth::report::Reporter;
+use synth::nets::Task;
+use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
 use synth::{Error, Result};
 
@@ -32,9 +32,9 @@ pub struct Collect {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pool: Option<u32>,
     /// How the classes that the teacher sees are balanced: by weights for the sampler of `distill`, with nothing thrown away; by a
-    /// quota per class that is filled up with varied copies; or not
-    #[arg(long, value_enum, default_value_t = Method::Soft)]
-    balance: Method,
+    /// quota per class that is filled up with varied copies; or not [default: soft, or none if the teacher answers for pixels]
+    #[arg(long, value_enum)]
+    balance: Option<Method>,
     /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent [default: 0.5]
     #[arg(long, value_name = "RHO")]
     rho: Option<f64>,
@@ -51,8 +51,13 @@ pub struct Collect {
     /// Add images on both sides of the teacher's borders, found from the others; four per way, towards the rarest classes
     #[arg(long, value_name = "N", default_value_t = 0)]
     boundary: u32,
+    /// Record the teacher's answers for this many crops and mirror images of every image, for `distill --answers stored`
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    views: u16,
     #[command(flatten)]
     computing: Computing,
+    #[command(flatten)]
+    lasting: Lasting,
     #[command(flatten)]
     common: Common,
 }
@@ -76,11 +81,16 @@ impl Method {
 
 impl Collect {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let balance = self.balance()?;
-        let staging = Staging::create(&self.output, self.common.force)?;
+        // What is wrong with the options is said before the teacher is fetched.
+        self.balance(Method::Soft)?;
+        let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let access = global.access();
         let teacher = self.teacher.load(&access)?;
+        let balance = self.balance(match teacher.network.arch.task {
+            Task::Classification => Method::Soft,
+            Task::Segmentation => Method::None,
+        })?;
         let samples = self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize);
         let pool = pool_size(self.pool.map(|n| n as usize), samples, balance);
         let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, Some(pool), &access)?;
@@ -93,22 +103,33 @@ impl Collect {
             related: self.related,
             distinct: self.distinct,
             boundary: self.boundary as usize,
+            views: usize::from(self.views),
             seed: self.common.seed,
             compute: &compute,
         };
-        let mut reporter = Reporter::new(global.quiet, Some(&staging.path().join("metrics.jsonl")))?;
-        let collected = job.run(&mut reporter)?;
+        let mut session = match self.lasting.session(place, "", job.fingerprint(), &compute, global)? {
+            Either::Running(session) => session,
+            Either::Finished(provenance) => {
+                let set = SyntheticSet::read(&self.output)?;
+                let unfilled = serde_json::from_value(provenance["metrics"]["unfilled"].clone()).unwrap_or_default();
+                return self.report(&Collected { set, unfilled });
+            }
+        };
+        let collected = job.run(session.as_mut())?;
+        let staging = session.staging()?;
         collected.set.write(staging.path())?;
-        staging.finish()?;
+        session.finish(staging)?;
         self.report(&collected)
     }
 
-    fn balance(&self) -> Result<Balance> {
+    /// The balance that is asked for, or the usual one.
+    fn balance(&self, usual: Method) -> Result<Balance> {
+        let asked = self.balance.unwrap_or(usual);
         for (option, given, method) in [
             ("--rho", self.rho.is_some(), Method::Soft),
             ("--min-confidence", self.min_confidence.is_some(), Method::Nayak),
         ] {
-            if given && self.balance != method {
+            if given && asked != method {
                 let hint = format!("leave it out, or take --balance {}", method.name());
                 return Err(Error::invalid(option, "another balance has no use for it", hint));
             }
@@ -117,7 +138,7 @@ impl Collect {
             true => Ok(value),
             false => Err(Error::invalid(what, value.to_string(), "give a number within 0 to 1")),
         };
-        Ok(match self.balance {
+        Ok(match asked {
             Method::Soft => Balance::Soft { rho: share("--rho", self.rho.unwrap_or(0.5))? },
             Method::Nayak => {
                 let least = self.min_confidence.unwrap_or(0.0);

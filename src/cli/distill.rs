@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use synth::distill::{Stop, StudentRecipe};
-use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_teacher, usual_student};
+use synth::distill::{SignalKind, Stop, StudentRecipe};
+use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_model, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
+use synth::nets::Task;
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
 
@@ -21,7 +22,8 @@ pub struct Distill {
     /// Folder of the student
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student [default: resnet8, or resnet10 for images of more than 84 pixels]
+    /// Architecture of the student [default: resnet8, or resnet10 for images of more than 84 pixels; espnet-p2-q3 if the teacher
+    /// answers for pixels]
     #[arg(long, value_name = "NET")]
     student: Option<String>,
     /// Side of the images that the student reads, if other than the teacher's: it then sees the set's images resized
@@ -34,6 +36,11 @@ pub struct Distill {
     /// teacher needed [default: live if the teacher can be had]
     #[arg(long, value_enum)]
     answers: Option<Answers>,
+    /// What the student hears of the teacher [default: answers]: logits adds their centred values, features these and attention
+    /// maps and last features (live answers only). For real images that have nothing to do with the task; sets with inverted
+    /// images are refused, since it harms there
+    #[arg(long, value_enum, value_name = "SIGNAL")]
+    signal: Option<SignalName>,
     /// Where the student's weights start
     #[arg(long, value_enum, default_value_t = Init::Scratch)]
     init: Init,
@@ -71,6 +78,13 @@ fn epochs(text: &str) -> std::result::Result<f64, String> {
 enum Answers {
     Live,
     Stored,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum SignalName {
+    Answers,
+    Logits,
+    Features,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -145,13 +159,20 @@ impl Distill {
         if let Some(steps) = self.steps {
             recipe.steps = steps;
         }
+        if let Some(name) = self.signal {
+            recipe.signal.kind = match name {
+                SignalName::Answers => SignalKind::Answers,
+                SignalName::Logits => SignalKind::Logits,
+                SignalName::Features => SignalKind::Features,
+            };
+        }
         Ok(recipe)
     }
 
     /// The named teacher, or the set's; either must have the hash that the set knows, unless it was named.
     fn teacher_of(&self, set: &SyntheticSet, access: &Access) -> Result<Model> {
         if let Some(path) = &self.teacher {
-            return open_teacher(path, None, &ModelOverrides::default(), access);
+            return open_model(path, None, &ModelOverrides::default(), access);
         }
         let known = &set.provenance["teacher"];
         let (Some(id), Some(sha256)) = (known["id"].as_str(), known["sha256"].as_str()) else {
@@ -196,10 +217,18 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
         rows.push((
             "held out",
-            format!("agrees with the teacher on {:.1} % of unseen synthetic images", 100.0 * share),
+            format!("agrees with the teacher on {:.1} % of {} synthetic images", 100.0 * share, unseen(model)),
         ));
     }
     print(&table(&rows))
+}
+
+/// What the held-out agreement is a share of.
+fn unseen(model: &Model) -> &'static str {
+    match model.network.arch.task {
+        Task::Classification => "unseen",
+        Task::Segmentation => "the pixels of unseen",
+    }
 }
 
 /// As [`report`], of a result that was finished before.

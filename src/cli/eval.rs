@@ -80,7 +80,7 @@ pub(super) fn about(model: &Model) -> Value {
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         let card = self.card.then(|| self.card_file()).transpose()?;
-        let model = self.model.load_any(&global.access())?;
+        let model = self.model.load(&global.access())?;
         if model.network.arch.task == Task::Segmentation {
             return self.pixels(global, &model);
         }

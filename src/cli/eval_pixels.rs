@@ -74,19 +74,14 @@ impl Eval {
     }
 }
 
-/// The class that the model's configuration leaves out of the ground truth; 255 is void anyway.
+/// The value that stands for void in the model's labels, as its configuration has it: a class, or none; 255 is void anyway.
 fn ignored(model: &Model) -> Result<Option<u8>> {
     let Some(index) = model.config.pretrained_cfg.ignore_index else { return Ok(None) };
     let refuse = || {
         let found = format!("ignore_index is {index}");
-        Error::invalid(format!("model {}", model.source), found, "it is a class or 255; correct config.json")
+        Error::invalid(format!("model {}", model.source), found, "it is a value of 0 to 255; correct config.json")
     };
-    let class = u8::try_from(index).map_err(|_| refuse())?;
-    match usize::from(class) < model.config.num_classes {
-        true => Ok(Some(class)),
-        false if class == synth::data::VOID => Ok(None),
-        false => Err(refuse()),
-    }
+    u8::try_from(index).map(Some).map_err(|_| refuse())
 }
 
 fn percent(share: f64) -> String {

@@ -56,7 +56,7 @@ impl Export {
         }
         let path = self.output.clone().unwrap_or_else(|| default_file(&self.source.path));
         prepare_file(&path, self.force)?;
-        let model = self.source.load_any(&global.access())?;
+        let model = self.source.load(&global.access())?;
         let defaults = onnx::Options::default();
         let options = onnx::Options { opset: self.opset.unwrap_or(defaults.opset), normalise: self.normalise };
         let file = onnx::export(&model, &options)?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use synth::files::{prepare_file, write_atomic};
 use synth::hub::{HubName, Kind as Repository};
-use synth::jobs::{Access, open_teacher};
+use synth::jobs::{Access, open_model};
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Slot, Task};
 use synth::report::{Description, describe_set};
@@ -43,10 +43,11 @@ impl Inspect {
         let access = global.access();
         let (json, text) = match self.target(&access)? {
             Target::Set(folder) => {
-                let open = |path| open_teacher(path, None, &Overrides::default(), &access);
+                let open = |path| open_model(path, None, &Overrides::default(), &access);
                 let teacher = self.teacher.as_deref().map(open).transpose()?;
                 let set = SyntheticSet::read(&folder)?;
-                let Description { text, json, html } = describe_set(&set, teacher.map(|t| Teacher::of(&t)).as_ref())?;
+                let teacher = teacher.map(|teacher| frozen(&teacher, &set)).transpose()?;
+                let Description { text, json, html } = describe_set(&set, teacher.as_ref())?;
                 if let Some(file) = &self.html {
                     write_atomic(file, html.as_bytes())?;
                 }
@@ -72,7 +73,7 @@ impl Inspect {
         if of_dataset && says_so {
             return Ok(Target::Set(access.set(path)?.0));
         }
-        match self.target.load_any(access) {
+        match self.target.load(access) {
             Ok(model) => Ok(Target::Model(Box::new(model))),
             Err(no_model @ Error::Hub { .. }) if of_dataset && !self.target.is_described() => {
                 access.set(path).map(|(folder, _)| Target::Set(folder)).map_err(|_| no_model)
@@ -85,6 +86,15 @@ impl Inspect {
 enum Target {
     Set(PathBuf),
     Model(Box<Model>),
+}
+
+/// The teacher for the images of a set: one that answers for pixels takes them whatever their size is.
+fn frozen(teacher: &Model, set: &SyntheticSet) -> Result<Teacher> {
+    let frozen = Teacher::of(teacher);
+    match teacher.network.arch.task {
+        Task::Segmentation => frozen.at([set.images.height, set.images.width]),
+        Task::Classification => Ok(frozen),
+    }
 }
 
 /// A set keeps its images in `data/` and its provenance beside them.
@@ -127,7 +137,7 @@ fn layers(slots: &[Slot]) -> Vec<Layer<'_>> {
 /// What it can be used for.
 fn role(arch: &Architecture) -> &'static str {
     match (arch.trains(), arch.norm_layers()) {
-        _ if arch.task == Task::Segmentation => "it answers for every pixel: `eval` measures it, no stage takes it yet",
+        (true, _) if arch.task == Task::Segmentation => "teacher or student, whose answers are for every pixel",
         (false, _) => "it only answers: a teacher of `distill`, not of `invert` and `run`",
         (true, 0) => "teacher or student; recipes of `invert` that match batch norms refuse it",
         _ => "teacher or student",

@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
-use synth::Result;
 use synth::invert::Recipe;
 use synth::jobs::{InvertJob, label_embeddings, usual_student};
+use synth::nets::Task;
+use synth::{Error, Result};
 
 /// Make a small set of synthetic images from a teacher alone
 #[derive(Args)]
@@ -31,7 +32,7 @@ pub struct Invert {
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
     /// Network that disagrees with the teacher while images are made [default: resnet8, or resnet10 for images of more than
-    /// 84 pixels]
+    /// 84 pixels; espnet-p2-q3 if the teacher answers for pixels]
     #[arg(long, value_name = "NET")]
     adversary: Option<String>,
     /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
@@ -53,6 +54,10 @@ impl Invert {
         let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
         if let Some(samples) = self.samples {
             recipe.buffer.samples = samples;
+        }
+        if self.views.is_some_and(|views| views > 0) && teacher.network.arch.task == Task::Segmentation {
+            let found = "the teacher answers for every pixel, and such answers are not recorded";
+            return Err(Error::invalid("--views", found, "leave it out: `distill` asks the teacher itself"));
         }
         recipe.views = self.views.unwrap_or(recipe.views);
         let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;

@@ -24,9 +24,10 @@ impl Networks {
             let (parameters, norms) = (net.parameters(), net.norm_layers());
             let images = format!("{channels}x{height}x{side}");
             let (rate, role) = match (net.task, net.trains()) {
-                (Task::Segmentation, _) => (String::new(), "segmentation: eval and inspect"),
-                (_, true) => (net.student_rate.to_string(), "teacher or student"),
-                (_, false) => (String::new(), "teacher only"),
+                (Task::Segmentation, true) => (net.student_rate.to_string(), "segmentation: teacher or student"),
+                (Task::Segmentation, false) => (String::new(), "segmentation: teacher only"),
+                (Task::Classification, true) => (net.student_rate.to_string(), "teacher or student"),
+                (Task::Classification, false) => (String::new(), "teacher only"),
             };
             text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {rate:>4}  {role}\n");
         }

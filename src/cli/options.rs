@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::checkpoint::{Begin, Unfinished};
-use synth::jobs::{Access, SHIPPED, Session, finished, open_model, open_teacher};
+use synth::jobs::{Access, SHIPPED, Session, finished, open_model};
 use synth::model::{Model, Overrides};
 use synth::ops::{Compute, DeviceChoice, Precision};
 use synth::report::Every;
@@ -232,18 +232,13 @@ impl TeacherOptions {
     /// Loads the teacher.
     pub fn load(&self, access: &Access) -> Result<Model> {
         let path = self.path.clone().unwrap_or(SHIPPED.into());
-        open_teacher(&path, self.description.arch.as_deref(), &self.description.overrides()?, access)
+        open_model(&path, self.description.arch.as_deref(), &self.description.overrides()?, access)
     }
 }
 
 impl ModelOptions {
-    /// Loads the model as a teacher, which answers for images.
+    /// Loads the model.
     pub fn load(&self, access: &Access) -> Result<Model> {
-        open_teacher(&self.path, self.description.arch.as_deref(), &self.description.overrides()?, access)
-    }
-
-    /// Loads the model, whatever its task.
-    pub fn load_any(&self, access: &Access) -> Result<Model> {
         open_model(&self.path, self.description.arch.as_deref(), &self.description.overrides()?, access)
     }
 

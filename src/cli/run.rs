@@ -18,7 +18,8 @@ pub struct Run {
     /// Folder of the result: `set/` and `student/`
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student [default: resnet14, or resnet10 for images of more than 84 pixels]
+    /// Architecture of the student [default: resnet14, or resnet10 for images of more than 84 pixels; espnet-p2-q3 if the teacher
+    /// answers for pixels]
     #[arg(long, value_name = "NET")]
     student: Option<String>,
     /// Recipe (see `synth recipes`)

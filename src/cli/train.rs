@@ -1,22 +1,24 @@
-//! `synth train`: supervised training, for baselines and teachers.
+//! `synth train`: supervised training, for baselines and teachers. The network says whether labels are of images or of pixels.
 
 use super::options::{Common, Computing, Either, Lasting, SnapshotOptions};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
-use synth::data::ReadOptions;
+use synth::data::{LabelCodes, Labelled, ReadOptions, Segmented, VOID};
 use synth::jobs::TrainJob;
-use synth::train::SupervisedRecipe;
+use synth::nets::{Task, registry};
+use synth::train::{Examples, SupervisedRecipe};
 use synth::{Error, Result};
 
-/// Train a network on labelled images (baselines, teachers)
+/// Train a network on labelled images, or a segmentation network on images with label images (baselines, teachers)
 #[derive(Args)]
 pub struct Train {
-    /// Architecture, such as resnet20 or wrn-16-2
+    /// Architecture, such as resnet20, wrn-16-2 or, for segmentation, espnet-p2-q3
     net: String,
-    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class, or name of a dataset on the
-    /// Hugging Face Hub (owner/name, owner/name@revision)
+    /// Parquet file, Hugging Face dataset folder, folder with one sub-folder of pictures per class (for segmentation: folders of
+    /// pictures and of label images, as CamVid and NYUv2 come), or name of a dataset on the Hugging Face Hub (owner/name,
+    /// owner/name@revision)
     #[arg(long, value_name = "DATASET")]
     data: PathBuf,
     /// Split of the dataset
@@ -25,6 +27,19 @@ pub struct Train {
     /// Folder of the model
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Resize images bilinearly and label images to the nearest pixel
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
+    size: Option<(usize, usize)>,
+    /// For segmentation: number of classes [default: as many as the labels have]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=255))]
+    num_classes: Option<u16>,
+    /// For segmentation: a value of label images that stands for void, beside 255
+    #[arg(long, value_name = "VALUE")]
+    void: Option<u8>,
+    /// For segmentation: the value of the first class in label images; with 1, 0 is void [default: as the layout of the folders
+    /// has it, else 0]
+    #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(0..=1))]
+    first_label: Option<u8>,
     /// Passes over the images
     #[arg(long, value_name = "E")]
     epochs: Option<usize>,
@@ -52,26 +67,30 @@ pub struct Train {
     common: Common,
 }
 
+/// Parses a size, and gives height and width.
+fn size(text: &str) -> std::result::Result<(usize, usize), String> {
+    let side = |text: &str| text.parse().ok().filter(|side| (1..=synth::data::MAX_SIDE).contains(side));
+    let sides = text.split_once('x').and_then(|(width, height)| Some((side(height)?, side(width)?)));
+    sides.ok_or_else(|| "give width and height in pixels, such as 160x120".into())
+}
+
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
         let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
-        let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::default())?;
+        let task = registry::task(&self.net)?;
+        let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::of(task))?;
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
-        let limit = self.limit.filter(|_| self.hold_back.is_none());
-        let options = ReadOptions { split: Some(self.split.clone()), limit, ..ReadOptions::default() };
-        let mut data = global.access().labelled(&self.data, &options)?;
-        if let Some(count) = self.hold_back {
-            data = data.held_back(count)?.0.thinned(self.limit.unwrap_or(usize::MAX))?;
-        }
-        let (mean, std) = data.images.mean_std();
+        let data = self.read(task, global)?;
+        let examples = data.examples(self.void);
+        let (mean, std) = examples.images().mean_std();
         let (mean, std) = (self.mean.clone().unwrap_or(mean), self.std.clone().unwrap_or(std));
         if std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(Error::invalid("--std", format!("{std:?}"), "every channel needs a deviation above 0"));
         }
         let job = TrainJob {
             net: &self.net,
-            data: &data,
+            data: examples,
             recipe: &recipe,
             mean: &mean,
             std: &std,
@@ -82,7 +101,7 @@ impl Train {
             Either::Running(session) => session,
             Either::Finished(provenance) => return distill::report_again(&self.output, &provenance, self.common.json),
         };
-        let updates = recipe.epochs * recipe.steps_per_epoch(data.len());
+        let updates = recipe.epochs * recipe.steps_per_epoch(examples.len());
         self.snapshots.begin(&mut session, &["train"], None, updates)?;
         let (model, provenance) = job.run(session.as_mut())?;
         let staging = session.staging()?;
@@ -90,5 +109,56 @@ impl Train {
         model.save(staging.path(), &card, &provenance)?;
         session.finish(staging)?;
         distill::report(&self.output, &model, &provenance, self.common.json)
+    }
+
+    fn read(&self, task: Task, global: &Global) -> Result<Data> {
+        let limit = self.limit.filter(|_| self.hold_back.is_none());
+        let options = ReadOptions { split: Some(self.split.clone()), limit, size: self.size, ..ReadOptions::default() };
+        if task == Task::Segmentation {
+            return self.read_pixels(&options, global);
+        }
+        let of_pixels = [
+            ("--num-classes", self.num_classes.is_some()),
+            ("--void", self.void.is_some()),
+            ("--first-label", self.first_label.is_some()),
+        ];
+        if let Some((option, _)) = of_pixels.into_iter().find(|(_, given)| *given) {
+            return Err(Error::invalid(option, "the network answers for whole images", "leave it out"));
+        }
+        let mut data = global.access().labelled(&self.data, &options)?;
+        if let Some(count) = self.hold_back {
+            data = data.held_back(count)?.0.thinned(self.limit.unwrap_or(usize::MAX))?;
+        }
+        Ok(Data::Images(data))
+    }
+
+    fn read_pixels(&self, options: &ReadOptions, global: &Global) -> Result<Data> {
+        if self.hold_back.is_some() {
+            let hint = "take another split for checks";
+            return Err(Error::invalid("--hold-back", "it is for images with one label each", hint));
+        }
+        let most = usize::from(VOID);
+        let asked = self.num_classes.map(usize::from);
+        let codes = LabelCodes { classes: asked.unwrap_or(most), ignore: self.void, first: self.first_label };
+        let data = global.access().segmented(&self.data, options, &codes)?;
+        let highest = data.labels.iter().filter(|label| **label != VOID).max();
+        let classes = asked.or(highest.map(|label| usize::from(*label) + 1)).unwrap_or(0);
+        Ok(Data::Pixels(data, classes))
+    }
+}
+
+/// What was read.
+enum Data {
+    Images(Labelled),
+    /// With the number of classes.
+    Pixels(Segmented, usize),
+}
+
+impl Data {
+    fn examples(&self, void: Option<u8>) -> Examples<'_> {
+        match self {
+            Self::Images(data) => data.into(),
+            Self::Pixels(data, classes) => Examples::Pixels { data, classes: *classes, void },
+        }
     }
 }

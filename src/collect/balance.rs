@@ -124,12 +124,8 @@ mod tests {
     /// Images of classes 0, 1, 2, sure or not: `(class, logit)`.
     fn survey(images: &[(usize, f32)]) -> Survey {
         let row = |&(class, logit): &(usize, f32)| [0, 1, 2].map(|c| if c == class { logit } else { 0.0 });
-        Survey {
-            places: (0..images.len()).map(|number| Place { part: 0, number }).collect(),
-            logits: images.iter().flat_map(row).collect(),
-            classes: 3,
-            repeated: 0,
-        }
+        let places = (0..images.len()).map(|number| Place { part: 0, number }).collect();
+        Survey::of_answers(places, images.iter().flat_map(row).collect(), 3)
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! each success, half as long after a failure.
 
 use super::survey::answers;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::check_interrupt;
 use crate::loss::{argmax, cross_entropy, log_softmax};
 use crate::ops::mem::{tensor, view};
@@ -170,56 +171,99 @@ fn bytes(x: &[f32]) -> Vec<u8> {
     x.iter().map(|v| super::generated::byte(*v)).collect()
 }
 
-/// The images of a set so far, `[n, H, W, C]` and `[n, classes]`.
-pub struct Images<'a> {
-    pub pixels: &'a mut Store<u8>,
-    pub logits: &'a mut Store<f32>,
+/// A search for images on both sides of borders, in steps of one batch of ways. Every way starts from an image that is drawn at
+/// random and aims at the class that is rarest so far; four images come of it.
+#[derive(Default)]
+pub struct Search {
+    wanted: usize,
+    added: usize,
+    /// Images that ways may start from.
+    starts: usize,
+    /// Ways that were tried.
+    tried: usize,
+    /// Images per class, those that are aimed at among them.
+    histogram: Vec<usize>,
 }
 
-/// Appends up to `wanted` images on both sides of borders, four for each way, to the images that the ways start from, which are
-/// drawn at random. Every way aims at the class that is rarest so far. Returns how many were added.
-///
-/// # Errors
-/// As [`cross`]; [`Store::extend`].
-pub fn add_crossings(teacher: &Teacher, set: Images, wanted: usize, streams: &Streams) -> Result<usize> {
-    teacher.needs_gradients("boundary")?;
-    let (classes, len) = (teacher.classes, teacher.size[0] * teacher.size[1] * teacher.channels);
-    let count = set.logits.len() / classes;
-    if classes < 2 || count == 0 {
-        return Err(Error::invalid("--boundary", format!("{count} images of {classes} classes"), "there is no border"));
-    }
-    let mut histogram = vec![0usize; classes];
-    set.logits.chunks_exact(classes).for_each(|row| histogram[argmax(row)] += 1);
-    let order = permutation(count, &mut streams.stream("collect/boundary", 0));
-    let mut ways = order.iter().copied().cycle().take(TRIES * wanted.div_ceil(4));
-    let mut added = 0;
-    while added < wanted {
-        let rows: Vec<usize> = ways.by_ref().take(BATCH.min((wanted - added).div_ceil(4))).collect();
-        if rows.is_empty() {
-            break;
+impl Search {
+    /// A search for `wanted` images, starting from those that have these `logits` `[n, classes]`.
+    ///
+    /// # Errors
+    /// A teacher that only answers; no image, or a single class.
+    pub fn new(teacher: &Teacher, logits: &[f32], wanted: usize) -> Result<Self> {
+        teacher.needs_gradients("boundary")?;
+        let (classes, starts) = (teacher.classes, logits.len() / teacher.classes);
+        if classes < 2 || starts == 0 {
+            let found = format!("{starts} images of {classes} classes");
+            return Err(Error::invalid("--boundary", found, "there is no border"));
         }
+        let mut histogram = vec![0usize; classes];
+        logits.chunks_exact(classes).for_each(|row| histogram[argmax(row)] += 1);
+        Ok(Self { wanted, added: 0, starts, tried: 0, histogram })
+    }
+
+    /// Images that were added so far.
+    pub fn added(&self) -> usize {
+        self.added
+    }
+
+    /// Goes one batch of ways, and appends what comes of them to the images that the search started from. `false`: there are as
+    /// many as were wanted, or as many ways were tried as may be.
+    ///
+    /// # Errors
+    /// As [`cross`]; [`Store::extend`]. The search is then where it was.
+    pub fn step(
+        &mut self,
+        teacher: &Teacher,
+        pixels: &mut Store<u8>,
+        logits: &mut Store<f32>,
+        streams: &Streams,
+    ) -> Result<bool> {
+        let (classes, len) = (teacher.classes, teacher.size[0] * teacher.size[1] * teacher.channels);
+        let missing = self.wanted - self.added;
+        let ways = BATCH.min(missing.div_ceil(4)).min(TRIES * self.wanted.div_ceil(4) - self.tried);
+        if ways == 0 {
+            return Ok(false);
+        }
+        let order = permutation(self.starts, &mut streams.stream("collect/boundary", 0));
+        let rows: Vec<usize> = (self.tried..self.tried + ways).map(|i| order[i % order.len()]).collect();
+        let mut histogram = self.histogram.clone();
         let targets: Vec<u32> = rows
             .iter()
             .map(|&row| {
-                let target = rarest_target(&set.logits[row * classes..(row + 1) * classes], &histogram);
+                let target = rarest_target(&logits[row * classes..(row + 1) * classes], &histogram);
                 histogram[target] += 2;
                 target as u32
             })
             .collect();
-        let starts: Vec<u8> = rows.iter().flat_map(|&row| &set.pixels[row * len..(row + 1) * len]).copied().collect();
+        let starts: Vec<u8> = rows.iter().flat_map(|&row| &pixels[row * len..(row + 1) * len]).copied().collect();
+        let mut found = Vec::new();
         for (crossing, target) in cross(teacher, &starts, &targets)?.into_iter().zip(&targets) {
-            let Some(Crossing { pair, deeper, .. }) = crossing else {
-                histogram[*target as usize] -= 2;
-                continue;
-            };
-            let images: Vec<Vec<u8>> = pair.into_iter().chain(deeper).take(wanted - added).collect();
-            added += images.len();
-            let pixels = images.concat();
-            set.logits.extend(&answers(teacher, &pixels)?)?;
-            set.pixels.extend(&pixels)?;
+            match crossing {
+                Some(Crossing { pair, deeper, .. }) => found.extend(pair.into_iter().chain(deeper)),
+                None => histogram[*target as usize] -= 2,
+            }
         }
+        found.truncate(missing);
+        let added = found.concat();
+        logits.extend(&answers(teacher, &added)?)?;
+        pixels.extend(&added)?;
+        *self = Self { added: self.added + found.len(), tried: self.tried + ways, histogram, ..*self };
+        Ok(self.added < self.wanted)
     }
-    Ok(added)
+}
+
+impl Resumable for Search {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("counts", [self.wanted, self.added, self.starts, self.tried])?;
+        to.value("histogram", &self.histogram)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let [wanted, added, starts, tried] = from.value("counts")?;
+        *self = Self { wanted, added, starts, tried, histogram: from.value("histogram")? };
+        Ok(())
+    }
 }
 
 /// The class to aim at from an image with this answer: the rarest but its own; of many classes only those count that come next for

@@ -5,6 +5,7 @@ use super::source::{Each, Source, Tally};
 use crate::data::shards_for;
 use crate::data::table::{Cells, Table};
 use crate::files::{sha256_bytes, sha256_file};
+use crate::set::holds_inverted;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub struct Dataset {
     rows: Vec<usize>,
     /// As [`crate::data::Labelled::sha256`].
     sha256: String,
+    /// Whether it is a set with images that inversion made.
+    inverted: bool,
 }
 
 impl Dataset {
@@ -43,7 +46,7 @@ impl Dataset {
         }
         let name = split.map_or(name.to_string(), |split| format!("{name}/{split}"));
         let sha256 = hash(&files)?;
-        Ok(Self { name, files, rows, sha256 })
+        Ok(Self { name, files, rows, sha256, inverted: holds_inverted(path) })
     }
 }
 
@@ -76,7 +79,11 @@ impl Source for Dataset {
 
     fn provenance(&self) -> Value {
         let rows: usize = self.rows.iter().sum();
-        json!({ "kind": "dataset", "name": self.name, "rows": rows, "sha256": self.sha256 })
+        let mut about = json!({ "kind": "dataset", "name": self.name, "rows": rows, "sha256": self.sha256 });
+        if self.inverted {
+            about["inverted"] = json!(true);
+        }
+        about
     }
 
     fn visit(&mut self, numbers: &[usize], dims: [usize; 3], tally: &mut Tally, each: &mut Each) -> Result<()> {

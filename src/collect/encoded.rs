@@ -1,7 +1,7 @@
 //! What sources of encoded pictures share: decoding some at a time, in parallel, and counting what was left out.
 
 use super::picture;
-use super::source::{Each, Tally, chunk_of};
+use super::source::{Each, Passed, Tally, chunk_of};
 use crate::Result;
 use crate::events::check_interrupt;
 use rayon::prelude::*;
@@ -70,6 +70,12 @@ impl<'a, 'b> Decoding<'a, 'b> {
             }
         }
         pixels.truncate(numbers.len() * len);
-        if numbers.is_empty() { Ok(()) } else { (self.each)(&numbers, &pixels) }
+        match waiting.last() {
+            Some(last) if !numbers.is_empty() => {
+                let (last, tally) = (last.number, &*self.tally);
+                (self.each)(&Passed { numbers: &numbers, pixels: &pixels, last, tally })
+            }
+            _ => Ok(()),
+        }
     }
 }

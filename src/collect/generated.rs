@@ -1,6 +1,6 @@
 //! Images that are drawn: each is determined by the seed, the kind and its number alone, so that none needs to be kept.
 
-use super::source::{Each, Source, Tally, chunk_of};
+use super::source::{Each, Passed, Source, Tally, chunk_of};
 use crate::Result;
 use crate::events::check_interrupt;
 use crate::rng::{Stream, Streams};
@@ -36,6 +36,12 @@ impl<D: Draw> Generated<D> {
     pub fn image(&self, number: usize, dims: [usize; 3], out: &mut [u8]) {
         self.kind.draw(&mut Streams::new(self.seed).stream(&self.purpose, number as u64), dims, out);
     }
+
+    /// As many images as `out` holds, from image `first` on, on all threads.
+    pub fn images(&self, first: usize, dims: [usize; 3], out: &mut [u8]) {
+        let len = dims.iter().product();
+        out.par_chunks_exact_mut(len).enumerate().for_each(|(i, out)| self.image(first + i, dims, out));
+    }
 }
 
 impl<D: Draw> Source for Generated<D> {
@@ -51,14 +57,14 @@ impl<D: Draw> Source for Generated<D> {
         json!({ "kind": "generated", "name": self.kind.name(), "settings": self.kind.describe(), "seed": self.seed })
     }
 
-    fn visit(&mut self, numbers: &[usize], dims: [usize; 3], _: &mut Tally, each: &mut Each) -> Result<()> {
+    fn visit(&mut self, numbers: &[usize], dims: [usize; 3], tally: &mut Tally, each: &mut Each) -> Result<()> {
         let len = dims.iter().product();
         let mut pixels = Vec::new();
         for chunk in numbers.chunks(chunk_of(dims)) {
             check_interrupt()?;
             pixels.resize(chunk.len() * len, 0);
             pixels.par_chunks_exact_mut(len).zip(chunk).for_each(|(out, &number)| self.image(number, dims, out));
-            each(chunk, &pixels)?;
+            each(&Passed { numbers: chunk, pixels: &pixels, last: chunk[chunk.len() - 1], tally })?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! noise / leaves / shaders ─┐
-//! folders / datasets / tars ┼▶ pool ─▶ teacher ─▶ survey (answers alone) ─▶ balance ─▶ images, drawn or read again ─▶ set
+//! folders / datasets / tars ┼▶ pool ─▶ teacher ─▶ survey (answers alone) ─▶ balance ─▶ images, drawn or read again (and some made of them) ─▶ set
 //! other sets ───────────────┘
 //! ```
 //!
@@ -18,6 +18,7 @@ mod encoded;
 mod fill;
 mod folder;
 mod generated;
+mod growth;
 mod leaves;
 mod noise;
 mod palette;
@@ -25,6 +26,7 @@ pub(crate) mod picture;
 #[cfg(test)]
 mod picture_tests;
 mod pool;
+mod recorded;
 pub mod related;
 pub mod shaders;
 mod source;
@@ -38,10 +40,12 @@ pub use dataset::Dataset;
 pub use fill::fill;
 pub use folder::Folder;
 pub use generated::{Draw, Generated};
+pub use growth::{Growth, Wanted};
 pub use leaves::Leaves;
 pub use noise::Noise;
-pub use pool::{Place, Pool};
+pub use pool::{Place, Pool, Progress};
+pub use recorded::record;
 pub use shaders::Shaders;
-pub use source::{Each, Source, Tally};
+pub use source::{Each, Passed, Source, Tally};
 pub use spec::{Wish, open};
 pub use survey::Survey;

@@ -144,9 +144,10 @@ fn a_folder_of_anything_gives_what_can_be_read_with_a_tally() {
     let (mut tally, mut numbers, mut bytes) = (Tally::default(), Vec::new(), 0);
     let all: Vec<usize> = (0..6).collect();
     folder
-        .visit(&all, [16, 16, 3], &mut tally, &mut |found, pixels| {
-            numbers.extend_from_slice(found);
-            bytes += pixels.len();
+        .visit(&all, [16, 16, 3], &mut tally, &mut |passed| {
+            numbers.extend_from_slice(passed.numbers);
+            bytes += passed.pixels.len();
+            assert_eq!(passed.last, 5, "items that could not be read were looked at, too");
             Ok(())
         })
         .unwrap();

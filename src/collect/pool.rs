@@ -2,6 +2,7 @@
 //! were chosen. Between the two only numbers and answers are kept.
 
 use super::source::{Source, Tally};
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::{Error, Result};
@@ -26,8 +27,23 @@ struct Part {
     weight: f64,
     /// Ascending.
     numbers: Vec<usize>,
+}
+
+/// How far a pool was gone through, and what happened to the items of each source on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    parts: Vec<Looked>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Looked {
+    /// Of the part's numbers.
+    items: usize,
     tally: Tally,
 }
+
+/// What takes images of a pool: how far it was gone through with them, where they are from, and their pixels `[n, H, W, C]`.
+type Take<'a> = dyn FnMut(&Progress, &[Place], &[u8]) -> Result<()> + 'a;
 
 impl Pool {
     /// A pool of `size` items for images of `dims` (height, width, channels), shared out among the sources by weight. A source
@@ -57,7 +73,7 @@ impl Pool {
                 }
                 _ => (0..count).collect(),
             };
-            Part { source, weight, numbers, tally: Tally::default() }
+            Part { source, weight, numbers }
         });
         Ok(Self { parts: parts.collect(), dims })
     }
@@ -76,18 +92,28 @@ impl Pool {
         self.dims
     }
 
-    /// Passes all readable images to `each`, some at a time: where they are from, and their pixels `[n, H, W, C]`.
+    /// Passes all readable images that `progress` has not come to yet to `each`, some at a time.
     ///
     /// # Errors
     /// As [`Source::visit`].
-    pub fn visit(&mut self, each: &mut dyn FnMut(&[Place], &[u8]) -> Result<()>) -> Result<()> {
-        for (i, part) in self.parts.iter_mut().enumerate() {
-            part.tally = Tally::default();
-            part.source.visit(&part.numbers, self.dims, &mut part.tally, &mut |numbers, pixels| {
-                each(&places(i, numbers), pixels)
+    pub fn visit(&mut self, progress: &mut Progress, each: &mut Take) -> Result<()> {
+        progress.parts.resize(self.parts.len(), Looked::default());
+        for (i, Part { source, numbers, .. }) in self.parts.iter_mut().enumerate() {
+            let Looked { items, mut tally } = progress.parts[i].clone();
+            source.visit(&numbers[items..], self.dims, &mut tally, &mut |passed| {
+                let items = numbers.partition_point(|number| *number <= passed.last);
+                progress.parts[i] = Looked { items, tally: passed.tally.clone() };
+                each(progress, &places(i, passed.numbers), passed.pixels)
             })?;
+            progress.parts[i] = Looked { items: numbers.len(), tally };
         }
         Ok(())
+    }
+
+    /// Whether that can be how far this pool was gone through.
+    pub fn knows(&self, progress: &Progress) -> bool {
+        let parts = &progress.parts;
+        parts.len() == self.parts.len() && parts.iter().zip(&self.parts).all(|(l, part)| l.items <= part.numbers.len())
     }
 
     /// Passes the images at `wanted` (ascending), which were readable before, to `each`, some at a time.
@@ -102,9 +128,9 @@ impl Pool {
             if numbers.is_empty() {
                 continue;
             }
-            part.source.visit(&numbers, self.dims, &mut Tally::default(), &mut |numbers, pixels| {
-                passed += numbers.len();
-                each(&places(i, numbers), pixels)
+            part.source.visit(&numbers, self.dims, &mut Tally::default(), &mut |found| {
+                passed += found.numbers.len();
+                each(&places(i, found.numbers), found.pixels)
             })?;
         }
         if passed != wanted.len() {
@@ -123,18 +149,20 @@ impl Pool {
     }
 
     /// What `synth.json` says of every source: what it is, its weight, how many items were looked at, and what happened to
-    /// those that were not taken as they are. `used` counts images of the set per source.
-    pub fn provenance(&self, used: &[usize]) -> Value {
-        let one = |(part, used): (&Part, &usize)| {
+    /// those that were not taken as they are when all of it was gone through. `used` counts images of the set per source.
+    pub fn provenance(&self, progress: &Progress, used: &[usize]) -> Value {
+        let none = Tally::default();
+        let one = |(i, (part, used)): (usize, (&Part, &usize))| {
+            let tally = progress.parts.get(i).map_or(&none, |looked| &looked.tally);
             let mut about = part.source.provenance();
             about["weight"] = json!(part.weight);
             about["looked_at"] = json!(part.numbers.len());
             about["used"] = json!(used);
-            about["skipped"] = json!(part.tally.skipped);
-            about["converted"] = json!(part.tally.converted);
+            about["skipped"] = json!(tally.skipped);
+            about["converted"] = json!(tally.converted);
             about
         };
-        self.parts.iter().zip(used).map(one).collect()
+        self.parts.iter().zip(used).enumerate().map(one).collect()
     }
 
     /// How many of some images are from each source.
@@ -142,6 +170,20 @@ impl Pool {
         let mut counts = vec![0; self.parts.len()];
         places.for_each(|place| counts[place.part as usize] += 1);
         counts
+    }
+}
+
+impl Resumable for Progress {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        let (items, tallies): (Vec<usize>, Vec<&Tally>) = self.parts.iter().map(|l| (l.items, &l.tally)).unzip();
+        to.value("items", items)?;
+        to.value("tallies", tallies)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let (items, tallies): (Vec<usize>, Vec<Tally>) = (from.value("items")?, from.value("tallies")?);
+        self.parts = items.into_iter().zip(tallies).map(|(items, tally)| Looked { items, tally }).collect();
+        Ok(())
     }
 }
 

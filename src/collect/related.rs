@@ -10,7 +10,8 @@ use super::noise::Noise;
 use super::pool::{Place, Pool};
 use super::source::{Source, Tally};
 use crate::Result;
-use crate::events::{Observer, Record, check_interrupt};
+use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::events::{Observer, Record, check_interrupt, or_put_away};
 use crate::loss::{argmax, log_softmax};
 use crate::nets::{Forward, Mode};
 use crate::ops::mem::{host, view};
@@ -27,6 +28,9 @@ const NOISE: usize = 500;
 const SHARPNESS: i32 = 2;
 /// Share of an even draw in the preference, so that nothing is left out.
 pub const EVEN_SHARE: f64 = 0.1;
+
+/// The name of the stage in records and states.
+const STAGE: &str = "related";
 
 /// Signs of an image from outside: unsureness, angle, deviation of means, deviation of standard deviations. What a network does
 /// not tell is 0.
@@ -46,21 +50,44 @@ pub fn relatedness(
     observer: &mut dyn Observer,
 ) -> Result<Vec<f64>> {
     let (classifier, total) = (teacher.classifier()?, wanted.len());
-    let mut signs: Vec<Signs> = Vec::with_capacity(total);
-    pool.visit_at(wanted, &mut |places, pixels| {
-        signs.extend(signs_of(teacher, classifier.as_deref(), pixels)?);
-        let done = signs.len();
-        observer.record(&Record { stage: "related", done, total, images: places.len(), values: Vec::new() });
-        Ok(())
-    })?;
+    let mut seen = Seen { signs: Vec::with_capacity(total) };
+    if let Some(saved) = observer.earlier(STAGE)? {
+        seen.restore(&saved)?;
+    }
+    let rest = wanted.get(seen.signs.len()..).unwrap_or_default();
+    let looked = pool.visit_at(rest, &mut |places, pixels| {
+        seen.signs.extend(signs_of(teacher, classifier.as_deref(), pixels)?);
+        let done = seen.signs.len();
+        observer.record(&Record { stage: STAGE, done, total, images: places.len(), values: Vec::new() });
+        observer.between(STAGE, &seen)
+    });
+    or_put_away(looked, STAGE, &seen, observer)?;
+    observer.ended(STAGE, &seen)?;
     let mut noise = Generated::new(Noise::Uniform, seed ^ 0x6e6f_6973);
     let mut outside = Vec::with_capacity(NOISE);
     let numbers: Vec<usize> = (0..NOISE).collect();
-    noise.visit(&numbers, pool.dims(), &mut Tally::default(), &mut |_, pixels| {
-        outside.extend(signs_of(teacher, classifier.as_deref(), pixels)?);
+    noise.visit(&numbers, pool.dims(), &mut Tally::default(), &mut |passed| {
+        outside.extend(signs_of(teacher, classifier.as_deref(), passed.pixels)?);
         Ok(())
     })?;
-    Ok(against_noise(&signs, &outside))
+    Ok(against_noise(&seen.signs, &outside))
+}
+
+/// The signs of the images that were looked at so far.
+struct Seen {
+    signs: Vec<Signs>,
+}
+
+impl Resumable for Seen {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.array("signs", self.signs.as_flattened());
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.signs = from.array("signs")?.as_chunks::<4>().0.to_vec();
+        Ok(())
+    }
 }
 
 /// The chance of every image to be drawn, in units of the mean: mostly by relatedness, and a share evenly.

@@ -1,11 +1,24 @@
 //! Where images come from, seen as a numbered sequence that can be gone through more than once.
 
 use crate::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What takes images: their numbers (ascending within a source), and their pixels, `[n, H, W, C]`.
-pub type Each<'a> = dyn FnMut(&[usize], &[u8]) -> Result<()> + 'a;
+/// Images that a source passes on.
+pub struct Passed<'a> {
+    /// Ascending within a source.
+    pub numbers: &'a [usize],
+    /// `[n, H, W, C]`
+    pub pixels: &'a [u8],
+    /// The last item that was looked at, readable or not.
+    pub last: usize,
+    /// What happened to all items up to that one.
+    pub tally: &'a Tally,
+}
+
+/// What takes images.
+pub type Each<'a> = dyn FnMut(&Passed) -> Result<()> + 'a;
 
 /// A sequence of images. Going through it twice gives the same pixels for the same number.
 pub trait Source: Send {
@@ -19,7 +32,8 @@ pub trait Source: Send {
     fn provenance(&self) -> Value;
 
     /// Passes the images `numbers` (ascending), brought to `dims` (height, width, channels), to `each`, some at a time and in
-    /// order. What cannot be read is left out, and counted in `tally` with the reason.
+    /// order. What cannot be read is left out, and counted in `tally` with the reason. Going on behind the last item of a call
+    /// of `each` passes on what would have followed, in the same pieces.
     ///
     /// # Errors
     /// What `each` returns, a file or folder that cannot be opened at all, an interruption.
@@ -27,7 +41,7 @@ pub trait Source: Send {
 }
 
 /// What happened to items on the way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Items that were left out, by reason.
     pub skipped: BTreeMap<String, usize>,

@@ -1,12 +1,14 @@
 //! The distillation stage: a student learns from a set and a teacher's answers.
 
 mod recipe;
+mod signal;
 mod stage;
 mod start;
 mod trainer;
 mod views;
 
 pub use recipe::StudentRecipe;
+pub use signal::{Hints, Signal, SignalKind};
 pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::{shared_parameters, start_from};
 pub use trainer::{Answers, Input, Pool, TrainReport, Trainer, agreement, check_memory};

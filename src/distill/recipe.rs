@@ -1,6 +1,7 @@
 //! How a student learns: the choices of the distillation stage and of the adversary.
 
-use crate::augment::CropFlip;
+use super::Signal;
+use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
 use crate::nets::Network;
 use crate::set::priority::PriorityRule;
@@ -30,7 +31,15 @@ pub struct StudentRecipe {
     /// Steps of linear warm-up.
     pub warmup: usize,
     pub matching: Matching,
+    /// What is compared beside the answers. The adversary of an inversion does without.
+    pub signal: Signal,
     pub augment: CropFlip,
+    /// Operations of RandAugment on every image, 0 for none; both networks see what comes of it, so the teacher has to answer
+    /// live. The adversary of an inversion does without.
+    pub rand_augment: usize,
+    /// Smallest share of its area that a view of an image shows, enlarged to the whole, where the teacher answers live; 1 shows
+    /// all.
+    pub scale: f64,
     /// Share of the run, from its start, in which batches are mixed where the teacher answers live; 0 is never. Recorded
     /// answers are of single images and are not mixed: the teacher's answer to a mixture is not a mixture of its answers.
     pub mixup_until: f64,
@@ -56,7 +65,10 @@ impl Default for StudentRecipe {
             schedule: Schedule::OneCycle { rise: 0.15, start: 0.1, floor: 0.0 },
             warmup: 0,
             matching: Matching::Kl { temperature: 20.0 },
+            signal: Signal::default(),
             augment: CropFlip { crop: 4, flip: true },
+            rand_augment: 0,
+            scale: 1.0,
             mixup_until: 0.8,
             mixup_alpha: 1.0,
             average: 0.99,
@@ -71,6 +83,11 @@ impl StudentRecipe {
     pub fn fitted(self, size: [usize; 2]) -> Self {
         let batch = if self.batch > 0 { self.batch } else { batch_for(USUAL_BATCH, size) };
         Self { batch, ..self }
+    }
+
+    /// The recipe of an adversary, which learns from images that change: answers on crops.
+    pub fn of_adversary(self) -> Self {
+        Self { signal: Signal::default(), rand_augment: 0, ..self }
     }
 
     /// The learning rate of `student`, once the batch is known.
@@ -95,6 +112,9 @@ impl StudentRecipe {
         range("lr", self.lr, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        range("rand_augment", self.rand_augment as f64, 0.0, RandAugment::MOST as f64)?;
+        self.signal.check()?;
+        range("scale", self.scale, 1e-3, 1.0)?;
         range("mixup_until", self.mixup_until, 0.0, 1.0)?;
         range("mixup_alpha", self.mixup_alpha, 1e-3, 100.0)?;
         range("average", self.average, 0.0, 0.99999)?;

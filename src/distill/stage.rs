@@ -1,12 +1,12 @@
 //! The distillation stage proper: from a set on disk to a student.
 
 use super::trainer::{Answers, Input, Pool, Trainer, agreement, check_memory};
-use super::{StudentRecipe, views};
+use super::{Hints, StudentRecipe, views};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::{Observer, Record};
 use crate::loss::kl_per_sample;
-use crate::nets::{Network, infer};
+use crate::nets::{Network, Task, infer};
 use crate::ops::mem::{host, tensor};
 use crate::ops::place::{Gallery, Placement, place_bytes};
 use crate::rng::Streams;
@@ -54,7 +54,7 @@ pub struct Distilled {
     pub steps: usize,
     /// The recipe with nothing left open; its steps are those that the schedule was made for.
     pub recipe: StudentRecipe,
-    /// On the held-out tenth: share of images on which student and teacher decide alike, and mean KL at temperature 1.
+    /// On the held-out tenth: share of images (or pixels) on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
     /// Loss of the first and of the last 50 updates.
@@ -71,7 +71,7 @@ const CHECKS: usize = 20;
 /// Trains `student` on nine tenths of `set`.
 ///
 /// # Errors
-/// A set that does not fit the student's input, stored answers asked of a set that has none, a recipe out of range,
+/// A set that does not fit the student's input or task, stored answers asked of a set that has none, a recipe out of range,
 /// a loss that is no number, an interruption.
 pub fn distill(
     set: &SyntheticSet,
@@ -84,6 +84,7 @@ pub fn distill(
     observer: &mut dyn Observer,
 ) -> Result<Distilled> {
     check_fit(set, input)?;
+    check_task(set, &answers, &student, input)?;
     let streams = Streams::new(seed);
     let (train, held_out) = split(set.len(), &streams);
     let stored = match (&answers, &set.views) {
@@ -107,13 +108,21 @@ pub fn distill(
         AnswerSource::Live(teacher) => Some(*teacher),
         AnswerSource::Stored => None,
     };
+    recipe.signal.check_set(set, live.is_some())?;
+    if recipe.rand_augment > 0 && live.is_none() {
+        let hint = "take --answers live, or leave it at 0";
+        return Err(Error::invalid("student.rand_augment", "recorded answers are of other images", hint));
+    }
     check_memory(&student, live, input, &recipe)?;
+    let hints = || Hints::new(recipe.signal, &student, live, input, &streams);
+    let (hints, trial_hints) = (hints()?, hints()?);
     let earlier = observer.earlier(STAGE)?;
     recipe.steps = stop.steps(&recipe, set.len());
     if let Some(saved) = &earlier {
         recipe.steps = saved.value("steps")?;
     } else if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
+        let copy = copy.with_hints(trial_hints);
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
@@ -122,7 +131,7 @@ pub fn distill(
         priorities = priorities.with_wanted(&weights);
     }
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
-    let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?;
+    let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
     let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
     if let Some(saved) = earlier {
         course.restore(&saved)?;
@@ -141,7 +150,7 @@ pub fn distill(
         observer.record(&Record { stage: STAGE, done, total, images: recipe.batch, values });
         observer.updated(STAGE, &course.trainer)?;
         if done.is_multiple_of(check_every) || done == total {
-            let found = compare(&course.trainer.current(), set, &held_out, input)?;
+            let found = compare(&course.trainer.current(), set, &held_out, input, live)?;
             let values = vec![("agreement", found.0), ("kl", found.1)];
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
             course.checks.take(found, stop.patience);
@@ -152,7 +161,7 @@ pub fn distill(
     let student = trainer.finished(&set.images, Some(&train))?;
     let mut last = checks.last;
     if !held_out.is_empty() {
-        last = compare(&student, set, &held_out, input)?;
+        last = compare(&student, set, &held_out, input, live)?;
     }
     Ok(Distilled {
         student,
@@ -277,6 +286,30 @@ fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {
     Ok(())
 }
 
+/// A set and a student of different tasks, or answers that do not fit pixels, are refused.
+fn check_task(set: &SyntheticSet, answers: &AnswerSource, student: &Network, input: &Input) -> Result<()> {
+    let task = student.arch.task;
+    if let AnswerSource::Live(teacher) = answers
+        && teacher.network.arch.task != task
+    {
+        let found = format!("its task is {}, the teacher's is {}", task.name(), teacher.network.arch.task.name());
+        return Err(Error::invalid("student", found, "take a student of the teacher's task"));
+    }
+    if task != set.task() && matches!(answers, AnswerSource::Stored) {
+        let found = format!("it answers for {}, the student's task is {}", set.task().name(), task.name());
+        return Err(Error::invalid("set", found, "take a student of the set's task"));
+    }
+    if task == Task::Segmentation && matches!(answers, AnswerSource::Stored) {
+        let found = "answers for every pixel are not recorded in a set";
+        return Err(Error::invalid("answers stored", found, "let the teacher answer: --answers live"));
+    }
+    if task == Task::Segmentation && input.sees != [input.dims[0], input.dims[1]] {
+        let found = "the student's pixels would not be the teacher's";
+        return Err(Error::invalid("--size", found, "leave it out: student and teacher answer for the same pixels"));
+    }
+    Ok(())
+}
+
 /// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch; both in the set's order.
 fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
     let order = crate::rng::permutation(images, &mut streams.stream("distill/held-out", 0));
@@ -286,13 +319,25 @@ fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
     (train, held_out)
 }
 
-/// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation.
-fn compare(network: &Network, set: &SyntheticSet, rows: &[usize], input: &Input) -> Result<(f64, f64)> {
+/// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation; where answers are
+/// of pixels, they are those of the `live` teacher.
+fn compare(
+    network: &Network,
+    set: &SyntheticSet,
+    rows: &[usize],
+    input: &Input,
+    live: Option<&Teacher>,
+) -> Result<(f64, f64)> {
+    let live = live.filter(|_| network.arch.task == Task::Segmentation);
     let (mut same, mut kl) = (0.0, 0.0);
     for chunk in rows.chunks(batch_for(views::BATCH, input.largest())) {
-        let logits = host(&infer(network, &plain(&set.images, chunk, input, &network.compute().device)?)?)?;
-        let recorded: Vec<f32> = chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
-        let answers: Tensor = tensor(recorded, (chunk.len(), input.classes))?;
+        let x = plain(&set.images, chunk, input, &network.compute().device)?;
+        let logits = host(&infer(network, &x)?)?;
+        let recorded = || chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
+        let answers: Tensor = match live {
+            Some(teacher) => host(&teacher.answers(&x)?)?,
+            None => tensor(recorded(), (chunk.len(), input.classes))?,
+        };
         same += agreement(&logits, &answers)? * chunk.len() as f64;
         kl += kl_per_sample(&logits, &answers, 1.0)?.iter().map(|v| f64::from(*v)).sum::<f64>();
     }

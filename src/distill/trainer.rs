@@ -2,7 +2,8 @@
 //! student of the distillation stage are both this.
 
 use super::StudentRecipe;
-use crate::augment::Mixing;
+use super::signal::Hints;
+use crate::augment::{Mixing, RandAugment, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::Pupil;
@@ -16,8 +17,8 @@ use crate::rng::Streams;
 use crate::set::Views;
 use crate::set::priority::Priorities;
 use crate::tape::{Tape, Var};
-use crate::teacher::Teacher;
-use crate::train::{BN_MOMENTUM, Goal, Guard, Learner, LearnerRule, Need, Prepared};
+use crate::teacher::{Teacher, Told};
+use crate::train::{BN_MOMENTUM, Beside, Goal, Guard, Learner, LearnerRule, Need, Prepared};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
@@ -101,7 +102,7 @@ impl Input {
 pub struct TrainReport {
     pub loss: f64,
     pub lr: f64,
-    /// Share of the batch on which student and teacher decide alike.
+    /// Share of the batch (of its pixels, where these are answered for) on which student and teacher decide alike.
     pub agreement: f64,
 }
 
@@ -112,8 +113,15 @@ pub struct Trainer {
     input: Input,
     streams: Streams,
     purpose: &'static str,
-    /// Priorities at the learner's sound state.
-    sound: Option<Priorities>,
+    /// What is compared beside answers.
+    hints: Option<Hints>,
+    sound: Option<Sound>,
+}
+
+/// What belongs to the learner's sound state.
+struct Sound {
+    priorities: Priorities,
+    hints: Option<Saved>,
 }
 
 impl Trainer {
@@ -134,7 +142,12 @@ impl Trainer {
         let StudentRecipe { momentum, nesterov, weight_decay, decay, average, .. } = recipe;
         let rule = LearnerRule { momentum, nesterov, weight_decay, decay, average };
         let learner = Learner::new(student, &rule, Guard::new("student", "student.lr"))?;
-        Ok(Self { learner, recipe, input, streams, purpose, sound: None })
+        Ok(Self { learner, recipe, input, streams, purpose, hints: None, sound: None })
+    }
+
+    /// The same trainer, whose student hears more than answers.
+    pub fn with_hints(self, hints: Option<Hints>) -> Self {
+        Self { hints, ..self }
     }
 
     /// The recipe with nothing left open.
@@ -174,15 +187,25 @@ impl Trainer {
     pub fn is_sound(&mut self, priorities: &mut Priorities) -> Result<bool> {
         let sound = self.learner.is_sound()?;
         if !sound {
-            self.go_back(priorities);
+            self.go_back(priorities)?;
         }
         Ok(sound)
     }
 
-    /// The priorities that belong to the learner's sound state.
-    fn go_back(&self, priorities: &mut Priorities) {
-        if let Some(sound) = &self.sound {
-            priorities.go_back_to(sound);
+    /// What belongs to the learner's sound state, kept.
+    fn mark(&mut self, priorities: &Priorities) -> Result<()> {
+        let hints = self.hints.as_ref().map(Saver::of).transpose()?.map(Saver::keep);
+        self.sound = Some(Sound { priorities: priorities.clone(), hints });
+        Ok(())
+    }
+
+    /// Takes over what belongs to the learner's sound state, at which the learner is again.
+    fn go_back(&mut self, priorities: &mut Priorities) -> Result<()> {
+        let Some(sound) = &self.sound else { return Ok(()) };
+        priorities.go_back_to(&sound.priorities);
+        match (&mut self.hints, &sound.hints) {
+            (Some(hints), Some(saved)) => hints.restore(saved),
+            _ => Ok(()),
         }
     }
 
@@ -194,9 +217,9 @@ impl Trainer {
     pub fn step(&mut self, pool: &mut Pool) -> Result<Option<TrainReport>> {
         match self.learner.prepare()? {
             Prepared::AsBefore => {}
-            Prepared::Marked => self.sound = Some(pool.priorities.clone()),
+            Prepared::Marked => self.mark(pool.priorities)?,
             Prepared::WentBack => {
-                self.go_back(pool.priorities);
+                self.go_back(pool.priorities)?;
                 return Ok(None);
             }
         }
@@ -206,24 +229,27 @@ impl Trainer {
         let draw = pool.priorities.draw(r.batch, &mut rng);
         let rows = pool.rows_at(&draw.indices);
         let (mut x, recorded) = self.batch(pool, &rows, &mut rng)?;
+        if recorded.is_none() {
+            x = self.zoomed(x, &mut rng)?;
+        }
         let mixes = recorded.is_none() && (done as f64) < r.mixup_until * r.steps as f64;
         let mixing = mixes.then(|| Mixing::draw(r.mixup_alpha, draw.indices.len(), &mut rng));
         if let Some(mixing) = &mixing {
             x = mixing.images(&x)?;
         }
-        let answers = match (recorded, &pool.answers) {
-            (Some(recorded), _) => recorded,
-            (None, Answers::Live(teacher)) => teacher.answers(&x)?,
+        let told = match (recorded, &pool.answers) {
+            (Some(answers), _) => Told::answers(answers),
+            (None, Answers::Live(teacher)) => self.asked(teacher, &x)?,
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
         let temperature = r.priority.temperature;
-        let Some((report, logits)) = self.update(x, &answers, weights)? else {
-            self.go_back(pool.priorities);
+        let Some((report, logits)) = self.update(x, &told, weights)? else {
+            self.go_back(pool.priorities)?;
             return Ok(None);
         };
         if mixing.is_none() {
-            let gaps = kl_per_sample(&logits, &answers, temperature)?;
+            let gaps = kl_per_sample(&logits, &told.answers, temperature)?;
             pool.priorities.update(&draw.indices, &gaps);
         }
         Ok(Some(report))
@@ -240,25 +266,39 @@ impl Trainer {
         }
         let mut rng = self.streams.stream(self.purpose, self.done() as u64);
         let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
-        let x = place(images, &places, &self.input.mean, &self.input.std)?;
-        let answers = teacher.answers(&x)?;
-        Ok(self.update(x, &answers, None)?.map(|(report, _)| report))
+        let x = self.zoomed(place(images, &places, &self.input.mean, &self.input.std)?, &mut rng)?;
+        let told = self.asked(teacher, &x)?;
+        Ok(self.update(x, &told, None)?.map(|(report, _)| report))
+    }
+
+    /// What the teacher tells, as far as somebody listens.
+    fn asked(&self, teacher: &Teacher, x: &Tensor) -> Result<Told> {
+        match self.hints.as_ref().is_some_and(Hints::wants_features) {
+            true => teacher.tells(x),
+            false => Ok(Told::answers(teacher.answers(x)?)),
+        }
+    }
+
+    /// Random parts of the images, if the recipe asks for them; teacher and student both see these.
+    fn zoomed(&self, x: Tensor, rng: &mut crate::rng::Stream) -> Result<Tensor> {
+        let [h, w, _] = self.input.dims;
+        match Zoom::draw(self.recipe.scale, x.dims()[0], [h, w], rng) {
+            Some(zoom) => zoom.images(&x),
+            None => Ok(x),
+        }
     }
 
     /// The update itself on normalised images; the second value is the student's logits before it.
-    fn update(
-        &mut self,
-        x: Tensor,
-        answers: &Tensor,
-        weights: Option<&[f32]>,
-    ) -> Result<Option<(TrainReport, Tensor)>> {
+    fn update(&mut self, x: Tensor, told: &Told, weights: Option<&[f32]>) -> Result<Option<(TrainReport, Tensor)>> {
         let r = &self.recipe;
         let lr = r.lr * r.schedule.factor(self.learner.done(), r.steps, r.warmup);
         let seen = self.input.seen(x)?;
-        let goal = Goal::Answers { answers, how: r.matching, weights };
-        let Some(report) = self.learner.step(seen, lr, goal)? else { return Ok(None) };
+        let goal = Goal::Answers { answers: &told.answers, how: r.matching, weights };
+        let mut beside = self.hints.as_mut().map(|hints| hints.of_batch(told, weights));
+        let beside = beside.as_mut().map(|beside| beside as &mut dyn Beside);
+        let Some(report) = self.learner.step(seen, lr, goal, beside)? else { return Ok(None) };
         let lr = lr * self.learner.factor();
-        let found = TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, answers)? };
+        let found = TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &told.answers)? };
         Ok(Some((found, report.logits)))
     }
 
@@ -280,17 +320,26 @@ impl Trainer {
                 (places, Some(self.student().compute().bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };
-        let x = match pool.gallery {
+        let varied = match self.recipe.rand_augment {
+            0 => None,
+            operations => Some(RandAugment { operations }.images(pool.images, indices, rng)),
+        };
+        let x = match pool.gallery.filter(|_| varied.is_none()) {
             Some(gallery) => gallery.place(indices, &places, &self.input.mean, &self.input.std)?,
-            None => self.placed(pool.images, indices, &places)?,
+            None => {
+                let slices = varied.as_ref().map_or_else(
+                    || indices.iter().map(|&i| pool.images.image(i)).collect(),
+                    |varied| varied.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+                );
+                self.placed(&slices, &places)?
+            }
         };
         Ok((x, answers))
     }
 
-    fn placed(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
-        let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+    fn placed(&self, images: &[&[u8]], places: &[Placement]) -> Result<Tensor> {
         let device = &self.student().compute().device;
-        place_bytes(&slices, self.input.dims, places, &self.input.mean, &self.input.std, device)
+        place_bytes(images, self.input.dims, places, &self.input.mean, &self.input.std, device)
     }
 
     /// The network as it would be kept now, without estimating batch norms anew; it shares its tensors with the trainer.
@@ -308,7 +357,8 @@ impl Trainer {
             let places: Vec<usize> = (0..self.recipe.batch).map(|_| draw()).collect();
             let indices: Vec<usize> = places.into_iter().map(|place| rows.map_or(place, |rows| rows[place])).collect();
             let places = self.recipe.augment.draw(indices.len(), &mut rng);
-            let x = self.input.seen(self.placed(images, &indices, &places)?)?;
+            let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+            let x = self.input.seen(self.placed(&slices, &places)?)?;
             let tape = Tape::new();
             // 1/(i+1): the plain mean over all batches.
             let mode = Mode::Reestimate { momentum: 1.0 / (i + 1) as f64 };
@@ -328,17 +378,24 @@ impl Resumable for Trainer {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("steps", self.recipe.steps)?;
         to.part("learner", &self.learner)?;
-        self.sound.as_ref().map_or(Ok(()), |sound| to.part("sound_priorities", sound))
+        self.hints.as_ref().map_or(Ok(()), |hints| to.part("hints", hints))?;
+        let Some(sound) = &self.sound else { return Ok(()) };
+        if let Some(hints) = &sound.hints {
+            to.saved("sound_hints", hints);
+        }
+        to.part("sound_priorities", &sound.priorities)
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         self.recipe.steps = from.value("steps")?;
         from.restore("learner", &mut self.learner)?;
+        self.hints.as_mut().map_or(Ok(()), |hints| from.restore("hints", hints))?;
         self.sound = None;
         if from.has("sound_priorities") {
-            let mut sound = Priorities::new(self.recipe.priority, 0);
-            from.restore("sound_priorities", &mut sound)?;
-            self.sound = Some(sound);
+            let mut priorities = Priorities::new(self.recipe.priority, 0);
+            from.restore("sound_priorities", &mut priorities)?;
+            let hints = from.has("sound_hints").then(|| from.part("sound_hints").in_memory()).transpose()?;
+            self.sound = Some(Sound { priorities, hints });
         }
         Ok(())
     }

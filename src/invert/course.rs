@@ -2,14 +2,15 @@
 
 use super::memory::check_memory;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
-use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
+use super::{Feed, FillWith, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
+use crate::collect::{Generated, Leaves, Shaders};
 use crate::data::Images;
 use crate::distill::{Answers, Pool, TrainReport, Trainer, record_views, view_list};
 use crate::events::{Observer, Record};
-use crate::loss::argmax;
-use crate::nets::{Network, Weights};
+use crate::loss::{Verdicts, argmax};
+use crate::nets::{Network, Task, Weights};
 use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
@@ -26,6 +27,7 @@ pub(super) const STAGE: &str = "invert";
 pub(super) struct Course<'a> {
     teacher: &'a Teacher,
     recipe: &'a Recipe,
+    seed: u64,
     limit: Option<Duration>,
     pub plan: Plan,
     /// Batches made.
@@ -62,7 +64,7 @@ impl<'a> Course<'a> {
         let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();
         student.steps = recipe.adversary_updates();
-        let trainer = Trainer::new(adversary, student, teacher.input(), streams, "invert/adversary")?;
+        let trainer = Trainer::new(adversary, student.of_adversary(), teacher.input(), streams, "invert/adversary")?;
         let mut plan = Plan::of(recipe, teacher.classes);
         if limit.is_some() {
             plan.rounds = plan.rounds.min(1);
@@ -70,6 +72,7 @@ impl<'a> Course<'a> {
         Ok(Self {
             teacher,
             recipe,
+            seed,
             limit,
             plan,
             batch: 0,
@@ -96,6 +99,15 @@ impl<'a> Course<'a> {
     pub fn synthesise(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
         let (batch, phase) = (self.batch, self.plan.phase(self.batch));
+        if phase == Phase::Fill && self.recipe.fill_with != FillWith::Generator {
+            let images = self.drawn()?;
+            store(&mut self.buffer, self.teacher, images, None, batch as u64)?;
+            self.trainer.pool_changed();
+            self.over(phase, start);
+            let (done, total) = (self.batch - self.plan.practice, self.plan.fill);
+            observer.record(&Record { stage: "fill", done, total, images: self.recipe.batch, values: Vec::new() });
+            return Ok(());
+        }
         if self.rebuilds(phase) {
             self.synthesiser.rebuild(batch)?;
         }
@@ -104,21 +116,41 @@ impl<'a> Course<'a> {
             _ => self.recipe.generator.warmup_steps,
         };
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
-        let made = self.synthesiser.batch(batch, steps, self.buffer.histogram(), opponent)?;
+        let made = self.synthesiser.batch(batch, steps, &self.buffer.class_counts(), opponent)?;
         report_batch(observer, &self.plan, batch, &made, self.recipe, steps);
         self.look_at(&made, phase);
         if phase != Phase::Practice {
-            store(&mut self.buffer, self.teacher, &made, self.recipe, batch as u64)?;
+            let [h, w] = self.teacher.size;
+            let images = Images::new(made.pixels, self.teacher.channels, h, w)?;
+            let labels = self.recipe.has_labels().then_some(made.labels);
+            store(&mut self.buffer, self.teacher, images, labels, batch as u64)?;
             self.trainer.pool_changed();
         }
         self.last = (self.recipe.feed == Feed::Batch).then_some(made.images);
+        self.over(phase, start);
+        observer.signs(&self.signs()?)
+    }
+
+    /// A batch of `phase`, begun at `start`, is done.
+    fn over(&mut self, phase: Phase, start: Instant) {
         self.synthesis_time += start.elapsed();
         self.batch += 1;
         if phase != Phase::Rounds {
             self.shorten(phase);
             self.rounds_begin = self.clock.elapsed();
         }
-        observer.signs(&self.signs()?)
+    }
+
+    /// A batch of procedural images.
+    fn drawn(&self) -> Result<Images> {
+        let number = self.batch * self.recipe.batch;
+        let ([h, w], c) = (self.teacher.size, self.teacher.channels);
+        let mut pixels = vec![0; self.recipe.batch * h * w * c];
+        match self.recipe.fill_with {
+            FillWith::Leaves => Generated::new(Leaves, self.seed).images(number, [h, w, c], &mut pixels),
+            _ => Generated::new(Shaders, self.seed).images(number, [h, w, c], &mut pixels),
+        }
+        Images::new(pixels, c, h, w)
     }
 
     fn look_at(&mut self, made: &Synthesised, phase: Phase) {
@@ -148,7 +180,12 @@ impl<'a> Course<'a> {
         let Some(limit) = self.limit.filter(|_| phase == Phase::Practice || only) else { return };
         let share = if self.plan.rounds > 0 { WARMUP_SHARE } else { 1.0 };
         let most = fitting(limit.mul_f64(share), self.clock.elapsed(), self.batch);
-        self.plan.shorten(most, self.batch);
+        match self.recipe.fill_with {
+            FillWith::Generator => self.plan.shorten(most, self.batch),
+            // What is drawn takes next to no time.
+            _ if phase == Phase::Practice => self.plan.practice = self.plan.practice.min(most.max(self.batch)),
+            _ => {}
+        }
     }
 
     /// One update of the adversary; after the last one of a round, the number of rounds is what fits into the time, and the
@@ -198,6 +235,7 @@ impl<'a> Course<'a> {
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,
+            drawn: self.recipe.fill_with != FillWith::Generator,
             plan: self.plan,
             synthesised: self.batch * self.recipe.batch,
             synthesis_time: self.synthesis_time,
@@ -255,6 +293,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
         guards: (recipe.buffer.guard_low, recipe.buffer.guard_high),
         modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
             .then(|| recipe.phi.modulation()),
+        task: teacher.network.arch.task,
     };
     let views = match recipe.views {
         0 => Vec::new(),
@@ -264,18 +303,24 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
     ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
 }
 
-/// Asks the teacher about the 8-bit images and puts them into the buffer. Where images are not made for labels, their labels are
-/// the teacher's answers.
-fn store(buffer: &mut ReplayBuffer, teacher: &Teacher, made: &Synthesised, recipe: &Recipe, round: u64) -> Result<()> {
-    let images = Images::new(made.pixels.clone(), teacher.channels, teacher.size[0], teacher.size[1])?;
-    let logits = teacher.answers_u8(&images, made.labels.len())?;
+/// Asks the teacher about 8-bit images and puts them into the buffer. Where they were not made for one label each, their labels
+/// are the teacher's answers.
+fn store(
+    buffer: &mut ReplayBuffer,
+    teacher: &Teacher,
+    images: Images,
+    labels: Option<Vec<u32>>,
+    round: u64,
+) -> Result<()> {
+    let Verdicts { logits, confidence } = teacher.verdicts(&images.pixels, images.len())?;
     let view_logits = match &buffer.views {
         Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
         None => Store::new(),
     };
-    let answers: Vec<u32> = logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
-    let labels = if recipe.has_labels() { &made.labels } else { &answers };
-    buffer.insert(&Batch { pixels: &made.pixels, labels, logits: &logits, view_logits: &view_logits, round })?;
+    let answers = || logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
+    let labels = labels.filter(|_| teacher.network.arch.task == Task::Classification).unwrap_or_else(answers);
+    let (pixels, labels, view_logits) = (&images.pixels, &labels, &view_logits);
+    buffer.insert(&Batch { pixels, labels, logits: &logits, confidence: &confidence, view_logits, round })?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Whether the batches of a recipe fit into memory.
 
+use super::wish::told;
 use super::{Input, Recipe};
 use crate::Result;
 use crate::distill::check_memory as check_updates;
@@ -18,7 +19,7 @@ pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &N
     let mut need = Need::of(&teacher.network, &image, mode, true)?;
     // What reads labels' names is of about the same size; pixels have no generator.
     if matches!(g.input, Input::Latents | Input::Noise) {
-        need = Need::of(generator, &[g.latent_width(teacher.classes)], Mode::Train { momentum: BN_MOMENTUM }, true)?
+        need = Need::of(generator, &[g.latent + told(teacher, recipe)], Mode::Train { momentum: BN_MOMENTUM }, true)?
             .with(need);
     }
     if recipe.loss.adversarial > 0.0 {

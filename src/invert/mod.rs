@@ -4,6 +4,7 @@ mod contrast;
 mod course;
 mod embeddings;
 mod labels;
+mod layout;
 mod lifecycle;
 mod memory;
 mod methods;
@@ -11,17 +12,20 @@ mod objective;
 mod plan;
 mod recipe;
 mod synthesis;
+mod wish;
 
 pub use contrast::{Contrast, ContrastPass};
 pub use embeddings::LabelEmbeddings;
 pub use labels::{Labels, balanced_labels};
+pub use layout::Layout;
 pub use objective::InnerPass;
 pub use plan::Plan;
 pub use recipe::{
-    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
+    AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FillWith, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
     LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,
 };
 pub use synthesis::{Draws, Synthesised, Synthesiser, Terms};
+pub use wish::Wish;
 
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable};
@@ -41,6 +45,8 @@ pub struct Inversion {
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
     pub adversary: Network,
     pub finished: Network,
+    /// Whether the buffer began with drawn images.
+    pub drawn: bool,
     /// Batches done of each phase: those of the recipe, or as many as the time limit allowed.
     pub plan: Plan,
     /// Images synthesised in all, of which the buffer keeps some.
@@ -54,10 +60,18 @@ pub struct Inversion {
     pub signs: Signs,
 }
 
+impl Inversion {
+    /// Places in the buffer of the images that the generator has made, where it began with others.
+    pub fn made_by_generator(&self) -> Vec<usize> {
+        let first = if self.drawn { (self.plan.practice + self.plan.fill) as u64 } else { 0 };
+        (0..self.buffer.len()).filter(|&place| self.buffer.entries[place].round >= first).collect()
+    }
+}
+
 /// Runs a recipe against a teacher, with `adversary` as the student in training.
 ///
 /// 1. Practice: batches from which only the generator learns.
-/// 2. Fill: batches without an adversary fill the buffer.
+/// 2. Fill: batches without an adversary, or of procedural images, fill the buffer.
 /// 3. Rounds: batches against the adversary replace part of the buffer; the adversary learns.
 ///
 /// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says; practice and fill
@@ -76,7 +90,7 @@ pub fn invert(
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
-    let recipe = &recipe.clone().fitted(teacher.size);
+    let recipe = &recipe.clone().of_task(teacher.network.arch.task).fitted(teacher.size);
     let mut course = Course::new(teacher, adversary, recipe, embeddings, seed, limit)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;

@@ -4,16 +4,16 @@ use super::contrast::{ContrastPass, apart, side_by_side};
 use super::recipe::{AdversaryMode, Input, PhiTarget, Target};
 use super::synthesis::{Draws, Synthesiser, Terms};
 use crate::loss::{
-    Loss, Value, activation, answer_entropy, argmax, class_balance, cross_entropy, image_norm, total_variation,
+    Loss, UNLABELLED, Value, activation, answer_entropy, class_balance, cross_entropy, decisions, image_norm, sureness,
+    total_variation,
 };
-use crate::nets::{Forward, Mode, Network};
-use crate::ops::mem::{host, view};
+use crate::nets::{Forward, Mode, Network, Task};
 use crate::ops::pointwise::{clear_columns, scale};
-use crate::set::buffer::confidence;
 use crate::tape::{Grads, Tape, Var};
 use crate::train::BN_MOMENTUM;
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::borrow::Cow;
 
 /// What one inner step found.
 pub struct InnerPass {
@@ -66,7 +66,8 @@ struct Answer {
 }
 
 impl Synthesiser<'_> {
-    /// Forward through generator, augmentation, teacher and adversary; all losses; backward to generator and latents.
+    /// Forward through generator, augmentation, teacher and adversary; all losses; backward to generator and latents. `labels` are
+    /// those of the rows of the teacher's answers ([`super::Wish`]).
     pub fn inner_step(
         &self,
         generator: &Network,
@@ -93,6 +94,7 @@ impl Synthesiser<'_> {
             pull.seeds.extend(answer.moments.iter().cloned().zip(grads));
             pull.values.push((|t| &mut t.bn, loss.bn, value));
         }
+        let labels = &self.moved(labels, draws)[..];
         self.answers_losses(&answer, labels, histogram, &mut pull)?;
         let agreement = adversary.filter(|_| loss.adversarial > 0.0);
         let agreement = agreement.map(|adversary| self.against(&tape, &answer, adversary, &mut pull)).transpose()?;
@@ -109,6 +111,14 @@ impl Synthesiser<'_> {
         pull.read(&mut terms)?;
         let grads = g.gradients(&mut grads);
         Ok(InnerPass { images: images.tensor()?, grads, latent_grad, moments, contrast, terms })
+    }
+
+    /// Label maps are moved with their images.
+    fn moved<'a>(&self, labels: &'a [u32], draws: &Draws) -> Cow<'a, [u32]> {
+        match self.teacher.network.arch.task {
+            Task::Classification => labels.into(),
+            Task::Segmentation => draws.view.labels(labels, self.teacher.size, UNLABELLED).into(),
+        }
     }
 
     /// The teacher on normalised images, with what the losses read of it.
@@ -218,23 +228,15 @@ impl Synthesiser<'_> {
         if !matches!(phi.target, PhiTarget::CrossEntropy | PhiTarget::Both) {
             return Ok(None);
         }
-        let logits = host(logits)?;
-        let values = view(&logits)?;
-        let rows = values.chunks_exact(self.teacher.classes);
-        let (class, conf): (Vec<u32>, Vec<f32>) = rows.map(|r| (argmax(r) as u32, confidence(r))).unzip();
-        Ok(Some(phi.modulation().weights(&class, &conf, histogram)))
+        let (class, sure) = (decisions(logits)?, sureness(logits)?);
+        Ok(Some(phi.modulation().weights(&class, &sure, histogram, logits.dims()[0])))
     }
 }
 
-/// The class of the highest logit of every row.
-fn decisions(logits: &Tensor) -> Result<Vec<u32>> {
-    let k = logits.dims()[1];
-    let logits = host(logits)?;
-    let values = view(&logits)?;
-    Ok(values.chunks_exact(k).map(|row| argmax(row) as u32).collect())
-}
-
+/// The share of labelled rows that the teacher takes for their label.
 fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
-    let hits = decisions(logits)?.iter().zip(labels).filter(|(decision, label)| decision == label).count();
-    Ok(hits as f64 / labels.len().max(1) as f64)
+    let decisions = decisions(logits)?;
+    let labelled = decisions.iter().zip(labels).filter(|(_, label)| **label != UNLABELLED);
+    let hits = labelled.clone().filter(|(decision, label)| decision == label).count();
+    Ok(hits as f64 / labelled.count().max(1) as f64)
 }

@@ -6,14 +6,17 @@ use super::lifecycle::accumulate;
 use super::objective::InnerPass;
 use super::plan::Plan;
 use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
+use super::wish::told;
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{BnStatsLoss, LayerStatistics};
-use crate::nets::{Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, generator, pixels};
+use crate::nets::{
+    Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, Task, generator, pixels,
+};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
-use crate::rng::{self, Stream, Streams};
+use crate::rng::{Stream, Streams};
 use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
 use crate::train::{Adam, BN_MOMENTUM, Guard, trainable};
@@ -34,7 +37,7 @@ pub struct Terms {
     /// Total variation and norm of the images.
     pub prior: f64,
     pub contrast: f64,
-    /// Share of the batch that the teacher takes for its label.
+    /// Share of the batch (of its pixels, where maps are asked for) that the teacher takes for its label.
     pub on_label: f64,
     /// Share on which teacher and adversary decide alike.
     pub agreement: f64,
@@ -46,6 +49,7 @@ pub struct Synthesised {
     pub pixels: Vec<u8>,
     /// The same as they left the generator, where the teacher computes.
     pub images: Tensor,
+    /// A class per image.
     pub labels: Vec<u32>,
     /// Terms at the last inner step.
     pub last: Terms,
@@ -73,7 +77,7 @@ pub struct Synthesiser<'a> {
     pub(super) arch: Arc<Architecture>,
     /// Batches that the recipe plans.
     planned: usize,
-    embeddings: Option<LabelEmbeddings>,
+    pub(super) embeddings: Option<LabelEmbeddings>,
     pub(super) streams: Streams,
     pub generator: Network,
     /// Of the meta steps, or the generator's own where it is kept.
@@ -187,8 +191,8 @@ impl<'a> Synthesiser<'a> {
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
         let mut rng = self.streams.stream("invert/batch", index as u64);
-        let labels = recipe.labels.draw(recipe.batch, self.teacher.classes, &mut rng);
-        let latents = self.latents(&labels, &mut rng)?;
+        let wish = self.wish(&mut rng);
+        let latents = self.latents(&wish, &mut rng)?;
         if g.reset_first > 0 && index > 0 && index.is_multiple_of(g.reset_first) {
             self.reset_first_layer(index)?;
         }
@@ -201,8 +205,8 @@ impl<'a> Synthesiser<'a> {
         let mut last = Terms::default();
         let mut moments = Vec::new();
         for step in 0..steps {
-            let draws = self.draws(labels.len(), &mut rng);
-            let pass = self.inner_step(&fast, &latents, &labels, &draws, histogram, adversary)?;
+            let draws = self.draws(wish.labels.len(), &mut rng);
+            let pass = self.inner_step(&fast, &latents, &wish.rows, &draws, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
                 return Ok(Attempt::NoNumber(pass.terms.total));
             }
@@ -237,14 +241,14 @@ impl<'a> Synthesiser<'a> {
             None => self.images(&fast, &latents)?,
         };
         let pixels = view(&host(&images)?)?.iter().map(|v| recipe.quantise.byte(*v)).collect();
-        Ok(Attempt::Made(Synthesised { pixels, images, labels, last }, contrast))
+        Ok(Attempt::Made(Synthesised { pixels, images, labels: wish.labels, last }, contrast))
     }
 
     /// Images `[N, H, W, C]` that the generator makes of new noise, the `index`-th of all such batches.
     pub fn fresh(&self, index: usize) -> Result<Tensor> {
         let mut rng = self.streams.stream("invert/fresh", index as u64);
-        let labels = self.recipe.labels.draw(self.recipe.batch, self.teacher.classes, &mut rng);
-        self.images(&self.generator, &self.latents(&labels, &mut rng)?)
+        let wish = self.wish(&mut rng);
+        self.images(&self.generator, &self.latents(&wish, &mut rng)?)
     }
 
     fn draws(&self, n: usize, rng: &mut Stream) -> Draws {
@@ -253,28 +257,6 @@ impl<'a> Synthesiser<'a> {
         let local = Augmentation { motion: Motion::ResizedCrop, crop: 0, flip: true, scale: recipe.contrast.scale };
         let contrast = self.contrast.as_ref().map(|contrast| (local.draw(n, size, rng), contrast.draw(rng)));
         Draws { view, contrast }
-    }
-
-    /// What the generator reads: normal draws `[N, latent (+ K)]`, with the scaled one-hot label if it is conditional;
-    /// embeddings `[N, E]`; or normalised images `[N, H, W, C]`.
-    fn latents(&self, labels: &[u32], rng: &mut Stream) -> Result<Tensor> {
-        let (g, n) = (&self.recipe.generator, labels.len());
-        if let Some(embeddings) = &self.embeddings {
-            let rows = labels.iter().flat_map(|y| embeddings.of(*y).iter().copied()).collect();
-            return self.compute().bring(&tensor(rows, (n, embeddings.width))?);
-        }
-        if g.input == Input::Pixels {
-            let ([h, w], c) = (self.teacher.size, self.teacher.channels);
-            return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
-        }
-        let width = g.latent_width(self.teacher.classes);
-        let noise = rng::normal(rng, n * g.latent);
-        let mut values = Vec::with_capacity(n * width);
-        for (z, &y) in noise.chunks_exact(g.latent).zip(labels) {
-            values.extend_from_slice(z);
-            values.extend((0..width - g.latent).map(|c| if c == y as usize { g.label_scale as f32 } else { 0.0 }));
-        }
-        self.compute().bring(&tensor(values, (n, width))?)
     }
 
     /// Normalised images are kept where pixels are within 0 and 1.
@@ -354,8 +336,14 @@ fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmb
     if g.input == Input::Pixels {
         return Ok(pixels(&mean, &std));
     }
+    // A map is more channels; a label is more latents.
+    let maps = match teacher.network.arch.task {
+        Task::Segmentation if embeddings.is_none() && told(teacher, recipe) > 0 => teacher.classes,
+        _ => 0,
+    };
     generator(&GeneratorConfig {
-        latent: if embeddings.is_some() { g.latent } else { g.latent_width(teacher.classes) },
+        latent: if embeddings.is_some() || maps > 0 { g.latent } else { g.latent + told(teacher, recipe) },
+        maps,
         width: g.width,
         channels: teacher.channels,
         size: teacher.size,

@@ -36,6 +36,7 @@ pub fn answered_set(
         class_names: model.class_names(),
         views: None,
         provenance: json!({
+            "task": model.network.arch.task.name(),
             "kind": "set",
             "teacher": identity(model),
             "source": source,

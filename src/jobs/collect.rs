@@ -1,24 +1,25 @@
 //! Images from anywhere become a set.
 
-use super::{Access, add_health, circumstances, identity, merge, mib, seconds};
-use crate::collect::{Balance, Place, Pool, Selection, Source, Survey, Wish, fill, open};
-use crate::collect::{boundary, related};
+use super::timed::Timed;
+use super::{add_course, add_health, circumstances, essence, fingerprint, identity, merge, mib, seconds};
+use crate::augment::CropFlip;
+use crate::collect::{Balance, Growth, Pool, Selection, Source, Survey, Wanted, record, related};
 use crate::data::Images;
-use crate::events::{Observer, Record};
-use crate::hub::{HubName, Kind};
+use crate::distill::view_list;
+use crate::events::Observer;
 use crate::loss::argmax;
 use crate::model::Model;
+use crate::nets::Task;
 use crate::ops::Compute;
 use crate::ops::mem::peak_memory;
-use crate::ops::store::Store;
-use crate::report::{Health, Transfer};
+use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes of pixels and answers of a set from which on they live on disk.
 const IN_MEMORY: usize = 192 << 20;
@@ -30,7 +31,7 @@ const POOL_FOR_QUOTA: usize = 4;
 /// Options of a collection.
 pub struct CollectJob<'a> {
     pub teacher: &'a Model,
-    /// As [`open_sources`] gives them, with their weights.
+    /// As [`super::open_sources`] gives them, with their weights.
     pub sources: Vec<(Box<dyn Source>, f64)>,
     /// Images of the set; fewer if the sources have fewer.
     pub samples: usize,
@@ -41,14 +42,16 @@ pub struct CollectJob<'a> {
     pub related: bool,
     /// Whether only the first of images that show the same is taken.
     pub distinct: bool,
-    /// Images on both sides of the teacher's borders to add; see [`boundary`].
+    /// Images on both sides of the teacher's borders to add; see [`crate::collect::boundary`].
     pub boundary: usize,
+    /// Views per image for which answers are recorded, 0 for none.
+    pub views: usize,
     pub seed: u64,
     pub compute: &'a Compute,
 }
 
 /// A class for which there are too few images.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfilled {
     pub class: String,
     pub have: usize,
@@ -72,94 +75,62 @@ pub fn pool_size(asked: Option<usize>, samples: usize, balance: Balance) -> usiz
     asked.unwrap_or(usual).max(samples)
 }
 
-/// Opens what `wishes` name: generators, paths, datasets on the Hub. Of these only the shards that hold the first `limit` rows are
-/// fetched, which is enough for a pool of that size.
-///
-/// # Errors
-/// As [`open`] and [`crate::hub::Hub::dataset`].
-pub fn open_sources(
-    wishes: &[Wish],
-    teacher: &Teacher,
-    seed: u64,
-    limit: Option<usize>,
-    access: &Access,
-) -> Result<Vec<(Box<dyn Source>, f64)>> {
-    let one = |wish: &Wish| {
-        let source = match wish.generator(teacher, seed) {
-            Some(generator) => generator,
-            None => open_named(wish, limit, access)?,
-        };
-        Ok((source, wish.weight))
-    };
-    wishes.iter().map(one).collect()
-}
-
-fn open_named(wish: &Wish, limit: Option<usize>, access: &Access) -> Result<Box<dyn Source>> {
-    let (path, split) = wish.path_and_split();
-    let Some(name) = HubName::of_path(&path, Kind::Dataset)? else {
-        if !path.exists() {
-            let hint =
-                "noise, noise:uniform, leaves, shaders, a folder, a dataset, a tar file, a set or a name on the Hub";
-            return Err(Error::invalid("--from", format!("there is no {}", path.display()), hint));
-        }
-        return open(&path, &path.display().to_string(), split, None);
-    };
-    let (hub, mut transfer) = (access.hub()?, Transfer::stderr("fetching", access.quiet));
-    let fetched = match split {
-        Some(_) => hub.dataset(&name, split, limit, &mut transfer)?,
-        None => match hub.dataset(&name, Some("train"), limit, &mut transfer) {
-            Err(Error::File { .. } | Error::Hub { .. }) => hub.dataset(&name, None, limit, &mut transfer)?,
-            other => other?,
-        },
-    };
-    open(&fetched.folder, &fetched.source(), split, limit)
-}
-
-/// Images of a set while they come together.
-struct Gathered {
-    pixels: Store<u8>,
-    logits: Store<f32>,
-}
-
 impl CollectJob<'_> {
+    /// All that the result depends on.
+    pub fn fingerprint(&self) -> Value {
+        let source = |(source, weight): &(Box<dyn Source>, f64)| json!({ "is": source.provenance(), "weight": weight });
+        let job = json!({
+            "teacher": essence(self.teacher),
+            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "samples": self.samples,
+            "pool": pool_size(self.pool, self.samples, self.balance),
+            "balance": self.balance,
+            "related": self.related,
+            "distinct": self.distinct,
+            "boundary": self.boundary,
+            "views": self.views,
+        });
+        fingerprint("collect", self.seed, job)
+    }
+
     /// Collects the set.
     ///
     /// # Errors
     /// As [`Pool::visit`] and [`Survey::of`]; options out of range.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Collected> {
-        let start = Instant::now();
-        let streams = Streams::new(self.seed);
+        self.check_task()?;
+        let (fingerprint, streams) = (self.fingerprint(), Streams::new(self.seed));
+        let observer = &mut Timed::new(observer);
         let teacher = Teacher::of(self.teacher).to(self.compute)?;
         let dims = [teacher.size[0], teacher.size[1], teacher.channels];
         let (samples, balance) = (self.samples, self.balance);
         let mut pool = Pool::new(self.sources, pool_size(self.pool, samples, balance), dims, &streams)?;
         let survey = Survey::of(&mut pool, &teacher, self.distinct, observer)?;
-        let passed = start.elapsed();
+        let passed = observer.clock.elapsed();
         let preference = match self.related {
             true => Some(preference_of(&survey, &mut pool, &teacher, self.seed, observer)?),
             false => None,
         };
 
         let chosen = balance.choose(&survey, samples, preference.as_deref(), &streams);
-        let mut gathered = gather(&mut pool, &survey, &chosen, observer)?;
-        let filled = fill_quotas(&teacher, &survey, &chosen, dims, &streams, &mut gathered)?;
-        let mut crossings = 0;
-        if self.boundary > 0 {
-            let images = boundary::Images { pixels: &mut gathered.pixels, logits: &mut gathered.logits };
-            crossings = boundary::add_crossings(&teacher, images, self.boundary, &streams)?;
-        }
-        let Gathered { pixels, logits } = gathered;
+        let mut growth = Growth::of(&mut pool, &survey, &chosen, IN_MEMORY, observer)?;
+        let wanted = Wanted { copies: chosen.missing.clone(), boundary: self.boundary };
+        growth.grow(&teacher, &wanted, &streams, observer)?;
+        let crossings = growth.crossings();
+        let Growth { pixels, logits, filled, .. } = growth;
         let labels: Vec<u32> = logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
         if labels.is_empty() {
             let found = "no image of the pool is sure enough".into();
             return Err(Error::Failed { found, hint: "lower --min-confidence".into() });
         }
+        let images = Images::new(pixels, dims[2], dims[0], dims[1])?;
+        let list = || view_list(self.views, &CropFlip::default(), &mut streams.stream("collect/views", 0));
+        let views = (self.views > 0).then(|| record(&teacher, &images, list(), observer)).transpose()?;
         let weights = weights(balance, &labels, teacher.classes, &chosen, preference.as_deref());
         let unfilled = unfilled(&self.teacher.class_names(), &chosen.missing, &filled, &labels);
         let used = pool.count(chosen.rows.iter().map(|&row| survey.places[row]));
-        let times = [passed, start.elapsed()];
         let facts = json!({
-            "sources": pool.provenance(&used),
+            "sources": pool.provenance(&survey.progress, &used),
             "balance": balance,
             "sampling": sampling(weights.is_some(), self.related),
             "metrics": {
@@ -171,25 +142,49 @@ impl CollectJob<'_> {
                 "unfilled": unfilled,
             },
         });
+        let times = [passed, observer.clock.elapsed()];
         let mut set = SyntheticSet {
-            images: Images::new(pixels, dims[2], dims[0], dims[1])?.into(),
+            images: images.into(),
             priority: weights.unwrap_or_else(|| vec![1.0; labels.len()]),
             labels,
             logits,
             class_names: self.teacher.class_names(),
-            views: None,
+            views,
             provenance: merge(provenance(self.teacher, times), facts),
         };
         set.provenance = merge(set.provenance.take(), circumstances(self.seed, self.compute));
-        let (health, about) = (Health::of(&set, Some(&teacher))?, json!({ "kind": "collected" }));
+        add_course(&mut set.provenance, &fingerprint, &observer.clock, &[]);
+        let (health, about) =
+            (Health::of(&set, Some(&teacher))?, json!({ "kind": "collected", "task": set.task().name() }));
         add_health(&mut set.provenance, &health, &about, observer)?;
         Ok(Collected { set, unfilled })
     }
 }
 
+impl CollectJob<'_> {
+    /// # Errors
+    /// Options that are about the one class of an image, with a teacher that answers for pixels.
+    fn check_task(&self) -> Result<()> {
+        if self.teacher.network.arch.task == Task::Classification {
+            return Ok(());
+        }
+        let options = [
+            ("--balance", self.balance != Balance::None, "take --balance none"),
+            ("--related", self.related, "leave it out"),
+            ("--views", self.views > 0, "leave it out"),
+            ("--boundary", self.boundary > 0, "leave it out"),
+        ];
+        let found = "the teacher answers for every pixel: an image has no one class";
+        match options.into_iter().find(|(_, given, _)| *given) {
+            Some((option, _, hint)) => Err(Error::invalid(option, found, hint)),
+            None => Ok(()),
+        }
+    }
+}
+
 fn provenance(teacher: &Model, [pass, total]: [Duration; 2]) -> Value {
     json!({
-        "task": "image-classification",
+        "task": teacher.network.arch.task.name(),
         "kind": "collected",
         "teacher": identity(teacher),
         "license": teacher.config.pretrained_cfg.license,
@@ -242,42 +237,6 @@ fn histogram(decisions: &[u32], classes: usize) -> Vec<usize> {
     let mut counts = vec![0; classes];
     decisions.iter().for_each(|&class| counts[class as usize] += 1);
     counts
-}
-
-/// The chosen images, drawn or read again, with their answers.
-fn gather(pool: &mut Pool, survey: &Survey, chosen: &Selection, observer: &mut dyn Observer) -> Result<Gathered> {
-    let mut gathered = Gathered { pixels: Store::spilling_at(IN_MEMORY), logits: Store::spilling_at(IN_MEMORY) };
-    let wanted: Vec<Place> = chosen.rows.iter().map(|&row| survey.places[row]).collect();
-    pool.gather(&wanted, &mut gathered.pixels)?;
-    chosen.rows.iter().try_for_each(|&row| gathered.logits.extend(survey.answer(row)))?;
-    let total = wanted.len();
-    observer.record(&Record { stage: "gather", done: total, total, images: total, values: Vec::new() });
-    Ok(gathered)
-}
-
-/// Appends varied copies for classes whose quota is not filled; returns how many of each class.
-fn fill_quotas(
-    teacher: &Teacher,
-    survey: &Survey,
-    chosen: &Selection,
-    dims: [usize; 3],
-    streams: &Streams,
-    gathered: &mut Gathered,
-) -> Result<Vec<usize>> {
-    let len: usize = dims.iter().product();
-    let mut members: Vec<Vec<u8>> = vec![Vec::new(); teacher.classes];
-    for (i, &row) in chosen.rows.iter().enumerate() {
-        let class = argmax(survey.answer(row));
-        if chosen.missing[class] > 0 {
-            members[class].extend_from_slice(&gathered.pixels[i * len..(i + 1) * len]);
-        }
-    }
-    let mut filled = vec![0; teacher.classes];
-    for (class, members) in members.iter().enumerate() {
-        let (pixels, logits) = (&mut gathered.pixels, &mut gathered.logits);
-        filled[class] = fill(teacher, members, class as u32, chosen.missing[class], streams, pixels, logits)?;
-    }
-    Ok(filled)
 }
 
 fn unfilled(names: &[String], missing: &[usize], filled: &[usize], labels: &[u32]) -> Vec<Unfilled> {

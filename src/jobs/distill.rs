@@ -1,13 +1,13 @@
 //! A set becomes a student.
 
 use super::{
-    add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
+    add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds, task_of,
 };
 use crate::data::Images;
 use crate::distill::{AnswerSource, Input, Stop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
 use crate::model::{Model, Overrides};
-use crate::nets::Network;
+use crate::nets::{Network, Task};
 use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::report::Health;
@@ -99,7 +99,7 @@ impl DistillJob<'_> {
         let begin = Instant::now();
         let streams = Streams::new(self.seed);
         let (network, config) =
-            fresh_student(self.student, self.like, self.size, &mut streams.stream("student/weights", 0))?;
+            fresh_student(self.student, self.like, self.side(), &mut streams.stream("student/weights", 0))?;
         if let Some(teacher) = self.teacher {
             let (own, its) = (network.arch.parameters(), teacher.network.arch.parameters());
             if own >= its {
@@ -110,7 +110,7 @@ impl DistillJob<'_> {
             }
         }
         let copied = self.start(&network, &config)?;
-        let frozen = self.teacher.map(|teacher| Teacher::of(teacher).to(self.compute)).transpose()?;
+        let frozen = self.teacher.map(|teacher| self.frozen(teacher)).transpose()?;
         let answers = match (self.answers, &frozen) {
             (AnswerMode::Stored, _) => AnswerSource::Stored,
             (AnswerMode::Live, Some(teacher)) => AnswerSource::Live(teacher),
@@ -128,6 +128,7 @@ impl DistillJob<'_> {
         let fingerprint = self.fingerprint();
         let mut provenance = json!({
             "kind": "student",
+            "task": student.network.arch.task.name(),
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
             "set": {
                 "source": self.set_name,
@@ -157,6 +158,23 @@ impl DistillJob<'_> {
     pub fn updates(&self) -> usize {
         let images = &self.set.images;
         self.stop.steps(&self.recipe.clone().fitted([images.height, images.width]), self.set.len())
+    }
+
+    /// Height and width of the images that the student reads, if not those of `like`. Answers for pixels are for those of the set.
+    fn side(&self) -> Option<[usize; 2]> {
+        let images = &self.set.images;
+        let own = task_of(self.like) == Task::Segmentation;
+        self.size.or(own.then_some([images.height, images.width]))
+    }
+
+    /// The teacher where it computes; one that answers for pixels takes images of any size.
+    fn frozen(&self, teacher: &Model) -> Result<Teacher> {
+        let frozen = Teacher::of(teacher).to(self.compute)?;
+        let images = &self.set.images;
+        match frozen.network.arch.task {
+            Task::Segmentation => frozen.at([images.height, images.width]),
+            Task::Classification => Ok(frozen),
+        }
     }
 
     /// The set's images as the student sees them.

@@ -4,6 +4,7 @@ use super::{
     add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
 };
 use crate::Result;
+use crate::data::Images;
 use crate::distill::start_from;
 use crate::events::Observer;
 use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
@@ -82,7 +83,7 @@ impl InvertJob<'_> {
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
-        let fitted = self.recipe.clone().fitted(teacher.size);
+        let fitted = self.recipe.clone().of_task(teacher.network.arch.task).fitted(teacher.size);
         let mut recipe = Recipe { student: fitted.student(self.teacher_blocks), ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
@@ -98,6 +99,7 @@ impl InvertJob<'_> {
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
         let updates = inversion.plan.rounds * recipe.adversary_steps;
+        let made = inversion.made_by_generator();
         let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
         let mut set = SyntheticSet {
@@ -109,8 +111,14 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
-        let health = Health::of(&set, Some(&teacher))?.with_signs(signs);
-        add_health(&mut set.provenance, &health, &Value::Null, observer)?;
+        let mut health = Health::of(&set, Some(&teacher))?.with_signs(signs);
+        if !made.is_empty() && made.len() < set.len() {
+            let Images { channels, height, width, .. } = *set.images;
+            let pixels: Vec<u8> = made.iter().flat_map(|&row| set.images.image(row).iter().copied()).collect();
+            health = health.fitted_on(&teacher, &Images::new(pixels, channels, height, width)?)?;
+        }
+        let about = json!({ "task": set.task().name() });
+        add_health(&mut set.provenance, &health, &about, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
             Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
@@ -128,7 +136,7 @@ impl InvertJob<'_> {
     fn provenance(&self, inversion: &Inversion, recipe: Recipe, tensors_copied: usize, times: Value) -> Value {
         let Plan { practice, fill, rounds, .. } = inversion.plan;
         let mut what = json!({
-            "task": "image-classification",
+            "task": self.teacher.network.arch.task.name(),
             "kind": "set",
             "teacher": identity(self.teacher),
             "recipe": Recipe { practice, fill, rounds, ..recipe },

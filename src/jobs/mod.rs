@@ -12,42 +12,45 @@ mod labels;
 mod run;
 mod session;
 mod shipped;
+mod sources;
+mod timed;
 mod train;
 
 pub use access::Access;
 pub use answered::answered_set;
 pub use card::CardFile;
-pub use collect::{CollectJob, Collected, Unfilled, open_sources, pool_size, usual_samples};
+pub use collect::{CollectJob, Collected, Unfilled, pool_size, usual_samples};
 pub use distill::{AnswerMode, DistillJob, Start};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
 pub(crate) use run::FINISH_SHARE;
 pub use run::{Init, Ran, RunJob};
 pub use session::{Session, finished};
-pub use shipped::{SHIPPED, open_again, open_model, open_teacher};
+pub use shipped::{SHIPPED, open_again, open_model};
+pub use sources::open_sources;
 pub use train::TrainJob;
 
-use crate::Result;
 use crate::checkpoint::Clock;
 use crate::events::Observer;
 use crate::files;
 use crate::hub::split_commit;
 use crate::model::Model;
-use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
+use crate::nets::{Network, Task};
 use crate::ops::{self, Compute};
 use crate::report::{Health, alarms_of};
 use crate::rng::Stream;
 use crate::weights::ModelConfig;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A fresh network called `arch` with the classes, the normalisation and the licence of `like`, for images of `size` (height, width) or of
-/// those of `like`.
+/// A fresh network called `arch` with the task, the classes, the normalisation, the order of channels and the licence of `like`, for
+/// images of `size` (height, width) or of those of `like`.
 ///
 /// # Errors
-/// An unknown name, an architecture that only answers, or an input that it cannot take.
+/// An unknown name, an architecture of another task or one that only answers, or an input that it cannot take.
 pub fn fresh_student(
     arch: &str,
     like: &ModelConfig,
@@ -58,19 +61,36 @@ pub fn fresh_student(
     let [channels, height, width] = images.input_size;
     let [height, width] = size.unwrap_or([height, width]);
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
-    let (mean, std) = images.rgb_mean_std();
-    let (architecture, mut config) = registry::new_model(arch, &shape, like.label_names.clone(), &mean, &std)?;
-    config.pretrained_cfg.license = images.license.clone();
+    let names = like.label_names.clone();
+    let (architecture, mut config) = registry::new_model(arch, &shape, names, &images.mean, &images.std)?;
+    (config.pretrained_cfg.license, config.pretrained_cfg.channel_order) =
+        (images.license.clone(), images.channel_order.clone());
+    config.pretrained_cfg.ignore_index = images.ignore_index;
     architecture.must_train("student", arch)?;
+    let task = task_of(like);
+    if architecture.task != task {
+        let found = format!("its task is {}, the teacher's is {}", architecture.task.name(), task.name());
+        let hint = "`synth networks` says which networks are for segmentation";
+        return Err(Error::invalid(format!("student {arch:?}"), found, hint));
+    }
+    let architecture = architecture.blue_first(images.is_bgr());
     Ok((Network::init(Arc::new(architecture), rng)?, config))
+}
+
+/// What a model answers for.
+fn task_of(config: &ModelConfig) -> Task {
+    Task::of(&config.task).unwrap_or(Task::Classification)
 }
 
 /// Sides up to which images count as small: what CIFAR networks are made for.
 const SMALL_SIDE: usize = 84;
 
 /// The student (or adversary) of a teacher for images like those of `config`, when none is named: `small`, or ResNet-10 in its
-/// ImageNet form where images are large.
+/// ImageNet form where images are large; a small ESPNet where answers are of pixels.
 pub fn usual_student(config: &ModelConfig, small: &'static str) -> &'static str {
+    if task_of(config) == Task::Segmentation {
+        return "espnet-p2-q3";
+    }
     let [_, height, width] = config.pretrained_cfg.input_size;
     if height.min(width) <= SMALL_SIDE { small } else { "resnet10" }
 }

@@ -94,9 +94,11 @@ impl RunJob<'_> {
         }
     }
 
-    /// Recorded answers are faster, but mixing needs live ones.
+    /// Recorded answers are faster, but mixing and RandAugment need live ones.
     fn answers(&self) -> AnswerMode {
-        match self.recipe.views > 0 && self.recipe.student.mixup_until == 0.0 {
+        let student = &self.recipe.student;
+        let views = self.recipe.clone().of_task(self.teacher.network.arch.task).views;
+        match views > 0 && student.mixup_until == 0.0 && student.rand_augment == 0 {
             true => AnswerMode::Stored,
             false => AnswerMode::Live,
         }

@@ -30,6 +30,8 @@ pub struct Session {
     raised: Vec<&'static str>,
     /// The alarm that ends the run as soon as its state is whole.
     pending: Option<String>,
+    /// Whether steps were done in this process.
+    worked: bool,
 }
 
 impl Session {
@@ -53,7 +55,7 @@ impl Session {
         });
         let checkpoints = Checkpoints::in_folder(place.states(), fingerprint, circumstances, every)?;
         let reporter = Reporter::new(quiet, Some(&place.log()))?;
-        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None })
+        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None, worked: false })
     }
 
     /// Takes snapshots of the network of `stages`.
@@ -123,6 +125,7 @@ impl Observer for Session {
 
     fn between(&mut self, stage: &'static str, state: &dyn Resumable) -> Result<()> {
         self.halt(stage, state)?;
+        self.worked = true;
         if self.checkpoints.due() {
             self.reporter.flush();
             self.checkpoints.try_write(stage, state, &self.reporter);
@@ -160,6 +163,11 @@ impl Observer for Session {
 
     fn earlier(&mut self, stage: &'static str) -> Result<Option<Saved>> {
         let Some((state, reporter)) = self.checkpoints.newest(stage)? else { return Ok(None) };
+        // A stage before it was done again, whose last state the disk had refused: the log that this state speaks of is gone.
+        if self.worked {
+            self.checkpoints.forget(stage);
+            return Ok(None);
+        }
         self.reporter.restore(&reporter)?;
         Ok(Some(state))
     }

@@ -17,19 +17,6 @@ const WEIGHTS: &[u8] = include_bytes!("../../models/resnet20-cifar10/model.safet
 /// the Hub, whose source is then `owner/name@commit`.
 ///
 /// # Errors
-/// As [`open_model`], and for a model that answers for pixels: the stages answer for images.
-pub fn open_teacher(path: &Path, arch: Option<&str>, overrides: &Overrides, access: &Access) -> Result<Model> {
-    classifier(open_model(path, arch, overrides, access)?)
-}
-
-fn classifier(model: Model) -> Result<Model> {
-    model.network.arch.must_classify(&format!("teacher {}", model.source))?;
-    Ok(model)
-}
-
-/// The model behind a path, a name on the Hub, or the name of the shipped one, whatever its task.
-///
-/// # Errors
 /// As [`Model::load`] and [`Access::model`].
 pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access: &Access) -> Result<Model> {
     if path == Path::new(SHIPPED) && !path.exists() {
@@ -47,13 +34,13 @@ pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access
 /// is not looked for on the Hub.
 ///
 /// # Errors
-/// As [`open_teacher`]; [`Error::Invalid`] if it names none.
+/// As [`open_model`]; [`Error::Invalid`] if it names none.
 pub fn open_again(identity: &Value, access: &Access) -> Result<Model> {
     let overrides = Overrides::default();
     match (identity["id"].as_str(), identity["revision"].as_str()) {
-        (Some(id), Some(commit)) => open_teacher(Path::new(&format!("hf://{id}@{commit}")), None, &overrides, access),
-        (Some(SHIPPED), None) => open_teacher(Path::new(SHIPPED), None, &overrides, access),
-        (Some(path), None) => classifier(Model::load(path, None, &overrides)?),
+        (Some(id), Some(commit)) => open_model(Path::new(&format!("hf://{id}@{commit}")), None, &overrides, access),
+        (Some(SHIPPED), None) => open_model(Path::new(SHIPPED), None, &overrides, access),
+        (Some(path), None) => Model::load(path, None, &overrides),
         _ => Err(Error::invalid("provenance", "it names no teacher", "name it with --teacher")),
     }
 }

@@ -1,8 +1,6 @@
-//! Labelled images become a model.
+//! Labelled images, or images with label images, become a model.
 
 use super::{add_course, circumstances, fingerprint, merge, mib, seconds};
-use crate::Result;
-use crate::data::Labelled;
 use crate::events::Observer;
 use crate::model::Model;
 use crate::nets::Network;
@@ -11,7 +9,8 @@ use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::rng::Streams;
 use crate::teacher::Teacher;
-use crate::train::{SupervisedRecipe, supervised};
+use crate::train::{Examples, SupervisedRecipe, supervised};
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +18,7 @@ use std::time::Instant;
 /// Options of a supervised run.
 pub struct TrainJob<'a> {
     pub net: &'a str,
-    pub data: &'a Labelled,
+    pub data: Examples<'a>,
     pub recipe: &'a SupervisedRecipe,
     /// Normalisation, per channel.
     pub mean: &'a [f64],
@@ -31,9 +30,12 @@ pub struct TrainJob<'a> {
 impl TrainJob<'_> {
     /// All that the result depends on.
     pub fn fingerprint(&self) -> Value {
-        let data = json!({ "sha256": self.data.sha256, "count": self.data.len() });
+        let data = json!({ "sha256": self.data.sha256(), "count": self.data.len() });
         let normalisation = json!({ "mean": self.mean, "std": self.std });
-        let job = json!({ "net": self.net, "data": data, "recipe": self.recipe, "normalisation": normalisation });
+        let mut job = json!({ "net": self.net, "data": data, "recipe": self.recipe, "normalisation": normalisation });
+        if let Examples::Pixels { classes, void, .. } = self.data {
+            job["labels"] = json!({ "classes": classes, "void": void });
+        }
         fingerprint("train", self.seed, job)
     }
 
@@ -43,16 +45,28 @@ impl TrainJob<'_> {
     /// As [`supervised`], or an architecture that cannot take the images.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<(Model, Value)> {
         let begin = Instant::now();
-        let images = &self.data.images;
+        let images = self.data.images();
         let shape = Shape {
             channels: images.channels,
             height: images.height,
             width: images.width,
-            num_classes: self.data.class_names.len(),
+            num_classes: self.data.classes(),
         };
-        let names = Some(self.data.class_names.clone());
-        let (architecture, config) = registry::new_model(self.net, &shape, names, self.mean, self.std)?;
+        let names = self.data.class_names();
+        let (architecture, mut config) = registry::new_model(self.net, &shape, names, self.mean, self.std)?;
         architecture.must_train("network", self.net)?;
+        if architecture.task != self.data.task() {
+            let found =
+                format!("its task is {}, the labels are for {}", architecture.task.name(), self.data.task().name());
+            return Err(Error::invalid(
+                format!("network {:?}", self.net),
+                found,
+                "take another network, or other data",
+            ));
+        }
+        if let Examples::Pixels { void: Some(void), .. } = self.data {
+            config.pretrained_cfg.ignore_index = Some(void.into());
+        }
         let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
         let mut model = Model { network, config, sha256: String::new(), source: String::new() };
         let input = Teacher::of(&model).input();
@@ -61,7 +75,8 @@ impl TrainJob<'_> {
         model.network = trained.network.to(&CPU)?;
         let mut provenance = json!({
             "kind": "supervised",
-            "data": { "name": self.data.name, "sha256": self.data.sha256, "count": self.data.len() },
+            "task": self.data.task().name(),
+            "data": { "name": self.data.name(), "sha256": self.data.sha256(), "count": self.data.len() },
             "parameters": model.network.arch.parameters(),
             "recipe": self.recipe,
             "wall_seconds": { "training": seconds(begin.elapsed() + trained.clock.earlier) },

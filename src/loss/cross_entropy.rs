@@ -1,41 +1,71 @@
 //! Cross-entropy against labels or soft targets.
 
-use super::{Loss, Rows, Value, check_weights, log_softmax, matrix, size, weight};
+use super::rows::{Rows, Weights, like, log_softmax, size, with_grads};
+use super::{Loss, Value};
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
-/// `(1/N) Σ wᵢ · CE(softmax(logitsᵢ), labelᵢ)`; the sum of weights is not divided out.
+/// The label of a row that has none, and costs nothing.
+pub const UNLABELLED: u32 = u32::MAX;
+
+/// `(1/N) Σ wᵢ · CE(softmax(logitsᵢ), labelᵢ)` over the N rows; the sum of weights is not divided out. There is a label per
+/// row, which may be [`UNLABELLED`], and a weight per row or per image.
 ///
 /// # Errors
 /// A label outside `0..K`, or shapes that do not fit.
 pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -> Result<Loss> {
-    let (n, k) = size(logits)?;
-    check_weights(weights, n)?;
+    let (_, n, k) = size(logits)?;
+    let weights = Weights::of(weights, logits)?;
     if labels.len() != n {
         return Err(Error::shape("cross_entropy", format!("{} labels for {n} rows", labels.len())));
     }
-    if let Some(bad) = labels.iter().find(|y| **y as usize >= k) {
+    if let Some(bad) = labels.iter().find(|y| **y as usize >= k && **y != UNLABELLED) {
         return Err(Error::shape("cross_entropy", format!("label {bad} of {k} classes")));
     }
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
-        let weights = card::brought(weights, logits)?;
-        return card::cross_entropy(logits, &card::Targets::Labels(labels), weights.as_ref()).map(Loss::from);
+        let (labels, weights) = without_unlabelled(labels, weights.per_row());
+        let weights = card::brought(weights.as_deref(), logits)?;
+        let flat = super::rows::flat(logits)?;
+        return Loss::on_card(card::cross_entropy(&flat, &card::Targets::Labels(&labels), weights.as_ref())?, logits);
     }
-    let rows = Rows::of(logits)?;
-    let mut targets = vec![0f64; rows.n * rows.k];
-    for (i, y) in labels.iter().enumerate() {
-        targets[i * rows.k + *y as usize] = 1.0;
-    }
-    against(&rows, &targets, weights)
+    let (value, [grad]) = with_grads([&Rows::of(logits)?], |i, [row], [grad]| {
+        if labels[i] == UNLABELLED {
+            return 0.0;
+        }
+        let (log_p, label, w) = (log_softmax(row, 1.0), labels[i] as usize, weights.share(i));
+        for (c, (g, l)) in grad.iter_mut().zip(&log_p).enumerate() {
+            *g = w * (l.exp() - if c == label { 1.0 } else { 0.0 });
+        }
+        -w * log_p[label]
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
 }
 
-/// Cross-entropy against rows of probabilities `[N, K]` (mixup, label smoothing).
+/// Any label and a weight of 0 for what has none: the kernel knows no such rows.
+#[cfg(feature = "cuda")]
+fn without_unlabelled<'a>(
+    labels: &'a [u32],
+    weights: Option<std::borrow::Cow<'a, [f32]>>,
+) -> (std::borrow::Cow<'a, [u32]>, Option<std::borrow::Cow<'a, [f32]>>) {
+    if !labels.contains(&UNLABELLED) {
+        return (labels.into(), weights);
+    }
+    let weight = |(i, y): (usize, &u32)| match y {
+        &UNLABELLED => 0.0,
+        _ => weights.as_ref().map_or(1.0, |w| w[i]),
+    };
+    let weights: Vec<f32> = labels.iter().enumerate().map(weight).collect();
+    let labels: Vec<u32> = labels.iter().map(|y| if *y == UNLABELLED { 0 } else { *y }).collect();
+    (labels.into(), Some(weights.into()))
+}
+
+/// Cross-entropy against rows of probabilities, `[N·K]` for N rows (mixup, label smoothing).
 pub fn soft_cross_entropy(logits: &Tensor, targets: &[f64], weights: Option<&[f32]>) -> Result<Loss> {
-    let (n, k) = size(logits)?;
-    check_weights(weights, n)?;
+    let (_, n, k) = size(logits)?;
+    let weights = Weights::of(weights, logits)?;
     if targets.len() != n * k {
         return Err(Error::shape("cross_entropy", format!("{} targets for {n}x{k}", targets.len())));
     }
@@ -43,24 +73,15 @@ pub fn soft_cross_entropy(logits: &Tensor, targets: &[f64], weights: Option<&[f3
     if logits.device().is_cuda() {
         let shares: Vec<f32> = targets.iter().map(|t| *t as f32).collect();
         let shares = mem::tensor(shares, (n, k))?.to_device(logits.device())?;
-        let weights = card::brought(weights, logits)?;
-        return card::cross_entropy(logits, &card::Targets::Shares(&shares), weights.as_ref()).map(Loss::from);
+        let weights = card::brought(weights.per_row().as_deref(), logits)?;
+        let flat = super::rows::flat(logits)?;
+        return Loss::on_card(card::cross_entropy(&flat, &card::Targets::Shares(&shares), weights.as_ref())?, logits);
     }
-    let rows = Rows::of(logits)?;
-    against(&rows, targets, weights)
-}
-
-fn against(rows: &Rows, targets: &[f64], weights: Option<&[f32]>) -> Result<Loss> {
-    let (n, k) = (rows.n, rows.k);
-    let mut value = 0.0;
-    let mut grad = Vec::with_capacity(n * k);
-    for i in 0..n {
-        let log_p = log_softmax(rows.row(i), 1.0);
-        let target = &targets[i * k..(i + 1) * k];
+    let (value, [grad]) = with_grads([&Rows::of(logits)?], |i, [row], [grad]| {
+        let (log_p, target, w) = (log_softmax(row, 1.0), &targets[i * k..(i + 1) * k], weights.share(i));
         let mass: f64 = target.iter().sum();
-        let w = weight(weights, i) / n as f64;
-        value -= w * target.iter().zip(&log_p).map(|(t, l)| t * l).sum::<f64>();
-        grad.extend(log_p.iter().zip(target).map(|(l, t)| w * (mass * l.exp() - t)));
-    }
-    Ok(Loss { value: Value::Known(value), grad: matrix(grad, n, k)? })
+        grad.iter_mut().zip(log_p.iter().zip(target)).for_each(|(g, (l, t))| *g = w * (mass * l.exp() - t));
+        -w * target.iter().zip(&log_p).map(|(t, l)| t * l).sum::<f64>()
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
 }

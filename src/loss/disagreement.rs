@@ -1,7 +1,7 @@
 //! Decision-adversarial loss: the generator looks for images on which teacher and adversary agree in their decision
 //! but differ in their answers (Fang et al., "Contrastive Model Inversion", 2021, and FastDFKD).
 
-use super::{Rows, argmax, log_softmax, matrix_on};
+use super::rows::{Rows, argmax, like, log_softmax, with_grads};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
@@ -32,7 +32,7 @@ impl Disagreement {
         Self { teacher_grad, adversary_grad, found: Found::Known { value, agreement } }
     }
 
-    /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)`, `mᵢ = 1` where the decisions agree, and the share of samples where they do. Waits for the
+    /// `−(1/B) Σ mᵢ·KL(p_T ‖ p_S)` over rows, `mᵢ = 1` where the decisions agree, and the share of rows where they do. Waits for the
     /// card.
     pub fn value_and_agreement(&self) -> Result<(f64, f64)> {
         match &self.found {
@@ -53,7 +53,9 @@ impl Disagreement {
 pub fn masked_disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement> {
     #[cfg(feature = "cuda")]
     if teacher.device().is_cuda() {
-        let ([teacher_grad, adversary_grad], rows) = card::disagreement(teacher, adversary)?;
+        let (grads, rows) = card::disagreement(&super::rows::flat(teacher)?, &super::rows::flat(adversary)?)?;
+        let [teacher_grad, adversary_grad] = grads.map(|grad| grad.reshape(teacher.shape()));
+        let (teacher_grad, adversary_grad) = (teacher_grad?, adversary_grad?);
         return Ok(Disagreement { teacher_grad, adversary_grad, found: Found::Rows(rows) });
     }
     divergence(teacher, adversary, true)
@@ -68,22 +70,19 @@ pub fn disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement
 fn divergence(teacher: &Tensor, adversary: &Tensor, masked: bool) -> Result<Disagreement> {
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
-    let (n, k) = (t.n, t.k);
-    let mut value = 0.0;
-    let (mut dt, mut ds) = (vec![0f64; n * k], vec![0f64; n * k]);
-    for i in 0..n {
-        if masked && argmax(t.row(i)) != argmax(s.row(i)) {
-            continue;
+    let n = t.n as f64;
+    let (value, [dt, ds]) = with_grads([&t, &s], |_, [t, s], [dt, ds]| {
+        if masked && argmax(t) != argmax(s) {
+            return 0.0;
         }
-        let (lt, ls) = (log_softmax(t.row(i), 1.0), log_softmax(s.row(i), 1.0));
+        let (lt, ls) = (log_softmax(t, 1.0), log_softmax(s, 1.0));
         let kl: f64 = lt.iter().zip(&ls).map(|(t, s)| t.exp() * (t - s)).sum();
-        value -= kl / n as f64;
-        for c in 0..k {
+        for c in 0..t.len() {
             let p = lt[c].exp();
-            dt[i * k + c] = -p * (lt[c] - ls[c] - kl) / n as f64;
-            ds[i * k + c] = -(ls[c].exp() - p) / n as f64;
+            dt[c] = -p * (lt[c] - ls[c] - kl) / n;
+            ds[c] = -(ls[c].exp() - p) / n;
         }
-    }
-    let grads = [matrix_on(dt, n, k, teacher)?, matrix_on(ds, n, k, adversary)?];
-    Ok(Disagreement::known(grads, value, t.agreement(&s)))
+        -kl / n
+    })?;
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
 }

@@ -1,6 +1,7 @@
 //! What a student minimises: divergence from the teacher's answers.
 
-use super::{Loss, Rows, Value, argmax, check_weights, log_softmax, matrix_on, size, weight};
+use super::rows::{Rows, Weights, argmax, each_row, like, log_softmax, with_grads};
+use super::{Loss, Value};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
@@ -33,58 +34,62 @@ impl Matching {
     }
 }
 
-/// The weighted mean over the batch (`(1/N) Σ wᵢ·…`) and its gradient with respect to the student's logits.
+/// The weighted mean over the N rows (`(1/N) Σ wᵢ·…`, a weight per image or per row) and its gradient with respect to the
+/// student's logits.
 pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights: Option<&[f32]>) -> Result<Loss> {
-    check_weights(weights, size(student)?.0)?;
+    let weights = Weights::of(weights, student)?;
     #[cfg(feature = "cuda")]
     if let Some(temperature) = how.on_card().filter(|_| student.device().is_cuda()) {
-        let weights = card::brought(weights, student)?;
-        return card::matching(student, teacher, temperature, weights.as_ref()).map(Loss::from);
+        let weights = card::brought(weights.per_row().as_deref(), student)?;
+        let (s, t) = (super::rows::flat(student)?, super::rows::flat(teacher)?);
+        return Loss::on_card(card::matching(&s, &t, temperature, weights.as_ref())?, student);
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    let mut value = 0.0;
-    let mut grad = Vec::with_capacity(s.n * s.k);
-    for i in 0..s.n {
-        let w = weight(weights, i) / s.n as f64;
-        let (row, goal) = (s.row(i), t.row(i));
-        value += w * match how {
-            Matching::Kl { temperature } => divergence(row, goal, temperature, w, &mut grad),
-            Matching::Logits => centred(row, goal, w, &mut grad),
-            Matching::L1 => distance(row, goal, w, &mut grad),
+    let (value, [grad]) = with_grads([&s, &t], |i, [row, goal], [grad]| {
+        let w = weights.share(i);
+        w * match how {
+            Matching::Kl { temperature } => divergence(row, goal, temperature, w, grad),
+            Matching::Logits => centred(row, goal, w, grad),
+            Matching::L1 => distance(row, goal, w, grad),
             Matching::KlAndDecision { temperature, decision } => {
-                let start = grad.len();
-                let kl = divergence(row, goal, temperature, w, &mut grad);
-                kl + decision * against_decision(row, argmax(goal), w * decision, &mut grad[start..])
+                let kl = divergence(row, goal, temperature, w, grad);
+                kl + decision * against_decision(row, argmax(goal), w * decision, grad)
             }
-        };
-    }
-    Ok(Loss { value: Value::Known(value), grad: matrix_on(grad, s.n, s.k, student)? })
+        }
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, student)? })
 }
 
-// Each returns the loss of one sample and appends `w` times its gradient.
+// Each returns the loss of one row and adds `w` times its gradient.
 
-fn divergence(s: &[f64], t: &[f64], temperature: f64, w: f64, grad: &mut Vec<f64>) -> f64 {
+fn divergence(s: &[f64], t: &[f64], temperature: f64, w: f64, grad: &mut [f64]) -> f64 {
     let (log_s, log_t) = (log_softmax(s, temperature), log_softmax(t, temperature));
-    let kl: f64 = log_t.iter().zip(&log_s).map(|(t, s)| t.exp() * (t - s)).sum();
-    grad.extend(log_t.iter().zip(&log_s).map(|(t, s)| w * temperature * (s.exp() - t.exp())));
+    let mut kl = 0.0;
+    for (g, (s, t)) in grad.iter_mut().zip(log_s.iter().zip(&log_t)) {
+        let p = t.exp();
+        kl += p * (t - s);
+        *g += w * temperature * (s.exp() - p);
+    }
     temperature * temperature * kl
 }
 
-fn centred(s: &[f64], t: &[f64], w: f64, grad: &mut Vec<f64>) -> f64 {
+fn centred(s: &[f64], t: &[f64], w: f64, grad: &mut [f64]) -> f64 {
     let (k, d): (f64, Vec<f64>) = (s.len() as f64, s.iter().zip(t).map(|(s, t)| s - t).collect());
     let mean = d.iter().sum::<f64>() / k;
-    grad.extend(d.iter().map(|d| w * (d - mean) / k));
+    grad.iter_mut().zip(&d).for_each(|(g, d)| *g += w * (d - mean) / k);
     d.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (2.0 * k)
 }
 
-fn distance(s: &[f64], t: &[f64], w: f64, grad: &mut Vec<f64>) -> f64 {
+fn distance(s: &[f64], t: &[f64], w: f64, grad: &mut [f64]) -> f64 {
     let k = s.len() as f64;
-    grad.extend(s.iter().zip(t).map(|(s, t)| if s == t { 0.0 } else { w * (s - t).signum() / k }));
+    for (g, (s, t)) in grad.iter_mut().zip(s.iter().zip(t)) {
+        *g += if s == t { 0.0 } else { w * (s - t).signum() / k };
+    }
     s.iter().zip(t).map(|(s, t)| (s - t).abs()).sum::<f64>() / k
 }
 
-/// Cross-entropy; adds to the gradient.
+/// Cross-entropy.
 fn against_decision(s: &[f64], class: usize, w: f64, grad: &mut [f64]) -> f64 {
     let log_s = log_softmax(s, 1.0);
     for (c, (g, l)) in grad.iter_mut().zip(&log_s).enumerate() {
@@ -93,19 +98,19 @@ fn against_decision(s: &[f64], class: usize, w: f64, grad: &mut [f64]) -> f64 {
     -log_s[class]
 }
 
-/// `KL(softmax(t/T) ‖ softmax(s/T))` of every sample: the information gap that priorities follow.
+/// `KL(softmax(t/T) ‖ softmax(s/T))` of every image, the mean over its rows: the information gap that priorities follow.
 pub fn kl_per_sample(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Vec<f32>> {
     #[cfg(feature = "cuda")]
     if student.device().is_cuda() && teacher.device().is_cuda() {
-        let found = card::gaps(student, teacher, temperature as f32)?.get(0)?;
-        return Ok(mem::view(&mem::host(&found)?)?.to_vec());
+        let (s, t) = (super::rows::flat(student)?, super::rows::flat(teacher)?);
+        let found = card::gaps(&s, &t, temperature as f32)?.get(0)?;
+        return Ok(super::rows::per_image(&mem::view(&mem::host(&found)?)?, student.dims()[0]));
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    Ok((0..s.n)
-        .map(|i| {
-            let (log_s, log_t) = (log_softmax(s.row(i), temperature), log_softmax(t.row(i), temperature));
-            log_t.iter().zip(&log_s).map(|(t, s)| t.exp() * (t - s)).sum::<f64>().max(0.0) as f32
-        })
-        .collect())
+    let gaps = each_row([&s, &t], |_, [s, t]| {
+        let (log_s, log_t) = (log_softmax(s, temperature), log_softmax(t, temperature));
+        log_t.iter().zip(&log_s).map(|(t, s)| t.exp() * (t - s)).sum::<f64>().max(0.0) as f32
+    })?;
+    Ok(s.per_image(&gaps))
 }

@@ -1,6 +1,7 @@
 //! Entropies of the teacher's answers: each answer should be sure, all together should be even.
 
-use super::{Loss, Rows, Value, log_softmax, matrix_on, softmax};
+use super::rows::{Rows, like, log_softmax, softmax, with_grads};
+use super::{Loss, Value};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -8,31 +9,31 @@ use candle_core::Tensor;
 /// with Adversarial Knowledge Distillation", 2020, equation 6).
 pub fn answer_entropy(logits: &Tensor) -> Result<Loss> {
     let rows = Rows::of(logits)?;
-    let mut value = 0.0;
-    let mut grad = Vec::with_capacity(rows.n * rows.k);
-    for i in 0..rows.n {
-        let log_p = log_softmax(rows.row(i), 1.0);
+    let n = rows.n as f64;
+    let (value, [grad]) = with_grads([&rows], |_, [row], [grad]| {
+        let log_p = log_softmax(row, 1.0);
         let entropy: f64 = -log_p.iter().map(|l| l.exp() * l).sum::<f64>();
-        value += entropy / rows.n as f64;
-        grad.extend(log_p.iter().map(|l| -l.exp() * (l + entropy) / rows.n as f64));
-    }
-    Ok(Loss { value: Value::Known(value), grad: matrix_on(grad, rows.n, rows.k, logits)? })
+        grad.iter_mut().zip(&log_p).for_each(|(g, l)| *g = -l.exp() * (l + entropy) / n);
+        entropy / n
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
 }
 
 /// `Σ p̄ ln p̄` of the mean answer `p̄`, natural logarithm: smallest (−ln K) where all classes come up alike, the "information
 /// entropy loss" of DAFL (Chen et al., "Data-Free Learning of Student Networks", 2019, equation 6).
 pub fn class_balance(logits: &Tensor) -> Result<Loss> {
     let rows = Rows::of(logits)?;
-    let (n, k) = (rows.n, rows.k);
-    let p: Vec<Vec<f64>> = (0..n).map(|i| softmax(rows.row(i))).collect();
-    let mean: Vec<f64> = (0..k).map(|c| p.iter().map(|row| row[c]).sum::<f64>() / n as f64).collect();
+    let n = rows.n as f64;
+    let mass = rows.fold(|row, sum| sum.iter_mut().zip(softmax(row)).for_each(|(sum, p)| *sum += p))?;
+    let mean: Vec<f64> = mass.into_iter().map(|mass| mass / n).collect();
     // A class that nobody ever takes adds 0, and its infinite slope meets probabilities of 0.
     let log: Vec<f64> = mean.iter().map(|m| m.max(f64::MIN_POSITIVE).ln()).collect();
     let value = mean.iter().zip(&log).map(|(m, l)| m * l).sum();
-    let mut grad = Vec::with_capacity(n * k);
-    for row in &p {
-        let expected: f64 = row.iter().zip(&log).map(|(p, l)| p * l).sum();
-        grad.extend(row.iter().zip(&log).map(|(p, l)| p * (l - expected) / n as f64));
-    }
-    Ok(Loss { value: Value::Known(value), grad: matrix_on(grad, n, k, logits)? })
+    let (_, [grad]) = with_grads([&rows], |_, [row], [grad]| {
+        let p = softmax(row);
+        let expected: f64 = p.iter().zip(&log).map(|(p, l)| p * l).sum();
+        grad.iter_mut().zip(p.iter().zip(&log)).for_each(|(g, (p, l))| *g = p * (l - expected) / n);
+        0.0
+    })?;
+    Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
 }

@@ -1,7 +1,8 @@
 //! Competition of Adaptive DeepInversion: images on which the answers of teacher and student are far apart in the sense of
 //! Jensen and Shannon (Yin et al., "Dreaming to Distill", 2020, equations 8 and 9).
 
-use super::{Disagreement, Rows, log_softmax, matrix_on};
+use super::Disagreement;
+use super::rows::{Rows, like, log_softmax, with_grads};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -9,22 +10,22 @@ use candle_core::Tensor;
 pub fn jensen_shannon(teacher: &Tensor, adversary: &Tensor, temperature: f64) -> Result<Disagreement> {
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
-    let (n, k) = (t.n, t.k);
-    let mut value = 0.0;
-    let (mut dt, mut ds) = (Vec::with_capacity(n * k), Vec::with_capacity(n * k));
-    for i in 0..n {
-        let (lt, ls) = (log_softmax(t.row(i), temperature), log_softmax(s.row(i), temperature));
+    let n = t.n as f64;
+    let (value, [dt, ds]) = with_grads([&t, &s], |_, [t, s], grads| {
+        let (lt, ls) = (log_softmax(t, temperature), log_softmax(s, temperature));
         let lm: Vec<f64> = lt.iter().zip(&ls).map(|(t, s)| log_mean(*t, *s)).collect();
         // Halves of the divergence: Σ p·(ln p − ln m). The derivative of JS with respect to p is ½·(ln p − ln m).
-        for (own, grad) in [(&lt, &mut dt), (&ls, &mut ds)] {
+        let mut value = 0.0;
+        for (own, grad) in [&lt, &ls].into_iter().zip(grads) {
             let divergence: f64 = own.iter().zip(&lm).map(|(l, m)| l.exp() * (l - m)).sum();
-            value -= 0.5 * divergence / n as f64;
-            let scale = -0.5 / (n as f64 * temperature);
-            grad.extend(own.iter().zip(&lm).map(|(l, m)| scale * l.exp() * (l - m - divergence)));
+            value -= 0.5 * divergence / n;
+            let scale = -0.5 / (n * temperature);
+            let slopes = own.iter().zip(&lm).map(|(l, m)| scale * l.exp() * (l - m - divergence));
+            grad.iter_mut().zip(slopes).for_each(|(g, slope)| *g = slope);
         }
-    }
-    let grads = [matrix_on(dt, n, k, teacher)?, matrix_on(ds, n, k, adversary)?];
-    Ok(Disagreement::known(grads, value, t.agreement(&s)))
+        value
+    })?;
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
 }
 
 /// `ln ½(eᵃ + eᵇ)`

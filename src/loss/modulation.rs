@@ -41,29 +41,36 @@ pub struct Modulation {
 const RELATIVE_BOUND: f64 = 5.0;
 
 impl Modulation {
-    /// φ for each sample, given the teacher's class and confidence, and the buffer's histogram of teacher classes.
-    pub fn weights(&self, class: &[u32], confidence: &[f32], histogram: &[usize]) -> Vec<f32> {
-        let total: usize = histogram.iter().sum();
-        let mut phi: Vec<f64> = class
-            .iter()
-            .zip(confidence)
-            .map(|(c, p)| {
-                let count = histogram.get(*c as usize).copied().unwrap_or(0) as f64;
-                let diversity = match self.diversity {
-                    Diversity::Off => 1.0,
-                    _ if total == 0 => 1.0,
-                    Diversity::Share => 1.0 - count / total as f64,
-                    Diversity::Relative => (total as f64 / histogram.len() as f64 / (1.0 + count))
-                        .clamp(1.0 / RELATIVE_BOUND, RELATIVE_BOUND),
-                };
-                diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
-            })
-            .collect();
+    /// φ for each image, given the teacher's class and confidence of each of its rows (one, or its pixels: φ is then the mean over
+    /// them), and the buffer's histogram of teacher classes. All `images` have equally many rows.
+    pub fn weights(&self, class: &[u32], confidence: &[f32], histogram: &[usize], images: usize) -> Vec<f32> {
+        let diversity = self.diversities(histogram);
+        let of_row = |(c, p): (&u32, &f32)| {
+            let diversity = diversity.get(*c as usize).copied().unwrap_or(1.0);
+            diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
+        };
+        let rows = (class.len() / images.max(1)).max(1);
+        let of_image =
+            |(class, confidence): (&[u32], &[f32])| class.iter().zip(confidence).map(of_row).sum::<f64>() / rows as f64;
+        let mut phi: Vec<f64> = class.chunks(rows).zip(confidence.chunks(rows)).map(of_image).collect();
         if self.norm == PhiNorm::BatchMean {
             let mean = phi.iter().sum::<f64>() / phi.len().max(1) as f64;
             // A batch of which the teacher is wholly sure has no difficulty to order: all weights are then 1.
             phi.iter_mut().for_each(|v| *v = if mean > 1e-12 { (*v / mean).clamp(0.1, 10.0) } else { 1.0 });
         }
         phi.into_iter().map(|v| v as f32).collect()
+    }
+
+    /// How rare each class is.
+    fn diversities(&self, histogram: &[usize]) -> Vec<f64> {
+        let total: usize = histogram.iter().sum();
+        let of_class = |count: &usize| match self.diversity {
+            Diversity::Off => 1.0,
+            _ if total == 0 => 1.0,
+            Diversity::Share => 1.0 - *count as f64 / total as f64,
+            Diversity::Relative => (total as f64 / histogram.len() as f64 / (1.0 + *count as f64))
+                .clamp(1.0 / RELATIVE_BOUND, RELATIVE_BOUND),
+        };
+        histogram.iter().map(of_class).collect()
     }
 }

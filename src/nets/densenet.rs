@@ -204,6 +204,7 @@ impl Body for Net {
             for layer in &block.layers {
                 maps = layer.forward(f, maps)?;
             }
+            f.leaves_map(&maps.x);
             if let Some((norm, conv)) = &block.transition {
                 let a = norm.forward(f, &maps.x, maps.sums, None, Activation::RELU)?;
                 let x = conv.forward(f, &a, None, Activation::IDENTITY)?;

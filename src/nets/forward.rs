@@ -43,17 +43,34 @@ pub struct Forward<'a> {
     pub features: Option<Var>,
     /// If asked for, in [`Mode::Match`]: the mean over all pixels of what every 2-d batch norm reads, `[N, C]` each.
     pub inputs: Option<Vec<Var>>,
+    /// If asked for: the last map of every grid, `[N, h, w, C]` each, in the order of the layers. Networks that only answer tell
+    /// none.
+    pub stages: Option<Vec<Var>>,
 }
 
 impl<'a> Forward<'a> {
     pub fn new(tape: &'a Tape, weights: &'a Weights, mode: Mode) -> Self {
         let leaves = vec![None; weights.slots.len()];
-        Self { tape, weights, mode, leaves, moments: Vec::new(), features: None, inputs: None }
+        Self { tape, weights, mode, leaves, moments: Vec::new(), features: None, inputs: None, stages: None }
     }
 
     /// The same pass, which also collects `inputs`.
     pub fn with_inputs(self) -> Self {
         Self { inputs: Some(Vec::new()), ..self }
+    }
+
+    /// The same pass, which also collects `stages`.
+    pub fn with_stages(self) -> Self {
+        Self { stages: Some(Vec::new()), ..self }
+    }
+
+    /// To be told by a network after each of its blocks, with the map that it leaves.
+    pub(super) fn leaves_map(&mut self, x: &Var) {
+        let Some(stages) = &mut self.stages else { return };
+        if stages.last().is_some_and(|last| last.dims()[1..3] == x.dims()[1..3]) {
+            stages.pop();
+        }
+        stages.push(x.clone());
     }
 
     /// A parameter on the tape: a leaf when weights train.

@@ -166,6 +166,7 @@ impl Body for Net {
         let mut x = self.stem.forward(f, &x, self.act)?;
         for block in &self.blocks {
             x = block.forward(f, &x, self.act)?;
+            f.leaves_map(&x);
         }
         let x = self.last.forward(f, &x, self.act)?;
         let features = tape::global_mean(f.tape, &x)?;

@@ -99,10 +99,13 @@ impl Body for FiveNet {
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
         let [conv1, conv2, conv3] = &self.convs;
         let x = conv1.forward(f, &x, None, Activation::RELU)?;
+        f.leaves_map(&x);
         let x = tape::pool(f.tape, &x, HALVE)?;
         let x = conv2.forward(f, &x, None, Activation::RELU)?;
+        f.leaves_map(&x);
         let x = tape::pool(f.tape, &x, HALVE)?;
         let x = conv3.forward(f, &x, None, Activation::RELU)?;
+        f.leaves_map(&x);
         let x = tape::flatten_chw(f.tape, &x)?;
         let features = self.fc1.forward_act(f, &x, Activation::RELU)?;
         f.features = Some(features.clone());
@@ -145,8 +148,10 @@ impl LeNetCifar {
 impl Body for CifarNet {
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
         let x = self.conv1.forward(f, &x, None, Activation::RELU)?;
+        f.leaves_map(&x);
         let x = tape::pool(f.tape, &x, HALVE)?;
         let x = self.conv2.forward(f, &x, None, Activation::RELU)?;
+        f.leaves_map(&x);
         let x = tape::pool(f.tape, &x, HALVE)?;
         let x = tape::flatten_chw(f.tape, &x)?;
         let x = self.fc1.forward_act(f, &x, Activation::RELU)?;

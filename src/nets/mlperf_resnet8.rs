@@ -101,6 +101,7 @@ impl Body for Net {
         let mut x = self.conv1.forward_norm(f, &self.bn1, &x, None, Activation::RELU)?.dense()?;
         for block in &self.blocks {
             x = block.forward(f, &x)?;
+            f.leaves_map(&x);
         }
         let features = tape::global_mean(f.tape, &x)?;
         f.features = Some(features.clone());

@@ -24,6 +24,7 @@ mod mobilenet_v2;
 mod noisy_layer;
 mod pixel_layers;
 mod pixels;
+mod projection;
 pub mod registry;
 mod regnet;
 mod resnet;
@@ -42,7 +43,7 @@ pub use contrast_head::contrast_head;
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, Observed, infer, trace, trace_from};
-pub use generator::{GeneratorConfig, generator};
+pub use generator::{GeneratorConfig, generator, seed_grid};
 pub use image_head::ImageHead;
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
 pub use layers::{Builder, Nonlinearity};
@@ -50,6 +51,7 @@ pub use lenet::{LeNet5, LeNetCifar};
 pub use mlperf_resnet8::MlperfResNet8;
 pub use noisy_layer::LabelInput;
 pub use pixels::pixels;
+pub use projection::projection;
 pub use regnet::RegNet;
 pub use resnet::ResNet;
 pub use resnet_cifar::{ResNetCifar, Shortcut};
@@ -135,25 +137,12 @@ impl Architecture {
     }
 
     /// # Errors
-    /// If it only answers, or answers for pixels: as `what` (a student, say), the network called `name` has to train, and to
-    /// answer for images.
+    /// If it only answers: as `what` (a student, say), the network called `name` has to train.
     pub fn must_train(&self, what: &str, name: &str) -> Result<()> {
-        self.must_classify(&format!("{what} {name:?}"))?;
         if self.trains() {
             return Ok(());
         }
         Err(answering::only_answers(format!("{what} {name:?}"), "this network only answers"))
-    }
-
-    /// # Errors
-    /// If it answers for pixels, where `what` has to answer for images.
-    pub fn must_classify(&self, what: &str) -> Result<()> {
-        if self.task == Task::Classification {
-            return Ok(());
-        }
-        let hint =
-            "segmentation models can be measured by `eval` and looked at by `inspect`; take an image classifier here";
-        Err(Error::invalid(what, "it answers for every pixel (image-segmentation)", hint))
     }
 
     /// # Errors

@@ -139,6 +139,18 @@ pub fn usual_input(name: &str) -> Result<[usize; 3]> {
     Ok(names::resolve(name, None)?.family.usual_input)
 }
 
+/// What networks called `name` answer for.
+///
+/// # Errors
+/// As [`from_name`].
+pub fn task(name: &str) -> Result<Task> {
+    let [channels, height, width] = usual_input(name)?;
+    Ok(from_name(name, &Shape { channels, height, width, num_classes: MANY })?.0.task)
+}
+
+/// A number of classes that every network can have.
+const MANY: usize = 16;
+
 /// The architecture called `name`, and the configuration to save with a model of it: images are
 /// `(pixel / 255 - mean) / std` of `shape`, classes are called `label_names`.
 ///

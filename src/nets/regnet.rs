@@ -277,6 +277,7 @@ impl Body for Net {
         let mut x = self.stem.forward(f, &x, None, Activation::RELU)?.dense()?;
         for block in &self.blocks {
             x = block.forward(f, &x)?;
+            f.leaves_map(&x);
         }
         let features = tape::global_mean(f.tape, &x)?;
         f.features = Some(features.clone());

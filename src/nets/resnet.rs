@@ -198,6 +198,7 @@ impl Trunk {
         let mut x = tape::pool(f.tape, &x, MAX_POOL)?;
         for block in &self.blocks {
             x = block.forward(f, &x)?;
+            f.leaves_map(&x);
         }
         Ok(x)
     }

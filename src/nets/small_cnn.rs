@@ -158,6 +158,7 @@ impl Body for QuickGelu {
         let mut x = x;
         for conv in [&self.conv1, &self.conv2] {
             x = conv.forward(f, &x, None, Activation::IDENTITY)?;
+            f.leaves_map(&x);
             x = tape::pool(f.tape, &x, HALVE)?;
             x = tape::unary(f.tape, &x, UnaryOp::QuickGelu)?;
         }
@@ -174,6 +175,7 @@ impl Body for Fashion {
         let mut x = x;
         for conv in [&self.conv1, &self.conv2] {
             x = conv.forward(f, &x, None, Activation::RELU)?;
+            f.leaves_map(&x);
             x = tape::pool(f.tape, &x, HALVE)?;
         }
         let x = tape::flatten_chw(f.tape, &x)?;
@@ -188,6 +190,7 @@ impl Body for Burn {
         let mut x = x;
         for conv in &self.convs {
             x = conv.forward(f, &x, None, Activation::RELU)?;
+            f.leaves_map(&x);
         }
         let x = self.norm1.forward(f, &x, None, None, Activation::IDENTITY)?;
         let x = tape::flatten_chw(f.tape, &x)?;

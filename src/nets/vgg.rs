@@ -93,7 +93,9 @@ impl Body for Net {
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
         let mut x = x;
         for stage in &self.stages {
-            x = tape::pool(f.tape, &stage.forward(f, &x)?, vgg_cifar::HALVE)?;
+            x = stage.forward(f, &x)?;
+            f.leaves_map(&x);
+            x = tape::pool(f.tape, &x, vgg_cifar::HALVE)?;
         }
         let sides = [x.dims()[1].max(MAP), x.dims()[2].max(MAP)];
         x = tape::adaptive_mean(f.tape, &x, sides)?;

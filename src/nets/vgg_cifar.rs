@@ -184,6 +184,7 @@ impl Body for Net {
         let mut x = x;
         for (i, stage) in self.stages.iter().enumerate() {
             x = stage.forward(f, &x)?;
+            f.leaves_map(&x);
             if i < pools {
                 x = tape::pool(f.tape, &x, HALVE)?;
             }

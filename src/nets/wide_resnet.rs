@@ -131,6 +131,7 @@ impl Body for Net {
         let mut stream = Residual { x, sums };
         for block in &self.blocks {
             stream = block.forward(f, stream)?;
+            f.leaves_map(&stream.x);
         }
         let y = self.bn1.forward(f, &stream.x, stream.sums, None, Activation::RELU)?;
         let features = tape::global_mean(f.tape, &y)?;

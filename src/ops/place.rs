@@ -23,6 +23,12 @@ impl Placement {
         let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
         inside.then(|| y as usize * w + x as usize)
     }
+
+    /// Labels of the pixels of an image of `size` (height, width), where the placement puts them; outside is `void`.
+    pub fn labels<T: Copy>(&self, labels: &[T], [h, w]: [usize; 2], void: T) -> Vec<T> {
+        let label = |o: usize| self.source(o / w, o % w, h, w).map_or(void, |from| labels[from]);
+        (0..h * w).map(label).collect()
+    }
 }
 
 /// Crops, flips and normalises images in `[0, 1]`: `(v − mean) / std` per channel, zeros outside the image *before*

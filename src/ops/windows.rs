@@ -24,6 +24,17 @@ impl Window {
         (low, (low + 1).min(size - 1), at - low as f32)
     }
 
+    /// What belongs to the pixels of an image `[h, w]`, for those of the enlarged window: that of the pixel whose square holds
+    /// the centre of the new one.
+    pub fn nearest<T: Copy>(&self, values: &[T], [h, w]: [usize; 2]) -> Vec<T> {
+        let at = |start: f32, length: f32, o: usize, size: usize| {
+            ((start + (o as f32 + 0.5) * length / size as f32) as usize).min(size - 1)
+        };
+        let columns: Vec<usize> = (0..w).map(|x| at(self.left, self.width, x, w)).collect();
+        let row = |y: usize| &values[at(self.top, self.height, y, h) * w..][..w];
+        (0..h).flat_map(|y| columns.iter().map(move |x| row(y)[*x])).collect()
+    }
+
     /// Calls `f(output pixel, input pixel, weight)` for the four pixels that make up each output pixel.
     fn each(&self, h: usize, w: usize, mut f: impl FnMut(usize, usize, f32)) {
         for y in 0..h {

@@ -1,5 +1,6 @@
 //! The README of a model folder: YAML for the Hub, then a page for people.
 
+use crate::nets::Task;
 use crate::set::card::{first, licence, licence_in_words, markdown, text};
 use crate::weights::ModelConfig;
 use serde_json::Value;
@@ -22,11 +23,15 @@ fn loads_in_timm(config: &ModelConfig) -> bool {
     config.model_type.is_none()
 }
 
+fn task(config: &ModelConfig) -> Task {
+    Task::of(&config.task).unwrap_or(Task::Classification)
+}
+
 fn front_matter(config: &ModelConfig, provenance: &Value) -> String {
     let library = if loads_in_timm(config) { "timm" } else { "synth" };
-    let licence = licence(provenance);
-    let mut yaml = format!("license: {licence}\nlibrary_name: {library}\npipeline_tag: image-classification\ntags:\n");
-    let mut tags = vec!["image-classification"];
+    let (licence, task) = (licence(provenance), task(config).name());
+    let mut yaml = format!("license: {licence}\nlibrary_name: {library}\npipeline_tag: {task}\ntags:\n");
+    let mut tags = vec![task];
     if loads_in_timm(config) {
         tags.push("timm");
     }
@@ -41,7 +46,7 @@ fn front_matter(config: &ModelConfig, provenance: &Value) -> String {
 }
 
 fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
-    let mut page = format!("# {}\n\n{}\n\n| | |\n|---|---|\n", markdown(name), what_it_is(provenance));
+    let mut page = format!("# {}\n\n{}\n\n| | |\n|---|---|\n", markdown(name), what_it_is(config, provenance));
     for (title, text) in facts(config, provenance) {
         let _ = writeln!(page, "| {title} | {} |", markdown(&text));
     }
@@ -72,6 +77,14 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
     page
 }
 
+/// What the held-out agreement is a share of.
+fn decided_on(config: &ModelConfig) -> &'static str {
+    match task(config) {
+        Task::Classification => "synthetic images",
+        Task::Segmentation => "the pixels of synthetic images",
+    }
+}
+
 fn how_to_use(config: &ModelConfig) -> &'static str {
     match loads_in_timm(config) {
         true => {
@@ -84,17 +97,19 @@ fn how_to_use(config: &ModelConfig) -> &'static str {
     }
 }
 
-fn what_it_is(provenance: &Value) -> &'static str {
-    match is_supervised(provenance) {
-        true => {
-            "An image classifier, trained on labelled images by `synth`. Pixels are divided by 255 and normalised as `config.json` says."
-        }
-        false => {
-            "A student: an image classifier that learned from a larger network's answers to synthetic images, without \
-             that network's training data. Made by `synth`. Pixels are divided by 255 and normalised as `config.json` \
-             says."
-        }
-    }
+fn what_it_is(config: &ModelConfig, provenance: &Value) -> String {
+    let (kind, labels) = match task(config) {
+        Task::Classification => ("an image classifier", "labelled images"),
+        Task::Segmentation => ("a network that names the class of every pixel", "images with label images"),
+    };
+    let made = match is_supervised(provenance) {
+        true => format!("{}{}, trained on {labels} by `synth`.", kind[..1].to_uppercase(), &kind[1..]),
+        false => format!(
+            "A student: {kind} that learned from a larger network's answers to synthetic images, without that network's \
+             training data. Made by `synth`."
+        ),
+    };
+    format!("{made} Pixels are divided by 255 and normalised as `config.json` says.")
 }
 
 /// What people ask first, as far as the provenance has it.
@@ -123,7 +138,7 @@ fn facts(config: &ModelConfig, provenance: &Value) -> Vec<(String, String)> {
     add("Wall time", wall_time(provenance));
     add("Device", device(provenance));
     let share = provenance["metrics"]["held_out_agreement"].as_f64();
-    add("Held-out agreement with the teacher", share.map(|s| format!("{:.1} % of synthetic images", 100.0 * s)));
+    add("Held-out agreement with the teacher", share.map(|s| format!("{:.1} % of {}", 100.0 * s, decided_on(config))));
     add("Made by", text(&provenance["versions"]["synth"]).map(|v| format!("synth {v}")));
     facts
 }

@@ -5,7 +5,8 @@ use super::{View, Views};
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
-use crate::loss::{Modulation, argmax, log_softmax};
+use crate::loss::{Modulation, argmax, confidence, softmax};
+use crate::nets::Task;
 use crate::ops::store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub struct BufferRule {
     pub guards: (f64, f64),
     /// φ as a factor of the priority to stay, where the recipe wants it in replacement.
     pub modulation: Option<Modulation>,
+    /// What answers are of.
+    pub task: Task,
 }
 
 /// One stored image's bookkeeping.
@@ -49,8 +52,10 @@ pub struct Batch<'a> {
     /// `[n, H, W, C]`
     pub pixels: &'a [u8],
     pub labels: &'a [u32],
-    /// `[n, K]`, for the stored 8-bit images.
+    /// `[n, K]`, for the stored 8-bit images; as [`crate::loss::Verdicts`] has them.
     pub logits: &'a [f32],
+    /// How surely the teacher answers, `[n]`; empty: the highest probability of its logits.
+    pub confidence: &'a [f32],
     /// `[n, views, K]`: answers on every view of the buffer; empty if it has none.
     pub view_logits: &'a [f32],
     pub round: u64,
@@ -102,9 +107,22 @@ impl ReplayBuffer {
         self.len() >= self.rule.capacity
     }
 
-    /// Images per class as the teacher sees them.
+    /// Images per class as the teacher sees them, or sees most of in them.
     pub fn histogram(&self) -> &[usize] {
         &self.histogram
+    }
+
+    /// What φ counts: images per class or, where answers are of pixels, thousandths of an image's area per class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        if self.rule.task == Task::Classification {
+            return self.histogram.clone();
+        }
+        let mut mass = vec![0f64; self.classes];
+        for row in self.logits.chunks_exact(self.classes) {
+            let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+            mass.iter_mut().zip(softmax(&wide)).for_each(|(mass, share)| *mass += share);
+        }
+        mass.into_iter().map(|mass| (1000.0 * mass).round() as usize).collect()
     }
 
     /// Images per class as they were asked for.
@@ -125,8 +143,8 @@ impl ReplayBuffer {
         let keep = self.keep_scores();
         for (i, &label) in batch.labels.iter().enumerate() {
             let logits = row(batch.logits, i, self.classes);
-            let entry =
-                Entry { label, class: argmax(logits) as u32, confidence: confidence(logits), round: batch.round };
+            let confidence = batch.confidence.get(i).copied().unwrap_or_else(|| confidence(logits));
+            let entry = Entry { label, class: argmax(logits) as u32, confidence, round: batch.round };
             let slot = if self.is_full() {
                 let Some(slot) = self.leaver(entry.class, &keep, batch.round) else { continue };
                 self.histogram[self.entries[slot].class as usize] -= 1;
@@ -158,7 +176,7 @@ impl ReplayBuffer {
         if let Some(m) = self.rule.modulation {
             let class: Vec<u32> = self.entries.iter().map(|e| e.class).collect();
             let confidence: Vec<f32> = self.entries.iter().map(|e| e.confidence).collect();
-            let phi = m.weights(&class, &confidence, &self.histogram);
+            let phi = m.weights(&class, &confidence, &self.histogram, class.len());
             keep.iter_mut().zip(phi).for_each(|(k, p)| *k *= f64::from(p));
         }
         keep
@@ -251,10 +269,4 @@ fn place<T: bytemuck::Pod>(to: &mut Store<T>, slot: usize, from: &[T]) -> Result
     }
     to[start..start + from.len()].copy_from_slice(from);
     Ok(())
-}
-
-/// The largest probability of a row of logits.
-pub(crate) fn confidence(logits: &[f32]) -> f32 {
-    let row: Vec<f64> = logits.iter().map(|v| f64::from(*v)).collect();
-    log_softmax(&row, 1.0).into_iter().fold(f64::NEG_INFINITY, f64::max).exp() as f32
 }

@@ -3,17 +3,24 @@
 use super::buffer::{Batch, BufferRule, Replacement, ReplayBuffer};
 use super::priority::PriorityRule;
 use crate::loss::{Diversity, Modulation, PhiNorm};
+use crate::nets::Task;
 
 const CLASSES: usize = 4;
 
 fn buffer(modulation: Option<Modulation>, guards: (f64, f64), replacement: Replacement) -> ReplayBuffer {
-    let rule = BufferRule { capacity: 100, replacement, guards, modulation };
+    let rule = BufferRule { capacity: 100, replacement, guards, modulation, task: Task::Classification };
     ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap()
 }
 
 /// Logits that give class `c` the probability `p` and the others the rest.
 fn logits(c: usize, p: f32) -> Vec<f32> {
     (0..CLASSES).map(|k| if k == c { p.ln() } else { ((1.0 - p) / (CLASSES - 1) as f32).ln() }).collect()
+}
+
+/// Puts in images of one pixel, all of value `pixel`; the slots that were written.
+fn put(buffer: &mut ReplayBuffer, pixel: u8, labels: &[u32], logits: &[f32], round: u64) -> Vec<usize> {
+    let pixels = vec![pixel; labels.len()];
+    buffer.insert(&Batch { pixels: &pixels, labels, logits, confidence: &[], view_logits: &[], round }).unwrap()
 }
 
 /// 40 rounds of 20 images: half of all images of class 0, every second image of a class with a confidence of 0.99, the
@@ -26,9 +33,7 @@ fn feed(buffer: &mut ReplayBuffer) {
             labels.push(class as u32);
             all.extend(logits(class, if (i / 2) % 2 == 0 { 0.99 } else { 0.6 }));
         }
-        buffer
-            .insert(&Batch { pixels: &[round as u8; 20], labels: &labels, logits: &all, view_logits: &[], round })
-            .unwrap();
+        put(buffer, round as u8, &labels, &all, round);
         assert_eq!(buffer.len(), (20 * (round as usize + 1)).min(100));
         assert_eq!(buffer.histogram().iter().sum::<usize>(), buffer.len());
         assert_eq!(buffer.images.len(), buffer.len());
@@ -67,11 +72,11 @@ fn guards_bound_every_class() {
     for round in 0..5u64 {
         let labels: Vec<u32> = (0..20).map(|i| i % 4).collect();
         let all: Vec<f32> = labels.iter().flat_map(|c| logits(*c as usize, 0.9)).collect();
-        guarded.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        put(&mut guarded, 0, &labels, &all, round);
     }
     for round in 5..60u64 {
         let all: Vec<f32> = (0..20).flat_map(|_| logits(0, 0.9)).collect();
-        guarded.insert(&Batch { pixels: &[1; 20], labels: &[0; 20], logits: &all, view_logits: &[], round }).unwrap();
+        put(&mut guarded, 1, &[0; 20], &all, round);
         assert!(guarded.histogram().iter().all(|n| (12..=38).contains(n)), "{:?}", guarded.histogram());
     }
 }
@@ -83,8 +88,7 @@ fn the_oldest_leave_first() {
     for round in 0..10u64 {
         let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
         let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
-        let written =
-            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap();
+        let written = put(&mut b, 0, &labels, &all, round);
         assert_eq!(written.len(), 20);
     }
     assert!(b.entries.iter().all(|e| e.round >= 5), "rounds {:?}", b.entries.iter().map(|e| e.round).min());
@@ -97,7 +101,7 @@ fn a_buffer_that_replaces_nothing_keeps_its_first_images() {
         .map(|round| {
             let all: Vec<f32> = (0..20).flat_map(|i| logits(i % CLASSES, 0.9)).collect();
             let labels: Vec<u32> = (0..20).map(|i| (i % CLASSES) as u32).collect();
-            b.insert(&Batch { pixels: &[0; 20], labels: &labels, logits: &all, view_logits: &[], round }).unwrap().len()
+            put(&mut b, 0, &labels, &all, round).len()
         })
         .sum::<usize>();
     assert_eq!(b.len(), capacity, "what was written stayed");

@@ -1,6 +1,7 @@
 //! The dataset card: YAML for `datasets` and the Hub, then a page for people.
 
 use super::SyntheticSet;
+use crate::nets::Task;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -16,11 +17,13 @@ pub(super) fn card(set: &SyntheticSet, bytes: u64, provenance: &Value, name: &st
 /// License, tags, the split's files, and the features with their class names.
 fn front_matter(set: &SyntheticSet, bytes: u64, provenance: &Value) -> String {
     let mut yaml = format!("license: {}\n", licence(provenance));
-    yaml.push_str(
-        "task_categories:\n- image-classification\n\
+    // Writing into a String cannot fail.
+    let task = set.task().name();
+    let _ = write!(
+        yaml,
+        "task_categories:\n- {task}\n\
          tags:\n- synthetic\n- data-free-distillation\n- knowledge-distillation\n",
     );
-    // Writing into a String cannot fail.
     let _ = write!(yaml, "size_categories:\n- {}\n", size_category(set.len()));
     yaml.push_str("configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n");
     yaml.push_str("dataset_info:\n  features:\n  - name: image\n    dtype: image\n");
@@ -97,11 +100,20 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
         let _ = writeln!(page, "| {title} | {} |", markdown(&text));
     }
     page.push_str("\nEverything that is known about the run is in `synth.json`.\n\n## Columns\n\n");
+    page.push_str("- `image`: lossless PNG, exactly what the teacher saw\n");
+    page.push_str(match set.task() {
+        Task::Classification => {
+            "- `label`: the class the image stands for\n\
+             - `teacher_logits`: the teacher's logits for this image, without augmentation\n"
+        }
+        Task::Segmentation => {
+            "- `label`: the class that the teacher sees most of in the image\n\
+             - `teacher_logits`: logarithms of the teacher's mean probabilities over all pixels; its answers for single pixels are \
+             not stored, so that a student needs the teacher itself\n"
+        }
+    });
     page.push_str(
-        "- `image`: lossless PNG, exactly what the teacher saw\n\
-         - `label`: the class the image stands for\n\
-         - `teacher_logits`: the teacher's logits for this image, without augmentation\n\
-         - `teacher_confidence`: highest softmax probability of these logits\n\
+        "- `teacher_confidence`: highest softmax probability of these logits\n\
          - `priority`: sampling priority when the set was written\n",
     );
     if set.views.is_some() {

@@ -116,7 +116,7 @@ pub(super) fn read(folder: &Path) -> Result<SyntheticSet> {
     Ok(set)
 }
 
-fn read_json(folder: &Path) -> Result<(serde_json::Value, Description)> {
+pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description)> {
     let path = folder.join(JSON);
     let refuse =
         |found: String| Error::file(&path, found, "name a folder that `synth invert` or `synth collect` finished");

@@ -22,6 +22,7 @@ mod tests;
 
 use crate::data::{Images, MAX_CLASSES};
 use crate::files::hex;
+use crate::nets::Task;
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use serde_json::json;
@@ -39,7 +40,8 @@ pub struct SyntheticSet {
     pub images: Arc<Images>,
     /// The class each image was made for, `[n]`, below `class_names.len()`.
     pub labels: Vec<u32>,
-    /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite.
+    /// The teacher's logits for the stored 8-bit image without augmentation, `[n, classes]`, finite. Of a teacher that answers for
+    /// every pixel they are the logarithms of its mean probabilities over the pixels: answers per pixel are not stored.
     pub logits: Store<f32>,
     /// Sampling priority as it was in the replay buffer, or the weights of [`SyntheticSet::sampling_weights`]; `[n]`, finite
     /// and not negative.
@@ -121,6 +123,11 @@ impl SyntheticSet {
         self.labels.is_empty()
     }
 
+    /// What the teacher of the set answers for, as its provenance has it: images, unless it says otherwise.
+    pub fn task(&self) -> Task {
+        self.provenance["task"].as_str().and_then(Task::of).unwrap_or(Task::Classification)
+    }
+
     /// The teacher's logits of one image, `[classes]`.
     ///
     /// # Panics
@@ -150,6 +157,11 @@ impl SyntheticSet {
     /// (entry `sampling`), as `synth collect` writes it; `None` for all others.
     pub fn sampling_weights(&self) -> Option<&[f32]> {
         (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
+    }
+
+    /// Whether any of its images was made by inversion, or may have been, as far as its provenance says.
+    pub fn is_inverted(&self) -> bool {
+        is_inverted(&self.provenance)
     }
 
     /// The share of an even draw among the sampling weights at a point of training, 0 (its begin) to 1 (its end), as the set's
@@ -230,4 +242,15 @@ pub(crate) fn confidence(logits: &[f32]) -> f32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - f64::from(top)).exp()).sum();
     (1.0 / sum) as f32
+}
+
+/// Whether images of a set with this `synth.json` were made by inversion: by a recipe, or taken from a set of such.
+pub(crate) fn is_inverted(provenance: &serde_json::Value) -> bool {
+    let sources = provenance["sources"].as_array();
+    provenance["recipe"].is_object() || sources.is_some_and(|all| all.iter().any(|source| source["inverted"] == true))
+}
+
+/// Whether the set in `folder` says so of itself; what is no set says nothing.
+pub(crate) fn holds_inverted(folder: &Path) -> bool {
+    folder::read_json(folder).is_ok_and(|(provenance, _)| is_inverted(&provenance))
 }

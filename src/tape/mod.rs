@@ -19,7 +19,7 @@ pub(crate) use conv::reshaped;
 pub use conv::{ConvOutput, conv_transpose, conv2d, linear};
 pub use gate::{gate, prelu, silu};
 pub use held::Held;
-pub use motion::{per_channel, roll, rows, stack_rows, windows};
+pub use motion::{columns, per_channel, roll, rows, stack_rows, windows};
 pub use norm::{BatchNorm, NormMode, Normalised, batch_norm};
 pub use pointwise::{UnaryOp, activate, add, cast, hard_swish, unary};
 pub use spatial::{

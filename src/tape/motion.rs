@@ -49,6 +49,16 @@ pub fn rows(tape: &Tape, x: &Var, start: usize, count: usize) -> Result<Var> {
     }))
 }
 
+/// Columns `start..start + count` of `x [N, C]`.
+pub fn columns(tape: &Tape, x: &Var, start: usize, count: usize) -> Result<Var> {
+    let t = x.tensor()?;
+    let (y, source) = (t.narrow(1, start, count)?.force_contiguous()?, x.clone());
+    let behind = t.dims()[1] - start - count;
+    Ok(tape.record(Value::Dense(y), x.needs_grad(), move |dy, grads| {
+        grads.add(&source, dy.pad_with_zeros(1, start, behind)?.force_contiguous()?)
+    }))
+}
+
 /// Matrices with equally many columns, one below the other.
 pub fn stack_rows(tape: &Tape, parts: &[Var]) -> Result<Var> {
     let tensors = parts.iter().map(Var::tensor).collect::<Result<Vec<_>>>()?;

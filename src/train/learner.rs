@@ -1,6 +1,6 @@
 //! A network that learns by SGD, with its weight average and the state to which it goes back when its loss is no number.
 
-use super::{Decay, Goal, Guard, Sgd, StepReport, Stepper, WeightAverage};
+use super::{Beside, Decay, Goal, Guard, Sgd, StepReport, Stepper, WeightAverage};
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::Pupil;
@@ -93,14 +93,23 @@ impl Learner {
         self.sound = None;
     }
 
-    /// One step with learning rate `lr` times [`Learner::factor`]; `None` if the loss was no number and the learner is back at an
-    /// earlier step.
+    /// One step with learning rate `lr` times [`Learner::factor`], on what `beside` adds to the loss as well; `None` if the loss
+    /// was no number and the learner is back at an earlier step.
     ///
     /// # Errors
     /// As [`Stepper::step`], and [`Guard::trip`].
-    pub fn step(&mut self, x: Tensor, lr: f64, goal: Goal) -> Result<Option<StepReport>> {
-        let lr = lr * self.factor();
-        let report = self.stepper.step(&self.network, &mut self.sgd, x, lr as f32, goal)?;
+    pub fn step(
+        &mut self,
+        x: Tensor,
+        lr: f64,
+        goal: Goal,
+        beside: Option<&mut dyn Beside>,
+    ) -> Result<Option<StepReport>> {
+        let lr = (lr * self.factor()) as f32;
+        let report = match beside {
+            None => self.stepper.step(&self.network, &mut self.sgd, x, lr, goal)?,
+            Some(beside) => self.stepper.step_beside(&self.network, &mut self.sgd, x, lr, goal, beside)?,
+        };
         if !report.loss.is_finite() {
             self.go_back(&format!("the loss is {}", report.loss))?;
             return Ok(None);

@@ -2,12 +2,12 @@
 
 use super::Sgd;
 use super::step::{Goal, StepReport, queue};
-use crate::Result;
 use crate::loss::{Loss, Matching, Value};
 use crate::nets::Network;
 use crate::ops::cuda::graph::{Recorded, copy_into, record};
 use crate::ops::cuda::loss as card;
 use crate::ops::mem;
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// Steps that are queued one by one first, so that kernels are loaded and workspaces and optimizer state are there.
@@ -67,7 +67,7 @@ impl Replay {
         if self.usual.is_empty() {
             self.usual = x.dims().to_vec();
         }
-        let usual = self.usual == x.dims() && goal.records();
+        let usual = self.usual == x.dims() && goal.records() && report.logits.dims().len() == 2;
         self.seen += usize::from(usual);
         if usual && self.seen >= WARM_UP && self.recorded.is_none() && !self.failed {
             let brought = goal.bring(&x, report.logits.dims()[1])?;
@@ -97,7 +97,7 @@ impl Step {
                         card::matching(made, &rows, how.on_card().unwrap_or_default(), Some(&weights))?
                     }
                 };
-                Ok(Loss::from(found))
+                Loss::on_card(found, made)
             })?;
             copy_into(&logits, &made)?;
             match &value {
@@ -121,7 +121,11 @@ impl Step {
 impl Goal<'_> {
     /// Whether the card computes its loss: what the host computes cannot be replayed.
     fn records(&self) -> bool {
-        !matches!(self, Self::Answers { how, .. } if how.on_card().is_none())
+        match self {
+            Self::Answers { how, .. } => how.on_card().is_some(),
+            Self::Pixels { .. } => false,
+            Self::Labels(_) | Self::Shares(_) => true,
+        }
     }
 
     /// The goal with `k` classes on the card of `x`.
@@ -138,6 +142,7 @@ impl Goal<'_> {
             }
             Self::Shares(targets) => (Kind::Shares, up(targets.iter().map(|t| *t as f32).collect(), &[n, k])?, None),
             Self::Answers { answers, how, weights } => (Kind::Answers(how), answers.clone(), weights),
+            Self::Pixels { .. } => return Err(Error::shape("replay", "labels of pixels are not recorded")),
         };
         let weights = up(given.map_or_else(|| vec![1.0; n], <[f32]>::to_vec), &[n])?;
         Ok(Brought { kind, rows, weights })

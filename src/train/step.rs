@@ -2,7 +2,8 @@
 
 use super::Sgd;
 use crate::Result;
-use crate::loss::{Loss, Matching, Value, cross_entropy, matching_loss, soft_cross_entropy};
+use crate::data::VOID;
+use crate::loss::{Loss, Matching, Value, cross_entropy, labelled_pixels, matching_loss, soft_cross_entropy};
 use crate::nets::{Forward, Mode, Network};
 use crate::tape::{Tape, Var};
 use candle_core::Tensor;
@@ -13,7 +14,7 @@ pub const BN_MOMENTUM: f64 = 0.1;
 /// What a step saw.
 pub struct StepReport {
     pub loss: f64,
-    /// The student's logits before the update, `[N, K]`.
+    /// The student's logits before the update, `[N, K]` or `[N, H, W, K]`.
     pub logits: Tensor,
 }
 
@@ -24,7 +25,9 @@ pub enum Goal<'a> {
     Labels(&'a [u32]),
     /// Cross-entropy against rows of probabilities, `[N·K]`.
     Shares(&'a [f64]),
-    /// Another network's answers `[N, K]`, with a weight per sample.
+    /// Labels of pixels `[N·H·W]`, with [`VOID`], weights of the classes, and γ of the focal loss.
+    Pixels { labels: &'a [u8], weights: Option<&'a [f32]>, focal: f64 },
+    /// Another network's answers, of the same shape, with a weight per image.
     Answers { answers: &'a Tensor, how: Matching, weights: Option<&'a [f32]> },
 }
 
@@ -33,9 +36,17 @@ impl Goal<'_> {
         match *self {
             Self::Labels(labels) => cross_entropy(logits, labels, None),
             Self::Shares(targets) => soft_cross_entropy(logits, targets, None),
+            Self::Pixels { labels, weights, focal } => labelled_pixels(logits, labels, VOID, weights, focal),
             Self::Answers { answers, how, weights } => matching_loss(logits, answers, how, weights),
         }
     }
+}
+
+/// What is compared in a step beside the logits.
+pub trait Beside {
+    /// Its loss, and the gradients with respect to values of the network's pass `f`, which has collected its stages; the update
+    /// has the learning rate `lr`.
+    fn compare(&mut self, logits: &Var, f: &Forward, lr: f32) -> Result<(f64, Vec<(Var, Tensor)>)>;
 }
 
 /// The training steps of one network. On a card that records graphs ([`crate::ops::Compute::graphs`]), steps on batches of the
@@ -61,6 +72,28 @@ impl Stepper {
         let (value, logits) = queue(network, sgd, x, lr, |logits| goal.loss(logits))?;
         // Read last: a card then works on while this waits.
         Ok(StepReport { loss: value.get()?, logits })
+    }
+
+    /// As [`Stepper::step`], with what `beside` adds to the loss; such steps are not recorded.
+    pub fn step_beside(
+        &mut self,
+        network: &Network,
+        sgd: &mut Sgd,
+        x: Tensor,
+        lr: f32,
+        goal: Goal,
+        beside: &mut dyn Beside,
+    ) -> Result<StepReport> {
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &network.weights, Mode::Train { momentum: BN_MOMENTUM }).with_stages();
+        let y = network.forward(&mut f, Var::constant(x))?;
+        let logits = y.tensor()?;
+        let Loss { value, grad } = goal.loss(&logits)?;
+        let (more, mut seeds) = beside.compare(&y, &f, lr)?;
+        seeds.push((y, grad));
+        let mut grads = tape.backward(seeds)?;
+        sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
+        Ok(StepReport { loss: value.get()? + more, logits })
     }
 }
 

@@ -1,16 +1,13 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{BN_MOMENTUM, Decay, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport};
-use crate::augment::{CropFlip, Mixing};
+use super::{BN_MOMENTUM, Decay, Examples, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport};
+use crate::augment::CropFlip;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
-use crate::data::Labelled;
 use crate::distill::Input;
 use crate::events::{Observer, Record};
-use crate::loss::argmax;
-use crate::nets::{Mode, Network};
-use crate::ops::mem::{host, view};
+use crate::nets::{Mode, Network, Task};
 use crate::ops::place::Gallery;
-use crate::rng::{Stream, Streams, permutation};
+use crate::rng::{Streams, permutation};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -30,10 +27,16 @@ pub struct SupervisedRecipe {
     /// Steps of linear warm-up.
     pub warmup: usize,
     pub augment: CropFlip,
-    /// α of mixup; 0 is off.
+    /// Smallest share of its area that a view of an image shows, enlarged to the whole; 1 shows all.
+    pub scale: f64,
+    /// α of mixup; 0 is off. Of labels per image only, and so is the next.
     pub mixup: f64,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f64,
+    /// Whether the pixels of rare classes count more ([`crate::loss::class_weights`]). Of labels per pixel only, and so is the next.
+    pub class_weights: bool,
+    /// γ of the focal loss ([`crate::loss::labelled_pixels`]); 0 is cross-entropy.
+    pub focal: f64,
     /// Decay of the weight average; 0 is off.
     pub average: f64,
 }
@@ -51,14 +54,33 @@ impl Default for SupervisedRecipe {
             schedule: Schedule::OneCycle { rise: 0.2, start: 0.1, floor: 0.0 },
             warmup: 0,
             augment: CropFlip { crop: 4, flip: true },
+            scale: 1.0,
             mixup: 0.0,
             label_smoothing: 0.0,
+            class_weights: false,
+            focal: 0.0,
             average: 0.0,
         }
     }
 }
 
 impl SupervisedRecipe {
+    /// What is usual for a task: label images are few and large, so that batches are small and passes are many.
+    pub fn of(task: Task) -> Self {
+        match task {
+            Task::Classification => Self::default(),
+            Task::Segmentation => Self {
+                epochs: 100,
+                batch: 16,
+                lr: 0.05,
+                augment: CropFlip { crop: 8, flip: true },
+                scale: 0.5,
+                class_weights: true,
+                ..Self::default()
+            },
+        }
+    }
+
     /// Updates per pass over `images` images: a last, smaller batch counts if it has at least two.
     pub fn steps_per_epoch(&self, images: usize) -> usize {
         let batch = self.batch.max(1);
@@ -80,6 +102,8 @@ impl SupervisedRecipe {
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
         range("mixup", self.mixup, 0.0, 100.0)?;
+        range("scale", self.scale, 1e-3, 1.0)?;
+        range("focal", self.focal, 0.0, 100.0)?;
         range("label_smoothing", self.label_smoothing, 0.0, 0.9999)?;
         range("average", self.average, 0.0, 0.99999)
     }
@@ -100,22 +124,24 @@ pub struct Trained {
 /// Every epoch is a random order of all images; the last, smaller batch is kept if it has at least two images.
 ///
 /// # Errors
-/// A recipe out of range, images that do not fit `input`, a loss that is no number again and again, an interruption.
-pub fn supervised(
+/// A recipe out of range, images or labels that do not fit `input`, a loss that is no number again and again, an interruption.
+pub fn supervised<'a>(
     network: Network,
-    data: &Labelled,
+    data: impl Into<Examples<'a>>,
     input: &Input,
     recipe: &SupervisedRecipe,
     seed: u64,
     observer: &mut dyn Observer,
 ) -> Result<Trained> {
     recipe.check()?;
-    check_fit(data, input)?;
+    let data = data.into();
+    data.check(input, recipe)?;
     let [h, w, c] = input.dims;
     let need = Need::of(&network, &[h, w, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
     need.check("batch", recipe.batch.min(data.len()), [h, w])?;
     let streams = Streams::new(seed);
-    let images = Gallery::new(&data.images.pixels, input.dims, &network.compute().device)?;
+    let images = Gallery::new(&data.images().pixels, input.dims, &network.compute().device)?;
+    let weights = data.class_weights(recipe);
     let mut course = Course::new(network, recipe)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;
@@ -133,20 +159,17 @@ pub fn supervised(
         }
         let batch = &order[i * recipe.batch..data.len().min((i + 1) * recipe.batch)];
         let lr = recipe.lr * recipe.schedule.factor(step, total, recipe.warmup);
-        let (x, targets) =
-            batch_of(data, &images, batch, input, recipe, &mut streams.stream("train/batch", step as u64))?;
-        let Some(report) = course.step(x, lr, Goal::Shares(&targets))? else { continue };
-        let logits = host(&report.logits)?;
-        let logits = view(&logits)?;
-        let rows = logits.chunks_exact(input.classes).zip(batch);
-        course.epoch.hits += rows.filter(|(r, i)| argmax(r) == data.labels[**i] as usize).count();
-        course.epoch.loss += report.loss;
+        let mut rng = streams.stream("train/batch", step as u64);
+        let (x, targets) = data.batch(&images, batch, input, recipe, &mut rng)?;
+        let goal = targets.goal(weights.as_deref(), recipe.focal);
+        let Some(report) = course.step(x, lr, goal)? else { continue };
+        course.epoch.add(report.loss, data.hits(&report.logits, &targets, batch)?);
         let values = vec![("loss", report.loss), ("lr", lr * course.learner.factor())];
         observer.record(&Record { stage: STAGE, done: step + 1, total, images: batch.len(), values });
         observer.updated(STAGE, &course.learner)?;
         if i + 1 == per_epoch {
-            let Epoch { loss, hits } = std::mem::take(&mut course.epoch);
-            let values = vec![("loss", loss / per_epoch as f64), ("accuracy", hits as f64 / order.len() as f64)];
+            let found = std::mem::take(&mut course.epoch);
+            let values = vec![("loss", found.loss / per_epoch as f64), ("accuracy", found.accuracy())];
             observer.record(&Record { stage: "epoch", done: epoch + 1, total: recipe.epochs, images: 0, values });
         }
     }
@@ -171,7 +194,21 @@ struct Course {
 #[derive(Clone, Copy, Debug, Default)]
 struct Epoch {
     loss: f64,
+    /// Labels that were met, of those that there are: images, or pixels.
     hits: usize,
+    labels: usize,
+}
+
+impl Epoch {
+    fn add(&mut self, loss: f64, (hits, labels): (usize, usize)) {
+        self.loss += loss;
+        self.hits += hits;
+        self.labels += labels;
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.hits as f64 / self.labels.max(1) as f64
+    }
 }
 
 impl Course {
@@ -192,7 +229,7 @@ impl Course {
                 return Ok(None);
             }
         }
-        let report = self.learner.step(x, lr, goal)?;
+        let report = self.learner.step(x, lr, goal, None)?;
         if report.is_none() {
             self.epoch = self.sound;
         }
@@ -213,6 +250,7 @@ impl Resumable for Course {
         to.part("learner", &self.learner)?;
         to.part("clock", &self.clock)?;
         to.value("hits", [self.epoch.hits, self.sound.hits])?;
+        to.value("labels", [self.epoch.labels, self.sound.labels])?;
         to.owned("losses", &[self.epoch.loss, self.sound.loss]);
         Ok(())
     }
@@ -220,48 +258,11 @@ impl Resumable for Course {
     fn restore(&mut self, from: &Saved) -> Result<()> {
         from.restore("learner", &mut self.learner)?;
         from.restore("clock", &mut self.clock)?;
-        let hits: [usize; 2] = from.value("hits")?;
+        let (hits, labels): ([usize; 2], [usize; 2]) = (from.value("hits")?, from.value("labels")?);
         let losses: Vec<f64> = from.array("losses")?;
         let [own, sound] = losses[..] else { return Err(from.fault("losses", "there are not two")) };
-        (self.epoch, self.sound) = (Epoch { loss: own, hits: hits[0] }, Epoch { loss: sound, hits: hits[1] });
+        let epoch = |i: usize, loss: f64| Epoch { loss, hits: hits[i], labels: labels[i] };
+        (self.epoch, self.sound) = (epoch(0, own), epoch(1, sound));
         Ok(())
     }
-}
-
-fn check_fit(data: &Labelled, input: &Input) -> Result<()> {
-    let found = [data.images.height, data.images.width, data.images.channels];
-    if found != input.dims {
-        let hint = format!("the network takes {:?}; resize the images or choose another network", input.dims);
-        return Err(Error::invalid(data.name.clone(), format!("images of {found:?}"), hint));
-    }
-    if data.class_names.len() != input.classes || data.len() < 2 {
-        let found = format!("{} images of {} classes", data.len(), data.class_names.len());
-        return Err(Error::invalid(data.name.clone(), found, format!("the network has {} classes", input.classes)));
-    }
-    Ok(())
-}
-
-/// Augmented, normalised images and soft targets `[N·K]`.
-fn batch_of(
-    data: &Labelled,
-    images: &Gallery,
-    batch: &[usize],
-    input: &Input,
-    recipe: &SupervisedRecipe,
-    rng: &mut Stream,
-) -> Result<(Tensor, Vec<f64>)> {
-    let places = recipe.augment.draw(batch.len(), rng);
-    let mut x = images.place(batch, &places, &input.mean, &input.std)?;
-    let k = input.classes;
-    let even = recipe.label_smoothing / k as f64;
-    let mut targets = vec![even as f32; batch.len() * k];
-    for (row, &i) in targets.chunks_exact_mut(k).zip(batch) {
-        row[data.labels[i] as usize] += (1.0 - recipe.label_smoothing) as f32;
-    }
-    if recipe.mixup > 0.0 {
-        let mixing = Mixing::draw(recipe.mixup, batch.len(), rng);
-        x = mixing.images(&x)?;
-        targets = mixing.apply(&targets);
-    }
-    Ok((x, targets.into_iter().map(f64::from).collect()))
 }

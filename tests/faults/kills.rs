@@ -94,6 +94,11 @@ fn inversions_are_killed() {
 }
 
 #[test]
+fn collections_are_killed() {
+    at_random_moments("SIGKILL of `collect` at a random moment", Work::Collect);
+}
+
+#[test]
 fn distillations_are_killed() {
     at_random_moments("SIGKILL of `distill` at a random moment", Work::Distill);
 }

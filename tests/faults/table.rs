@@ -16,8 +16,9 @@ pub fn times(quick: usize, full: usize) -> usize {
 }
 
 /// The rows of the table, in its order.
-const FAULTS: [&str; 27] = [
+const FAULTS: [&str; 28] = [
     "SIGKILL of `invert` at a random moment",
+    "SIGKILL of `collect` at a random moment",
     "SIGKILL of `distill` at a random moment",
     "SIGKILL of `run` at a random moment",
     "SIGKILL of `train` at a random moment",
@@ -101,7 +102,7 @@ faults a few times each.
 ";
 
 const TAIL: &str = "
-`invert`, `distill`, `run` and `train` are runs of about a second with a state as often as its writing costs no more than a
+`invert`, `collect`, `distill`, `run` and `train` are runs of about a second with a state as often as its writing costs no more than a
 twentieth of the time (`--checkpoint-every 0s`), one thread each. Power failures are not among the faults: what is written is
 flushed to the disk before it gets its name, but no power was cut here.
 ";

@@ -27,7 +27,7 @@ fn tried(row: &mut Row, work: Work, change: fn(&Path), refusal: impl Fn(Ended)) 
     row.check(work.differences(&run.output));
 }
 
-const TAUGHT: [Work; 3] = [Work::Invert, Work::Distill, Work::Run];
+const TAUGHT: [Work; 4] = [Work::Invert, Work::Collect, Work::Distill, Work::Run];
 
 #[test]
 fn gone() {

@@ -1,4 +1,4 @@
-//! The four commands that take long, as runs of about a second.
+//! The commands that take long, as runs of about a second.
 
 use super::inputs::{pictures, scratch, set, teacher};
 use super::outcome::differences;
@@ -14,21 +14,30 @@ pub const INVERSION: [&str; 16] = [
     "--set", "adversary_steps=6", "--set", "student.batch=8", "--set", "generator.width=4",
 ];
 
+/// A collection of which every part takes a while.
+#[rustfmt::skip]
+const COLLECTION: [&str; 14] = [
+    "--from", "shaders=2", "--from", "noise", "--pool", "6000", "--samples", "1500", "--related", "--distinct", "--boundary", "120",
+    "--views", "4",
+];
+
 /// What a command makes of the inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     Invert,
+    Collect,
     Distill,
     Run,
     Train,
 }
 
 impl Work {
-    pub const ALL: [Self; 4] = [Self::Invert, Self::Distill, Self::Run, Self::Train];
+    pub const ALL: [Self; 5] = [Self::Invert, Self::Collect, Self::Distill, Self::Run, Self::Train];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Invert => "invert",
+            Self::Collect => "collect",
             Self::Distill => "distill",
             Self::Run => "run",
             Self::Train => "train",
@@ -45,6 +54,7 @@ impl Work {
         let (teacher, set, pictures) = (path(teacher), path(&set()), path(&pictures()));
         let words: Vec<&str> = match self {
             Self::Invert => [&["invert", &teacher, "--views", "2"], &INVERSION[..]].concat(),
+            Self::Collect => [&["collect", &teacher], &COLLECTION[..]].concat(),
             Self::Distill => {
                 vec!["distill", &set, "--teacher", &teacher, "--steps", "500", "--set", "student.batch=8"]
             }
@@ -59,7 +69,7 @@ impl Work {
 
     /// The undisturbed result, and how long it took.
     fn reference(self) -> (PathBuf, Duration) {
-        static MADE: [OnceLock<Duration>; 4] = [const { OnceLock::new() }; 4];
+        static MADE: [OnceLock<Duration>; 5] = [const { OnceLock::new() }; 5];
         static TURN: Mutex<()> = Mutex::new(());
         let output = scratch().join(format!("undisturbed-{}", self.name()));
         let took = *MADE[self as usize].get_or_init(|| {

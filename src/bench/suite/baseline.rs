@@ -7,7 +7,7 @@ use crate::Result;
 use crate::collect::{Draw, Noise};
 use crate::data::{Images, Labelled, ReadOptions};
 use crate::files::{Staging, sha256_bytes};
-use crate::jobs::{Access, answered_set, open_teacher};
+use crate::jobs::{Access, answered_set, open_model};
 use crate::model::{Model, Overrides};
 use crate::ops::Compute;
 use crate::rng::Streams;
@@ -57,7 +57,7 @@ impl SetKey {
         if folder.exists() {
             return Ok(());
         }
-        let model = open_teacher(&around.teacher(run)?, None, &Overrides::default(), access)?;
+        let model = open_model(&around.teacher(run)?, None, &Overrides::default(), access)?;
         let frozen = Teacher::of(&model).to(compute)?;
         let staging = Staging::create(&folder, false)?;
         let set = match self.noise {

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn options(budget: Budget, init: Start, on_the_fly: bool) -> Result<String> {
-        let method = Method { name: None, recipe: "ssd".into(), set: Vec::new(), on_the_fly, init };
+        let method = Method { name: None, recipe: "ssd".into(), set: Vec::new(), on_the_fly, init, seeds: Vec::new() };
         let recipe = Recipe { adversary_steps: 80, practice: 10, fill: 20, batch: 0, ..Recipe::default() };
         spend(&recipe, budget, &method).map(|options| options.join(" "))
     }

@@ -134,6 +134,9 @@ pub struct Method {
     pub on_the_fly: bool,
     #[serde(default)]
     pub init: Start,
+    /// Seeds of its own, instead of the suite's: more for the methods that lead.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
 }
 
 impl Method {
@@ -252,8 +255,9 @@ impl Suite {
         if self.snapshots > 0 && self.hold_back == 0 {
             return wrong("snapshots are measured on images that are held back, and `hold_back` is 0");
         }
-        for (i, seed) in self.seeds.iter().enumerate() {
-            if self.seeds[..i].contains(seed) {
+        for seeds in self.methods.iter().map(|method| &method.seeds).chain([&self.seeds]) {
+            if let Some(seed) = seeds.iter().enumerate().find_map(|(i, seed)| seeds[..i].contains(seed).then_some(seed))
+            {
                 return Err(format!("seed {seed} stands there twice"));
             }
         }
@@ -267,6 +271,22 @@ impl Suite {
             }
         }
         self.check_names()
+    }
+
+    /// The seeds of a method.
+    pub fn seeds_of<'a>(&'a self, method: &'a Method) -> &'a [u64] {
+        if method.seeds.is_empty() { &self.seeds } else { &method.seeds }
+    }
+
+    /// All seeds: the suite's, then those that only methods have.
+    pub fn all_seeds(&self) -> Vec<u64> {
+        let mut all = self.seeds.clone();
+        for seed in self.methods.iter().flat_map(|method| &method.seeds) {
+            if !all.contains(seed) {
+                all.push(*seed);
+            }
+        }
+        all
     }
 
     fn check_names(&self) -> std::result::Result<(), String> {
@@ -323,6 +343,7 @@ mod tests {
         for (from, to, word) in [
             ("seeds = [0, 1]", "seeds = []", "seeds"),
             ("seeds = [0, 1]", "seeds = [1, 1]", "seed 1"),
+            ("recipe = \"ssd\"", "recipe = \"ssd\"\nseeds = [2, 2]", "seed 2"),
             ("steps = 4000", "steps = 0", "0 steps"),
             ("minutes = 20", "minutes = -1", "-1 min"),
             ("minutes = 20", "hours = 1", "hours"),

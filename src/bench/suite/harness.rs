@@ -3,7 +3,7 @@
 use super::baseline::SetKey;
 use super::command::{Surroundings, result_folder, run_folder};
 use super::file::Suite;
-use super::machine::{Machine, Program, load, now};
+use super::machine::{Machine, Program, Ticks, now};
 use super::measure::{Measure, Measured};
 use super::page::page;
 use super::peers::Peers;
@@ -17,6 +17,7 @@ use crate::events::check_interrupt;
 use crate::files::write_atomic;
 use crate::jobs::Access;
 use crate::ops::Compute;
+use crate::ops::peak::multiply_add_rate;
 use crate::{Error, Result};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -128,19 +129,23 @@ impl Work<'_> {
 
     /// Does what is left of a run; what goes wrong is written down.
     fn one(&mut self, run: &Run) -> Result<()> {
-        let before = load();
         let path = run_folder(self.around.out, &run.id).join("made.json");
         let known: Option<Made> = read(&path);
-        let made = |work: &Self, process_seconds, failed| {
+        let is_new = known.as_ref().is_none_or(|known| known.failed.is_some());
+        let peak_gflops = is_new.then(|| multiply_add_rate() / 1e9);
+        let before = Ticks::now();
+        let made = |work: &Self, process_seconds: Option<f64>, failed| {
             let (program, machine) = (work.program.clone(), work.machine.clone());
-            Made { program, machine, load: [before, load()], ended: now(), process_seconds, failed }
+            let others = Ticks::now().zip(before).and_then(|(now, before)| now.of_others(&before));
+            let others = others.filter(|_| process_seconds.is_some());
+            Made { program, machine, others, peak_gflops, ended: now(), process_seconds, failed }
         };
         let seconds = match self.made(run).or_else(|error| words(error).map(Outcome::Failed))? {
             Outcome::Failed(why) => return write(&path, &made(self, None, Some(why))),
             Outcome::Done(seconds) => seconds.or(known.as_ref().and_then(|known| known.process_seconds)),
         };
         // What an earlier call has made and noted is not noted anew.
-        if known.is_none_or(|known| known.failed.is_some()) {
+        if is_new {
             write(&path, &made(self, seconds, None))?;
         }
         match self.measured(run) {

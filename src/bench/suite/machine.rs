@@ -68,10 +68,42 @@ fn revision(folder: &Path) -> Option<String> {
     Some(if changed.is_empty() { commit } else { format!("{commit}+") })
 }
 
-/// How busy the machine is: processes that want to run, on average of the last minute; absent where the system does not say.
-pub fn load() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().next()?.parse().ok()
+/// Processor time so far, in the system's ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticks {
+    /// Of all cores.
+    all: u64,
+    /// That somebody used; with what a virtual machine did not get.
+    used: u64,
+    /// That this process and the children it has waited for used.
+    own: u64,
+}
+
+impl Ticks {
+    /// Absent where the system does not say.
+    pub fn now() -> Option<Self> {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        Self::of(&read("/proc/stat")?, &read("/proc/self/stat")?)
+    }
+
+    /// From the whole machine's line and this process's.
+    fn of(machine: &str, process: &str) -> Option<Self> {
+        let numbers = |text: &str| text.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect::<Vec<u64>>();
+        let cores = numbers(machine.lines().next()?.strip_prefix("cpu ")?);
+        // user, nice, system, idle, waiting, two kinds of interrupts, stolen; what guests had is among the first.
+        let [user, nice, system, idle, waiting, hard, soft, stolen] = *cores.first_chunk()?;
+        let used = user + nice + system + hard + soft + stolen;
+        // Behind the name, which may have blanks: user and system time are the 12th and 13th, then those of children.
+        let own = numbers(process.rsplit_once(") ")?.1).get(11..15)?.iter().sum();
+        Some(Self { all: used + idle + waiting, used, own })
+    }
+
+    /// Share, 0 to 1, of all processor time since `earlier` that went to others.
+    pub fn of_others(&self, earlier: &Self) -> Option<f64> {
+        let since = |now: u64, then: u64| now.saturating_sub(then) as f64;
+        let others = since(self.used, earlier.used) - since(self.own, earlier.own);
+        (self.all > earlier.all).then(|| others.max(0.0) / since(self.all, earlier.all))
+    }
 }
 
 /// Seconds since 1970.
@@ -89,5 +121,28 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("Xeon: fast"));
         assert_eq!(field(text, "name"), None);
         assert!(Machine::here().cores >= 1);
+    }
+
+    #[test]
+    fn others_have_what_neither_this_process_nor_its_children_used() {
+        let machine = |user, idle| format!("cpu  {user} 10 20 {idle} 5 1 2 3 7 0\ncpu0 1 2 3\n");
+        let process = |own, children| format!("17 (a) b) S 1 2 3 4 5 6 7 8 9 10 {own} 30 {children} 0 20 0\n");
+        let before = Ticks::of(&machine(100, 1000), &process(50, 0)).unwrap();
+        let after = Ticks::of(&machine(300, 1200), &process(80, 120)).unwrap();
+        assert_eq!(after.of_others(&before), Some(0.125));
+        assert_eq!(before.of_others(&before), None);
+        assert!(
+            Ticks::of("intr 1 2\n", &process(1, 1)).is_none() && Ticks::of(&machine(1, 1), "17 (a) S 1\n").is_none()
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_that_was_waited_for_is_no_other() {
+        let before = Ticks::now().unwrap();
+        let spin = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        assert!(Command::new("sh").args(["-c", spin]).status().unwrap().success());
+        let after = Ticks::now().unwrap();
+        assert!(after.own > before.own && after.of_others(&before).is_some_and(|share| share <= 1.0));
     }
 }

@@ -5,7 +5,7 @@ use super::command::{Surroundings, model_folder, result_folder};
 use super::plan::{Kind, Run};
 use crate::data::{Labelled, ReadOptions};
 use crate::events::Silent;
-use crate::jobs::{Access, open_teacher};
+use crate::jobs::{Access, open_model};
 use crate::model::{Model, Overrides};
 use crate::ops::Compute;
 use crate::report::read_snapshots;
@@ -108,7 +108,7 @@ impl<'a> Measure<'a> {
     pub fn run(&mut self, run: &Run, known: Measured) -> Result<Measured> {
         let (test, hold_back) = (self.around.suite.test, self.around.suite.hold_back);
         let mut found = known;
-        let model = open_teacher(&self.model_of(run)?, None, &Overrides::default(), &self.access)?;
+        let model = open_model(&self.model_of(run)?, None, &Overrides::default(), &self.access)?;
         if hold_back > 0 && !found.suffices(false, hold_back) {
             self.read_held_back(hold_back)?;
             let start = Instant::now();

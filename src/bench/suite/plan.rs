@@ -5,7 +5,7 @@ use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
 use super::names::name;
 use super::places::{Found, Places};
 use crate::invert::Recipe;
-use crate::jobs::{Access, SHIPPED, open_teacher};
+use crate::jobs::{Access, SHIPPED, open_model};
 use crate::model::Overrides;
 use crate::nets::registry;
 use crate::overlay::overlaid;
@@ -117,7 +117,7 @@ impl Plan {
             plan.problems.push(format!("data {:?} is neither a path nor a name on the Hub", suite.data));
         }
         let teachers: Vec<Identity> = suite.teachers.iter().map(|entry| plan.teacher(suite, entry, places)).collect();
-        for &seed in &suite.seeds {
+        for seed in suite.all_seeds() {
             for (entry, identity) in suite.teachers.iter().zip(&teachers) {
                 for student in &entry.students {
                     plan.pair(suite, entry, identity, student, seed);
@@ -176,7 +176,7 @@ impl Plan {
             }
         };
         let offline = Access { offline: true, quiet: true };
-        match open_teacher(&path, None, &Overrides::default(), &offline) {
+        match open_model(&path, None, &Overrides::default(), &offline) {
             Ok(opened) => json!({ "sha256": opened.sha256 }),
             Err(error) => {
                 self.problem(what, &error);
@@ -205,18 +205,19 @@ impl Plan {
 
     /// All runs of a teacher, a student and a seed.
     fn pair(&mut self, suite: &Suite, entry: &TeacherEntry, identity: &Identity, student: &str, seed: u64) {
-        if suite.baselines.contains(&Baseline::Supervised) {
+        let baseline = |baseline| suite.seeds.contains(&seed) && suite.baselines.contains(&baseline);
+        if baseline(Baseline::Supervised) {
             let settings = self.training(suite, student, &suite.supervised, seed, &Kind::Supervised);
             self.push(Kind::Supervised, entry, student, seed, None, settings, &Identity::default());
         }
         for &budget in &suite.budgets {
-            for (baseline, kind) in [(Baseline::KdReal, Kind::KdReal), (Baseline::KdNoise, Kind::KdNoise)] {
-                if suite.baselines.contains(&baseline) {
+            for (which, kind) in [(Baseline::KdReal, Kind::KdReal), (Baseline::KdNoise, Kind::KdNoise)] {
+                if baseline(which) {
                     let settings = self.distillation(suite, identity, student, seed, budget, &kind);
                     self.push(kind, entry, student, seed, Some(budget), settings, identity);
                 }
             }
-            for method in &suite.methods {
+            for method in suite.methods.iter().filter(|method| suite.seeds_of(method).contains(&seed)) {
                 let settings = self.data_free(method, identity, student, seed, budget);
                 let kind = Kind::DataFree(method.clone());
                 self.push(kind, entry, student, seed, Some(budget), settings, identity);
@@ -338,6 +339,17 @@ mod tests {
         unique.sort();
         unique.dedup();
         assert_eq!(unique.len(), lines.len());
+    }
+
+    #[test]
+    fn a_method_may_have_more_seeds_than_the_suite() {
+        let text = SUITE
+            .replace("name = \"no φ\"", "name = \"no φ\"\nseeds = [0, 1, 2]")
+            .replace("[0, 1]\n        base", "[0]\n        base");
+        let lines: Vec<String> = plan(&text).runs.iter().map(Run::line).collect();
+        assert_eq!(lines.len(), 1 + (1 + 2 + 2) + 2, "{lines:?}");
+        assert_eq!(lines[6..], ["r20 to resnet8, no φ, 400 steps, seed 1", "r20 to resnet8, no φ, 400 steps, seed 2"]);
+        assert_eq!(ids(&text)[4..6], ids(SUITE)[4..6], "the same runs as before");
     }
 
     /// The same suite has the same names again, written otherwise too; whatever matters changes those of the runs that it matters to.

@@ -28,8 +28,11 @@ pub enum Status {
 pub struct Made {
     pub program: Program,
     pub machine: Machine,
-    /// Load of the machine before and after.
-    pub load: [Option<f64>; 2],
+    /// Share, 0 to 1, of the machine's processor time that others had meanwhile; absent where the system does not say, or if an
+    /// earlier harness had started the process.
+    pub others: Option<f64>,
+    /// GFLOP/s of multiply-adds on all threads just before the process started: virtual machines drift.
+    pub peak_gflops: Option<f64>,
     /// Seconds since 1970.
     pub ended: u64,
     /// Of the process, with all that it reads and writes; absent if an earlier harness had started it.

@@ -125,6 +125,8 @@ pub struct Summary {
     pub planned: usize,
     /// Runs beside which the machine did other work: their times are no times.
     pub busy: usize,
+    /// GFLOP/s of multiply-adds before the runs: the least and the most.
+    pub peaks: Option<[f64; 2]>,
     /// Machines, programs and devices that the runs were made on and by, each once, in words.
     pub machines: Vec<String>,
     pub programs: Vec<String>,
@@ -145,15 +147,25 @@ impl Summary {
             failed: count(Status::Failed),
             planned: rows.len(),
             busy: rows.iter().filter(|row| row.made.as_ref().is_some_and(is_busy)).count(),
+            peaks: peaks(rows),
             machines: once(rows.iter().filter_map(machine)),
             programs: once(rows.iter().filter_map(program)),
         }
     }
 }
 
-/// Whether more processes wanted to run than a run has threads, and one to spare.
+/// Whether others had so much of the machine that times are no times.
 fn is_busy(made: &Made) -> bool {
-    made.load.iter().flatten().any(|load| *load > made.machine.cores as f64 + 1.0)
+    made.others.is_some_and(|share| share > 0.05)
+}
+
+/// The slowest and the fastest that the machine was.
+fn peaks(rows: &[Row]) -> Option<[f64; 2]> {
+    let peaks = rows.iter().filter_map(|row| row.made.as_ref()?.peak_gflops);
+    peaks.fold(None, |found, peak| match found {
+        None => Some([peak, peak]),
+        Some([least, most]) => Some([peak.min(least), peak.max(most)]),
+    })
 }
 
 fn groups(suite: &Suite, rows: &[Row]) -> Vec<Group> {
@@ -239,7 +251,6 @@ fn program(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::suite::machine::Machine;
 
     #[test]
     fn spread_is_that_of_a_sample() {
@@ -251,12 +262,8 @@ mod tests {
 
     #[test]
     fn a_machine_is_busy_with_more_than_the_run_itself() {
-        let at = |load| {
-            let machine = Machine { cores: 2, ..Machine::default() };
-            is_busy(&Made { machine, load, ..Made::default() })
-        };
-        assert!(!at([Some(0.1), Some(2.6)]) && !at([None, None]));
-        assert!(at([Some(3.1), Some(2.0)]) && at([None, Some(20.0)]));
+        let at = |others| is_busy(&Made { others, ..Made::default() });
+        assert!(!at(Some(0.03)) && !at(None) && at(Some(0.06)));
     }
 
     #[test]

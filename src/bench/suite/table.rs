@@ -59,10 +59,13 @@ pub fn protocol(summary: &Summary) -> Vec<String> {
     lines.push("Times are wall times in minutes; evaluation is not part of the total.".into());
     if summary.busy > 0 {
         lines.push(format!(
-            "{} runs were made while the machine did other work (its load was above its cores by more than one): do not \
-             compare their times, nor accuracies that a time limit decided.",
+            "{} runs were made while the machine did other work (more than a twentieth of its processor time): do not compare \
+             their times, nor accuracies that a time limit decided.",
             summary.busy
         ));
+    }
+    if let Some([least, most]) = summary.peaks {
+        lines.push(format!("Multiply-add peak of the machine before each run: {least:.0} to {most:.0} GFLOP/s."));
     }
     lines.extend(summary.machines.iter().map(|machine| format!("Machine: {machine}.")));
     lines.extend(summary.programs.iter().map(|program| format!("Program: {program}.")));

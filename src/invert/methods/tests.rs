@@ -40,6 +40,7 @@ fn every_choice_is_a_key() {
         "labels=uniform",
         "labels=sorted",
         "labels=sweeps",
+        "layout=scene",
         // 4. batch norms
         "loss.bn_form=sum-of-norms",
         "loss.bn_form=gaussian-kl",
@@ -75,6 +76,8 @@ fn every_choice_is_a_key() {
         "student.schedule={cosine={floor=0.001}}",
         "student.schedule={step={at=[0.6, 0.8], gamma=0.1}}",
         "fill=7",
+        "fill_with=shaders",
+        "fill_with=leaves",
         "feed=fresh",
         "on_the_fly=true",
         "loss.target=decision",
@@ -103,6 +106,7 @@ fn combinations_that_make_no_sense_are_refused() {
     refused(&["generator.input=label-embedding"], "labels");
     refused(&["generator.keep_optimizer=true"], "generator.keep_optimizer");
     refused(&["feed=fresh"], "feed");
+    refused(&["feed=batch", "fill_with=shaders"], "fill_with");
     refused(&["feed=fresh", "generator.lifecycle=carry-over", "generator.input=pixels"], "feed");
 }
 

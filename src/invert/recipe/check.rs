@@ -1,6 +1,6 @@
 //! Ranges of recipe values, and combinations that make no sense.
 
-use super::{Feed, GeneratorRecipe, Input, Lifecycle, LossRecipe, Recipe};
+use super::{Feed, FillWith, GeneratorRecipe, Input, Lifecycle, LossRecipe, Recipe};
 use crate::invert::labels::Labels;
 use crate::loss::Adversarial;
 use crate::{Error, Result};
@@ -39,6 +39,10 @@ impl Recipe {
         range("contrast.negatives", c.negatives as f64, 0.0, 65_536.0)?;
         range("contrast.scale", c.scale, 1e-3, 1.0)?;
         self.fits_together()?;
+        if !self.student.signal.is_plain() && !self.student.signal.inverted {
+            let hint = "leave it at answers, or set student.signal.inverted = true to try";
+            return Err(Error::invalid("student.signal", "on images that inversion makes it harms", hint));
+        }
         self.student.check()
     }
 
@@ -56,6 +60,10 @@ impl Recipe {
         if self.feed == Feed::Fresh && matches!(g.input, Input::Pixels | Input::LabelEmbedding) {
             let found = "fresh images come from a generator of noise";
             return refused("feed", found, "take buffer or batch");
+        }
+        if self.feed != Feed::Buffer && self.fill_with != FillWith::Generator {
+            let found = "nobody learns from the buffer that it would fill";
+            return refused("fill_with", found, "take feed = buffer");
         }
         if self.feed == Feed::Fresh && g.lifecycle != Lifecycle::CarryOver {
             let found = "only a generator that goes on from batch to batch makes good images from fresh noise";

@@ -16,6 +16,18 @@ pub enum Lifecycle {
     Reset,
 }
 
+/// What the buffer starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FillWith {
+    /// Images of the generator, made without an adversary.
+    Generator,
+    /// Procedural images ([`crate::collect::Shaders`]), which cost a thousandth of that.
+    Shaders,
+    /// Dead leaves ([`crate::collect::Leaves`]).
+    Leaves,
+}
+
 /// What the generator reads, and what of it is optimised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,7 +102,7 @@ impl Quantise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// The label it was made for: cross-entropy.
+    /// The label it was made for, or in every pixel that of a label map: cross-entropy.
     Label,
     /// Whatever class it sees most of: cross-entropy against its own decision (DAFL).
     Decision,

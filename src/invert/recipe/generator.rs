@@ -13,7 +13,7 @@ pub struct GeneratorRecipe {
     pub latent: usize,
     pub width: usize,
     pub output: Output,
-    /// Whether latents carry a one-hot label, scaled by `label_scale`.
+    /// Whether latents carry a one-hot label, scaled by `label_scale`, or the shares of the classes in the parts of a label map.
     pub conditional: bool,
     pub label_scale: f64,
     /// Text encoder, a name on the Hugging Face Hub or a folder, whose embeddings of the class names the generator reads
@@ -43,13 +43,6 @@ pub struct GeneratorRecipe {
     /// Whether the generator's optimizer goes on from batch to batch (with `carry-over`); else it starts anew.
     pub keep_optimizer: bool,
     pub keep: Keep,
-}
-
-impl GeneratorRecipe {
-    /// Numbers per image that a generator of latents reads: those drawn, and the one-hot label among `classes` if it is told.
-    pub fn latent_width(&self, classes: usize) -> usize {
-        self.latent + if self.conditional { classes } else { 0 }
-    }
 }
 
 impl Default for GeneratorRecipe {

@@ -5,14 +5,18 @@ mod choices;
 mod generator;
 mod losses;
 
-pub use choices::{AdversaryMode, Feed, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target};
+pub use choices::{
+    AdversaryMode, Feed, FillWith, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target,
+};
 pub use generator::GeneratorRecipe;
 pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
 
 use super::labels::Labels;
+use super::layout::Layout;
 use super::methods;
 use crate::augment::Augmentation;
 use crate::distill::StudentRecipe;
+use crate::nets::Task;
 use crate::set::buffer::Replacement;
 use crate::train::batch_for;
 use crate::{Error, Result};
@@ -38,9 +42,11 @@ pub struct Recipe {
     pub batch: usize,
     /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
     pub practice: usize,
-    /// Batches, made without an adversary, with which the buffer starts; 0 fills it, and where `buffer.samples` is stated
+    /// Batches with which the buffer starts, made without an adversary; 0 fills it, and where `buffer.samples` is stated
     /// there are as many as it takes that the rounds fill the rest. More than the buffer holds are not made.
     pub fill: usize,
+    /// What these batches hold.
+    pub fill_with: FillWith,
     /// Rounds after that: each adds its batches (replacing as many images when the buffer is full) and trains the adversary.
     pub rounds: usize,
     /// Batches per round.
@@ -52,6 +58,8 @@ pub struct Recipe {
     /// Whether the adversary is the student and leaves the rounds trained, without a second stage, as the papers have it.
     pub on_the_fly: bool,
     pub labels: Labels,
+    /// What every pixel should show, where the teacher answers for pixels and `loss.target` is the label.
+    pub layout: Layout,
     pub quantise: Quantise,
     pub generator: GeneratorRecipe,
     pub loss: LossRecipe,
@@ -61,7 +69,8 @@ pub struct Recipe {
     /// What happens to images before the teacher sees them.
     pub augment: Augmentation,
     /// Views per image (crops and flips) for which the teacher's answers are recorded as soon as it is kept; the adversary
-    /// then learns from records, and so may the student. 0 asks the teacher on every batch.
+    /// then learns from records, and so may the student. 0 asks the teacher on every batch, as one that answers for pixels always
+    /// is.
     pub views: usize,
     /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
     pub finish_steps: usize,
@@ -85,12 +94,14 @@ impl Default for Recipe {
             batch: 0,
             practice: 10,
             fill: 20,
+            fill_with: FillWith::Generator,
             rounds: 20,
             batches: 1,
             adversary_steps: 80,
             feed: Feed::Buffer,
             on_the_fly: false,
             labels: Labels::Balanced,
+            layout: Layout::Smooth,
             quantise: Quantise::Round,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
@@ -138,6 +149,12 @@ impl Recipe {
         let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
         let student = self.student.fitted(size);
         Self { batch, student, ..self }
+    }
+
+    /// The recipe for a teacher of `task`: answers for every pixel are not recorded.
+    pub fn of_task(self, task: Task) -> Self {
+        let views = if task == Task::Segmentation { 0 } else { self.views };
+        Self { views, ..self }
     }
 
     /// Batches before the rounds that fill a buffer for `classes` classes, of a recipe with a batch; none where nobody learns

@@ -3,6 +3,7 @@
 use super::evenly;
 use crate::Result;
 use crate::loss::argmax;
+use crate::nets::Task;
 use crate::ops::mem::{tensor, view};
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
@@ -25,7 +26,7 @@ pub struct Margins {
     /// Share of images of which that is below a half.
     pub near: f64,
     /// Median over some images of the estimated distance to the border: the difference of the two highest logits over the length
-    /// of its gradient, in units of pixels in 0..1; with a teacher that has gradients.
+    /// of its gradient, in units of pixels in 0..1; with a teacher that has gradients and answers for images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distance: Option<f64>,
 }
@@ -40,7 +41,11 @@ impl Margins {
             histogram[((margin * BINS as f64) as usize).min(BINS - 1)] += 1;
             near += usize::from(margin < NEAR);
         }
-        let distance = match teacher.filter(|teacher| teacher.network.arch.trains() && teacher.classes > 1) {
+        let has_border = |teacher: &&Teacher| {
+            let arch = &teacher.network.arch;
+            arch.trains() && arch.task == Task::Classification && teacher.classes > 1
+        };
+        let distance = match teacher.filter(has_border) {
             Some(teacher) => median(distances(set, teacher)?),
             None => None,
         };

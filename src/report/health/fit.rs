@@ -154,7 +154,7 @@ mod tests {
         };
         let arch = Arc::new(Architecture::new(|b| net.build(b)));
         let network = Network::init(arch, &mut Streams::new(1).stream("teacher", 0)).unwrap();
-        Teacher { network, mean: vec![0.5; 3], std: vec![0.25; 3], size: [8, 8], channels: 3, classes: 2 }
+        Teacher { network, mean: vec![0.5; 3], std: vec![0.25; 3], size: [8, 8], channels: 3, classes: 2, void: None }
     }
 
     fn set(teacher: &Teacher, name: &str, values: &[f32]) {

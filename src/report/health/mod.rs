@@ -20,6 +20,7 @@ pub use pixels::Pixels;
 
 use super::summary::Trend;
 use crate::Result;
+use crate::data::Images;
 use crate::distill::Distilled;
 use crate::loss::{argmax, softmax};
 use crate::set::SyntheticSet;
@@ -109,6 +110,15 @@ impl Health {
             pupil: None,
             course: None,
         })
+    }
+
+    /// With the batch norms looked at on `images` alone, where others of the set are not meant to match them.
+    ///
+    /// # Errors
+    /// Images that the teacher does not take.
+    pub fn fitted_on(mut self, teacher: &Teacher, images: &Images) -> Result<Self> {
+        self.fit = Some(Fit::of(teacher, images)?);
+        Ok(self)
     }
 
     /// With what the inversion showed on its way.

@@ -107,9 +107,10 @@ fn mean_and_spread_time_and_what_others_published_are_there_and_failures_too() {
 fn a_busy_machine_is_told() {
     let mut busy = row("ssd", 0, 0.7, None);
     assert!(!made(std::slice::from_ref(&busy)).0.contains("busy machine"));
-    busy.made = Some(Made { load: [Some(0.5), Some(9.0)], ..Made::default() });
+    busy.made = Some(Made { others: Some(0.4), peak_gflops: Some(300.4), ..Made::default() });
     let (page, table) = made(&[busy]);
     assert!(page.contains("1 runs were made on a busy machine") && table.contains("do not compare their times"));
+    assert!(table.contains("before each run: 300 to 300 GFLOP/s"), "{table}");
 }
 
 #[test]

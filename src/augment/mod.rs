@@ -1,8 +1,16 @@
-//! Random crops, flips and mixing of training images.
+//! Random crops, flips, mixing and RandAugment of training images.
+
+mod operations;
+#[cfg(test)]
+mod operations_tests;
+mod rand_augment;
+
+pub use operations::Operation;
+pub use rand_augment::RandAugment;
 
 use crate::Result;
 use crate::ops::place::{Placement, mix, mixed};
-use crate::ops::windows::Window;
+use crate::ops::windows::{self, Window};
 use crate::rng::{Stream, permutation};
 use crate::tape::{self, Tape, Var};
 use candle_core::Tensor;
@@ -37,6 +45,26 @@ impl CropFlip {
                 flip: self.flip && rng.random::<bool>(),
             })
             .collect()
+    }
+}
+
+/// A random part of every image of a batch, enlarged to the whole.
+pub struct Zoom(Vec<Window>);
+
+impl Zoom {
+    /// Parts of at least `scale` of the area of `n` images of `size` (height, width); none where `scale` is 1.
+    pub fn draw(scale: f64, n: usize, size: [usize; 2], rng: &mut Stream) -> Option<Self> {
+        (scale < 1.0).then(|| Self((0..n).map(|_| window(scale as f32, size, rng)).collect()))
+    }
+
+    /// The parts of images `[N, H, W, C]`, bilinearly.
+    pub fn images(&self, x: &Tensor) -> Result<Tensor> {
+        windows::windows(x, &self.0)
+    }
+
+    /// The part of the labels of image `i`, from the nearest pixels.
+    pub fn labels(&self, i: usize, labels: &[u8], size: [usize; 2]) -> Vec<u8> {
+        self.0[i].nearest(labels, size)
     }
 }
 
@@ -147,6 +175,22 @@ impl Moves {
         Self { roll: None, windows: None, places }
     }
 
+    /// Moves labels of pixels, `[N, h, w]`, as their images are moved; what comes in from outside is `void`.
+    pub fn labels<T: Copy>(&self, labels: &[T], [h, w]: [usize; 2], void: T) -> Vec<T> {
+        let one = |(i, map): (usize, &[T])| {
+            let mut map = map.to_vec();
+            if let Some([rows, columns]) = self.roll {
+                map.rotate_right(rows.rem_euclid(h as i32) as usize * w);
+                map.chunks_exact_mut(w).for_each(|row| row.rotate_right(columns.rem_euclid(w as i32) as usize));
+            }
+            if let Some(windows) = &self.windows {
+                map = windows[i].nearest(&map, [h, w]);
+            }
+            self.places[i].labels(&map, [h, w], void)
+        };
+        labels.chunks_exact(h * w).enumerate().flat_map(one).collect()
+    }
+
     /// Moves and normalises images `[N, H, W, C]` in `[0, 1]`.
     pub fn apply(&self, tape: &Tape, images: &Var, mean: &[f32], std: &[f32]) -> Result<Var> {
         let mut x = images.clone();
@@ -157,5 +201,54 @@ impl Moves {
             x = tape::windows(tape, &x, windows.clone())?;
         }
         tape::place(tape, &x, &self.places, mean, std)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::mem::{tensor, view};
+    use crate::rng::Streams;
+
+    /// Labels drawn into an image, with 1 where nothing is, are where the image says they are after every movement, as far as no
+    /// two of them are mixed.
+    #[test]
+    fn labels_move_with_their_images() {
+        let (n, h, w) = (6, 12, 20);
+        let labels: Vec<u8> = (0..n * h * w).map(|i| (i / w % h / 4 * 5 + i % w / 4) as u8).collect();
+        let image: Vec<f32> = labels.iter().map(|label| f32::from(*label) + 1.0).collect();
+        for motion in [Motion::Crop, Motion::ResizedCrop, Motion::Roll, Motion::None] {
+            let rule = Augmentation { motion, crop: 5, flip: true, scale: 0.3 };
+            let moves = rule.draw(n, [h, w], &mut Streams::new(3).stream("moves", 0));
+            let tape = Tape::new();
+            let x = Var::constant(tensor(image.clone(), (n, h, w, 1)).unwrap());
+            let moved = moves.apply(&tape, &x, &[0.0], &[1.0]).unwrap().tensor().unwrap();
+            let moved = view(&moved).unwrap().to_vec();
+            let found = moves.labels(&labels, [h, w], 255);
+            assert_eq!(found.len(), n * h * w);
+            let whole = moved.iter().zip(&found).filter(|(value, _)| value.fract() == 0.0);
+            let (mut same, mut all) = (0, 0);
+            for (value, label) in whole {
+                all += 1;
+                same += usize::from(*value == if *label == 255 { 0.0 } else { f32::from(*label) + 1.0 });
+            }
+            assert!(all > n * h * w / 4, "{motion:?}: {all}");
+            // Between labels that differ by 2 and more, a mixture may be a whole number too.
+            assert!(same as f64 > 0.97 * all as f64, "{motion:?}: {same} of {all}");
+            assert!(motion == Motion::ResizedCrop || same == n * h * w, "{motion:?}: {same}");
+            assert_eq!(found.contains(&255), motion == Motion::Crop, "{motion:?}");
+        }
+    }
+
+    #[test]
+    fn a_zoom_of_one_is_none() {
+        let mut rng = Streams::new(0).stream("zoom", 0);
+        assert!(Zoom::draw(1.0, 3, [8, 8], &mut rng).is_none());
+        let zoom = Zoom::draw(0.2, 3, [8, 8], &mut rng).unwrap();
+        let x = tensor((0..3 * 64).map(|i| (i % 64) as f32).collect(), (3, 8, 8, 1)).unwrap();
+        assert_eq!(zoom.images(&x).unwrap().dims(), [3, 8, 8, 1]);
+        let labels: Vec<u8> = (0..64).collect();
+        let seen = zoom.labels(1, &labels, [8, 8]);
+        assert!(seen.iter().collect::<std::collections::BTreeSet<_>>().len() < 64, "a part is enlarged");
     }
 }

@@ -1,0 +1,60 @@
+"""What the long comparisons here share: calls of the program, and rows of results that are not made twice."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+
+class Program:
+    """`synth` as a process; with `dry` it only says what it would do."""
+
+    def __init__(self, path, threads=None, dry=False):
+        self.words = [path] + (["--threads", str(threads)] if threads else []) + ["-q"]
+        self.dry = dry
+
+    def __call__(self, *arguments):
+        """What a command prints with --json."""
+        words = self.words + [str(word) for word in arguments] + ["--json"]
+        print(f"$ {shlex.join(words)}", file=sys.stderr, flush=True)
+        if self.dry:
+            return {}
+        return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
+
+
+class Rows:
+    """JSON lines in a file, each with an `id`; one that is there is finished."""
+
+    def __init__(self, path):
+        self.path = path
+        self.all = {}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as lines:
+                self.all = {row["id"]: row for row in map(json.loads, filter(str.strip, lines))}
+
+    def __contains__(self, name):
+        return name in self.all
+
+    def add(self, row):
+        self.all[row["id"]] = row
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def ranks(values):
+    """Places in ascending order, ties with the mean of theirs."""
+    order = sorted(values)
+    return [order.index(v) + (order.count(v) - 1) / 2 for v in values]
+
+
+def rank_correlation(a, b):
+    """Spearman's; None for fewer than three pairs, or where all of one are alike."""
+    a, b = ranks(a), ranks(b)
+    n = len(a)
+    if n < 3 or len(set(a)) == 1 or len(set(b)) == 1:
+        return None
+    mean = (n - 1) / 2
+    covariance = sum((x - mean) * (y - mean) for x, y in zip(a, b))
+    spread = [sum((v - mean) ** 2 for v in values) ** 0.5 for values in (a, b)]
+    return covariance / (spread[0] * spread[1])

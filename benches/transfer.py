@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Sets from anywhere beside each other: what a student learns from each, and what `synth inspect` said of it before.
+
+    cargo build --release
+    benches/transfer.py -o out/transfer                    # all of it: many hours; call it again to go on
+    benches/transfer.py -o out/transfer --teacher resnet20 --only shaders --steps 150 --samples 2000     # a try
+    benches/transfer.py -o out/transfer --page docs/TRANSFER.md                                           # the page alone
+
+Standard library only. Every set is made once (seed 0), with the teacher's answers recorded for some views of every image, so that
+the teacher costs nothing in training; students learn from it with every seed. Finished rows stand in `OUT/results.jsonl` and are
+not made again; collections and distillations that were interrupted go on where they were. Accuracies are those of the last step on
+the whole test set.
+"""
+
+import argparse
+import os
+import statistics
+
+from rows import Program, Rows, rank_correlation
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+ALL = ["plain", "soft", "nayak", "boundary", "preferential"]
+SIMPLE = ["plain", "soft"]
+
+# Of every teacher: its folder, the student, the test set, and the sources with their variants. Paths are below --data.
+TEACHERS = {
+    "resnet20": {
+        "model": "models/akamaster/resnet20-cifar10",
+        "student": "resnet8",
+        "test": "datasets/uoft-cs/cifar10",
+        "sources": {
+            "original": (["datasets/uoft-cs/cifar10:train"], ["plain"]),
+            "CIFAR-100": (["datasets/uoft-cs/cifar100"], ALL),
+            "Tiny-ImageNet": (["datasets/DhanashriPalodkar/tiny-imagenet-32x32"], ALL),
+            "shaders": (["shaders"], ALL),
+            "leaves": (["leaves"], ALL),
+            "noise": (["noise"], ["plain", "soft", "nayak", "boundary"]),
+            "inverted": (["INVERTED"], ["plain"]),
+            "inverted + shaders": (["INVERTED", "shaders=4"], SIMPLE),
+        },
+    },
+    "wrn-16-2": {
+        "model": "models/COMP6248/wrn-16-2-cifar10",
+        "student": "wrn-16-1",
+        "test": "datasets/uoft-cs/cifar10",
+        "sources": {
+            "original": (["datasets/uoft-cs/cifar10:train"], ["plain"]),
+            "CIFAR-100": (["datasets/uoft-cs/cifar100"], SIMPLE),
+            "shaders": (["shaders"], SIMPLE),
+            "leaves": (["leaves"], SIMPLE),
+            "noise": (["noise"], SIMPLE),
+        },
+    },
+    "mnist": {
+        "model": "models/tracel-ai/mnist-cnn",
+        "student": "resnet8",
+        "test": "datasets/ylecun/mnist",
+        "sources": {
+            "Omniglot": (["datasets/brendenlake/omniglot-background-small"], SIMPLE),
+            "shaders": (["shaders"], SIMPLE),
+            "leaves": (["leaves"], SIMPLE),
+            "noise": (["noise"], SIMPLE),
+        },
+    },
+    "fashion-mnist": {
+        "model": "models/saharshasamudrala05/fashion-mnist-cnn",
+        "student": "resnet8",
+        "test": "datasets/zalando-datasets/fashion_mnist",
+        "sources": {
+            "MNIST": (["datasets/ylecun/mnist"], SIMPLE),
+            "shaders": (["shaders"], SIMPLE),
+            "leaves": (["leaves"], SIMPLE),
+            "noise": (["noise"], SIMPLE),
+        },
+    },
+    "cifar100": {
+        "model": "models/chenyaofo/cifar100_resnet20",
+        "student": "resnet8",
+        "test": "datasets/uoft-cs/cifar100",
+        "sources": {
+            "CIFAR-10": (["datasets/uoft-cs/cifar10:train"], SIMPLE),
+            "Tiny-ImageNet": (["datasets/DhanashriPalodkar/tiny-imagenet-32x32"], SIMPLE),
+            "shaders": (["shaders"], SIMPLE),
+            "leaves": (["leaves"], SIMPLE),
+            "noise": (["noise"], SIMPLE),
+        },
+    },
+}
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("-o", "--out", required=True, help="folder of sets, students and results.jsonl")
+    p.add_argument("--data", default=os.path.join(ROOT, "../shared/data"), help="folder with datasets/ and models/")
+    p.add_argument("--synth", default=os.path.join(ROOT, "target/release/synth"))
+    p.add_argument("--threads", type=int)
+    p.add_argument("--steps", type=int, default=15_000)
+    p.add_argument("--samples", type=int, default=50_000, help="images of a set, where its source has as many")
+    p.add_argument("--views", type=int, default=16, help="recorded answers per image")
+    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    p.add_argument("--teacher", choices=TEACHERS, action="append", help="only these")
+    p.add_argument("--only", default="", help="only rows with this in `SOURCE, VARIANT`")
+    p.add_argument("--invert", default="", help="more options of `synth invert` for the inverted set")
+    p.add_argument("--dry-run", action="store_true", help="say what would be done")
+    p.add_argument("--page", help="write the table to this file; without --run nothing else is done")
+    p.add_argument("--run", action="store_true", help="with --page: do what is missing first")
+    return p.parse_args()
+
+
+def plan(args):
+    """All sets: teacher, source, variant, in the order of the table."""
+    for name in args.teacher or TEACHERS:
+        for source, (parts, variants) in TEACHERS[name]["sources"].items():
+            for variant in variants:
+                if args.only in f"{source}, {variant}":
+                    yield name, source, parts, variant
+
+
+def folder(*words):
+    return "-".join(words).replace(" ", "").replace("+", "-with-")
+
+
+class Comparison:
+    def __init__(self, args):
+        self.args = args
+        self.synth = Program(args.synth, args.threads, args.dry_run)
+        os.makedirs(args.out, exist_ok=True)
+        self.rows = Rows(os.path.join(args.out, "results.jsonl"))
+
+    def path(self, *parts):
+        return os.path.join(self.args.out, *parts)
+
+    def teacher(self, name):
+        return os.path.join(self.args.data, TEACHERS[name]["model"])
+
+    def options(self, variant):
+        quarter = str(self.args.samples // 4)
+        return {
+            "plain": ["--balance", "none"],
+            "soft": ["--balance", "soft"],
+            "nayak": ["--balance", "nayak"],
+            "boundary": ["--balance", "soft", "--boundary", quarter],
+            "preferential": ["--balance", "none", "--related"],
+        }[variant]
+
+    def inverted(self, name):
+        """The inverted set of a teacher."""
+        output = self.path("sets", folder(name, "inverted-itself"))
+        if not os.path.exists(os.path.join(output, "synth.json")):
+            more = self.args.invert.split()
+            self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *more)
+        return output
+
+    def set(self, name, source, parts, variant):
+        """Makes a set, unless it is there."""
+        if parts == ["INVERTED"]:
+            return self.inverted(name)
+        output = self.path("sets", folder(name, source, variant))
+        if not os.path.exists(os.path.join(output, "synth.json")):
+            sources = []
+            for part in parts:
+                is_path = part.startswith("datasets/")
+                own = self.inverted(name) if part == "INVERTED" else part
+                sources += ["--from", os.path.join(self.args.data, own) if is_path else own]
+            mixed = ["--distinct"] if len(parts) > 1 else []
+            self.synth("collect", self.teacher(name), "-o", output, *sources, "--samples", self.args.samples,
+                       "--views", self.args.views, *self.options(variant), *mixed, "--resume")
+        return output
+
+    def row(self, name, source, parts, variant, seed):
+        about = TEACHERS[name]
+        identity = f"{name}, {source}, {variant}, seed {seed}, {self.args.steps} steps"
+        if identity in self.rows:
+            return
+        images = self.set(name, source, parts, variant)
+        output = self.path("students", folder(name, source, variant, str(seed), str(self.args.steps)))
+        made = self.synth("distill", images, "-o", output, "--student", about["student"], "--answers", "stored",
+                          "--steps", self.args.steps, "--seed", seed, "--resume")
+        found = self.synth("eval", output, "--data", os.path.join(self.args.data, about["test"]))
+        said = self.synth("inspect", images, "--teacher", self.teacher(name))
+        if self.args.dry_run:
+            return
+        criteria = said["criteria"]
+        self.rows.add({
+            "id": identity, "teacher": name, "student": about["student"], "source": source, "variant": variant,
+            "seed": seed, "steps": self.args.steps, "images": said["count"], "views": self.args.views,
+            "score": criteria["score"]["value"], "verdict": criteria["score"]["verdict"],
+            "relative_entropy": criteria["relative_entropy"], "top1": found["top1"],
+            "held_out_agreement": made["metrics"]["held_out_agreement"],
+            "distillation_seconds": made["wall_seconds"]["distillation"],
+        })
+
+
+def page(rows, steps):
+    """The table as Markdown: one part per teacher, rows with the mean over seeds."""
+    text = [
+        "# What a student learns from which images", "",
+        f"Students after {steps:,} steps of 128, last step, whole test set, in percent: mean over the seeds (lowest to highest).",
+        "Written by `benches/transfer.py`, which also says what a source is. The score is that of `synth inspect`, before any",
+        "training; \"balance\" is its main part, the entropy of the teacher's decisions.", "",
+    ]
+    for name in TEACHERS:
+        groups = {}
+        for row in rows:
+            if row["teacher"] == name and row["steps"] == steps:
+                groups.setdefault((row["source"], row["variant"]), []).append(row)
+        if not groups:
+            continue
+        means = {key: statistics.mean(row["top1"] for row in group) for key, group in groups.items()}
+        whole = means.get(("original", "plain"))
+        first = next(iter(groups.values()))[0]
+        text += [f"## {name} to {first['student']}", "",
+                 "| source | variant | images | balance | score | accuracy | of original |", "|---|---|---:|---:|---:|---:|---:|"]
+        for (source, variant), group in groups.items():
+            found = [100 * row["top1"] for row in group]
+            share = f"{100 * means[source, variant] / whole:.0f} %" if whole else ""
+            spread = f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
+            text.append(f"| {source} | {variant} | {group[0]['images']:,} | {group[0]['relative_entropy']:.2f} | "
+                        f"{group[0]['score']:.2f} | {statistics.mean(found):.1f}{spread} | {share} |")
+        keys = list(groups)
+        for what in ("score", "relative_entropy"):
+            found = rank_correlation([groups[key][0][what] for key in keys], [means[key] for key in keys])
+            if found is not None:
+                called = {"score": "score", "relative_entropy": "balance"}[what]
+                text += ["", f"Rank correlation (Spearman) of {called} and accuracy over {len(keys)} sets: {found:.2f}."]
+        text.append("")
+    return "\n".join(text)
+
+
+def main():
+    args = arguments()
+    work = Comparison(args)
+    if not args.page or args.run:
+        rows = list(plan(args))
+        for seed in args.seeds:
+            for row in rows:
+                work.row(*row, seed)
+    text = page(list(work.rows.all.values()), args.steps)
+    if args.page:
+        with open(args.page, "w", encoding="utf-8") as file:
+            file.write(text)
+    elif not args.dry_run:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+//! What a batch of images is made for, and what the generator reads of that.
+
+use super::Recipe;
+use super::layout::pooled;
+use super::recipe::Input;
+use super::synthesis::Synthesiser;
+use crate::Result;
+use crate::nets::{Task, seed_grid};
+use crate::ops::mem::tensor;
+use crate::rng::{self, Stream};
+use crate::teacher::Teacher;
+use candle_core::Tensor;
+
+/// What the teacher should see in a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// A class per image.
+    pub labels: Vec<u32>,
+    /// A class per row of the teacher's answers: `labels` again or, of one that answers for pixels, a label map per image; empty
+    /// where its pixels may show what they like.
+    pub rows: Vec<u32>,
+}
+
+/// Numbers that tell a generator of latents what an image is made for: a one-hot label, or the shares of the classes in the cells
+/// of its first map.
+pub(super) fn told(teacher: &Teacher, recipe: &Recipe) -> usize {
+    match map_grid(teacher, recipe) {
+        _ if !recipe.generator.conditional => 0,
+        Some([rows, columns]) => rows * columns * teacher.classes,
+        None if teacher.network.arch.task == Task::Segmentation => 0,
+        None => teacher.classes,
+    }
+}
+
+/// The first map of a generator, where images are made for label maps.
+fn map_grid(teacher: &Teacher, recipe: &Recipe) -> Option<[usize; 2]> {
+    (teacher.network.arch.task == Task::Segmentation && recipe.has_labels()).then(|| seed_grid(teacher.size))
+}
+
+impl Synthesiser<'_> {
+    /// What a batch is made for.
+    pub fn wish(&self, rng: &mut Stream) -> Wish {
+        let (teacher, recipe) = (self.teacher, &self.recipe);
+        let labels = recipe.labels.draw(recipe.batch, teacher.classes, rng);
+        let rows = match teacher.network.arch.task {
+            Task::Classification => labels.clone(),
+            Task::Segmentation if recipe.has_labels() => {
+                recipe.layout.draw(&labels, teacher.classes, teacher.void, teacher.size, rng)
+            }
+            Task::Segmentation => Vec::new(),
+        };
+        Wish { labels, rows }
+    }
+
+    /// What the generator reads: normal draws `[N, latent (+ told)]`, with what it is [`told`] if it is conditional;
+    /// embeddings `[N, E]`; or normalised images `[N, H, W, C]`.
+    pub(super) fn latents(&self, wish: &Wish, rng: &mut Stream) -> Result<Tensor> {
+        let (g, n) = (&self.recipe.generator, wish.labels.len());
+        if let Some(embeddings) = &self.embeddings {
+            let rows = wish.labels.iter().flat_map(|y| embeddings.of(*y).iter().copied()).collect();
+            return self.compute().bring(&tensor(rows, (n, embeddings.width))?);
+        }
+        if g.input == Input::Pixels {
+            let ([h, w], c) = (self.teacher.size, self.teacher.channels);
+            return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
+        }
+        let width = g.latent + told(self.teacher, &self.recipe);
+        let noise = rng::normal(rng, n * g.latent);
+        let mut values = Vec::with_capacity(n * width);
+        for (i, z) in noise.chunks_exact(g.latent).enumerate() {
+            values.extend_from_slice(z);
+            if width > g.latent {
+                self.tell(wish, i, &mut values);
+            }
+        }
+        self.compute().bring(&tensor(values, (n, width))?)
+    }
+
+    /// Appends what the generator is told of image `i`.
+    fn tell(&self, wish: &Wish, i: usize, values: &mut Vec<f32>) {
+        let (scale, classes) = (self.recipe.generator.label_scale as f32, self.teacher.classes);
+        match map_grid(self.teacher, &self.recipe) {
+            Some(grid) => {
+                let [h, w] = self.teacher.size;
+                let shares = pooled(&wish.rows[i * h * w..(i + 1) * h * w], [h, w], grid, classes);
+                values.extend(shares.into_iter().map(|share| scale * share));
+            }
+            None => {
+                let label = wish.labels[i] as usize;
+                values.extend((0..classes).map(|c| if c == label { scale } else { 0.0 }));
+            }
+        }
+    }
+}
