@@ -103,7 +103,7 @@ fn inferred(node: &NodeProto, of: &dyn Fn(usize) -> Vec<i64>) -> Option<Vec<i64>
             Some([outer, &[rows, columns]].concat())
         }
         "GlobalAveragePool" => Some(vec![0, x[1], 1, 1]),
-        "Add" | "Mul" | "Sub" | "Div" | "Relu" | "LeakyRelu" | "PRelu" | "Clip" | "Sigmoid" => Some(x),
+        "Add" | "Mul" | "Sub" | "Div" | "Relu" | "LeakyRelu" | "PRelu" | "Clip" | "Sigmoid" | "HardSigmoid" => Some(x),
         "Slice" | "Pad" | "Resize" | "Reshape" => None,
         other => panic!("a node of unknown type {other}"),
     }

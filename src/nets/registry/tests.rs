@@ -270,7 +270,7 @@ fn what_cannot_be_built_is_said_on_one_line() {
         ("", "there is no such network"),
     ] {
         let message = message(name, &RGB);
-        assert!(message.contains(part) && !message.contains('\n') && message.len() < 280, "{message}");
+        assert!(message.contains(part) && !message.contains('\n') && message.len() < 300, "{message}");
     }
     assert!(message("resnet20", &Shape { height: 7, ..RGB }).contains("sides of at least 8"));
     assert!(message("lenet5", &Shape { width: 27, ..RGB }).contains("sides of at least 28"));
@@ -375,7 +375,8 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
 fn naming_tables_have_the_same_wildcards_on_both_sides() {
     for (pattern, replacement) in FAMILIES.iter().flat_map(|family| family.schemes).flat_map(|scheme| scheme.renames) {
         let wildcards = |text: &str| text.replace("**", "R").matches(['*', 'R', '#']).count();
-        assert_eq!(wildcards(pattern), wildcards(replacement), "{pattern}");
+        // An empty name: the tensor is passed over.
+        assert!(replacement.is_empty() || wildcards(pattern) == wildcards(replacement), "{pattern}");
         assert!(pattern.find("**").is_none_or(|at| at + 2 == pattern.len()), "{pattern}");
     }
 }
