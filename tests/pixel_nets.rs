@@ -9,7 +9,7 @@ mod hashed;
 
 use candle_core::Tensor;
 use common::device::{bring_f32, cosine, here};
-use common::{Fixtures, Pair, values, verify_network};
+use common::{Fixtures, Pair, values, verify_deep_network};
 use hashed::{filled, gradients, hashed};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -97,7 +97,7 @@ fn train_step(file: &Fixtures, case: &str, net: &Network, directions: bool) -> V
 fn check(case: &str, name: &str, args: Value, tolerance: f64, directions: bool) {
     let file = Fixtures::load("pixel_nets.safetensors");
     let run = || train_step(&file, case, &network(name, args.clone()), directions);
-    println!("{case}: {:.1e}", verify_network(case, tolerance, run));
+    println!("{case}: {:.1e}", verify_deep_network(case, tolerance, run));
 }
 
 #[test]
@@ -241,7 +241,9 @@ fn a_segformer_is_measured_per_pixel() {
         confusion[usize::from(*label)][best] += 1;
     }
     let [model, data] = ["model", "data"].map(|name| at(name).display().to_string());
-    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["eval", &model, "--data", &data, "--json"]).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_synth"))
+        .args(["eval", &model, "--data", &data, "--device", "cpu", "--json"])
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();

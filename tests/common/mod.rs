@@ -5,6 +5,7 @@ pub mod device;
 
 use candle_core::Tensor;
 use std::sync::Mutex;
+use synth::ops::Precision;
 use synth::ops::mem::{host, tensor, view};
 use synth::ops::simd::{self, Level};
 
@@ -93,10 +94,20 @@ pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u3
 
 /// [`verify`] of a whole network.
 pub fn verify_network(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    verify_network_in(&[Precision::F32, Precision::Bf16], case, tolerance, f)
+}
+
+/// [`verify_network`] of tens of layers with random weights, on a card in f32 alone: through so many of them the roundings of bf16
+/// grow until little is left to compare.
+pub fn verify_deep_network(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
+    verify_network_in(&[Precision::F32], case, tolerance, f)
+}
+
+fn verify_network_in(precisions: &[Precision], case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
     match device::card() {
         Some(card) => {
             let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
-            device::verify_network_on(&card, case, f)
+            device::verify_network_on(&card, case, precisions, f)
         }
         None => verify(case, tolerance, f),
     }
