@@ -1,13 +1,14 @@
 //! Every operation alone, on the shapes that networks for images use: how near it comes to what the machine can do.
 
-use super::timing::{Timing, timed};
+use super::bound::ATTAINABLE;
+use super::timing::{Timing, median, timed, timed_each};
 use crate::Result;
 use crate::ops::activation::Activation;
 use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_weights, forward};
 use crate::ops::mem::tensor;
 use crate::ops::norm::{self, BackwardAffine};
 use crate::ops::spatial::{Pool, PoolKind};
-use crate::ops::{place, pointwise, spatial};
+use crate::ops::{peak, place, pointwise, spatial};
 use crate::rng::{Streams, normal};
 use candle_core::Tensor;
 use serde::Serialize;
@@ -25,6 +26,20 @@ pub struct OpResult {
     pub flop: f64,
     /// Bytes of what it must read and write, each once.
     pub bytes: f64,
+    /// Share of the multiply-add peak, 0 without multiply-adds: every call is held against a burst of multiply-adds right behind it,
+    /// since the speed of many machines drifts with their neighbours; the median.
+    pub of_peak: f64,
+    /// Share of the speed of a copy, the faster of one before all calls and one behind them.
+    pub of_copy: f64,
+}
+
+impl OpResult {
+    /// Share of the speed at which multiply-adds at 85 % of the peak and then the bytes at that of a copy would be done: the bound of
+    /// whole steps ([`super::bound`]) for this operation alone. It exceeds 1 where values stay in caches, where work on them overlaps, and where Winograd
+    /// saves multiplications.
+    pub fn of_bound(&self) -> f64 {
+        self.of_peak / ATTAINABLE + self.of_copy
+    }
 }
 
 /// One operation on one shape, ready to be run.
@@ -34,6 +49,21 @@ struct Case<'a> {
     flop: f64,
     bytes: f64,
     run: Box<dyn FnMut() -> Result<()> + 'a>,
+}
+
+impl Case<'_> {
+    /// Times it for `seconds`; `of_copy` is left to the caller.
+    fn timed(mut self, seconds: f64) -> Result<OpResult> {
+        let (flop, mut shares) = (self.flop, Vec::new());
+        let beside_peak = |ms: f64| shares.push(flop / (ms / 1e3) / peak::multiply_add_burst());
+        let Timing { median_ms, min_ms, .. } = match flop > 0.0 {
+            true => timed_each(seconds, &mut self.run, beside_peak)?,
+            false => timed(seconds, &mut self.run)?,
+        };
+        let of_peak = if flop > 0.0 { median(shares) } else { 0.0 };
+        let (op, shape) = (self.op.into(), self.shape);
+        Ok(OpResult { op, shape, median_ms, min_ms, flop, bytes: self.bytes, of_peak, of_copy: 0.0 })
+    }
 }
 
 /// (side, channels in, channels out, kernel, stride, groups): the convolutions of ResNets, wide ResNets, VGGs, generators and
@@ -74,13 +104,17 @@ const MAPS: &[(usize, usize)] = &[(32, 16), (32, 64), (8, 256)];
 /// # Errors
 /// What an operation reports.
 pub fn ops(batch: usize, seconds: f64, only: &str, mut each: impl FnMut(OpResult) -> Result<()>) -> Result<()> {
-    let mut measure = |mut case: Case| {
+    let mut before = peak::copy_rate();
+    let mut measure = |case: Case| {
         let name = format!("{} {}", case.op, case.shape);
         if !only.split_whitespace().all(|part| name.contains(part)) {
             return Ok(());
         }
-        let Timing { median_ms, min_ms, .. } = timed(seconds, &mut case.run)?;
-        each(OpResult { op: case.op.into(), shape: case.shape, median_ms, min_ms, flop: case.flop, bytes: case.bytes })
+        let mut result = case.timed(seconds)?;
+        let behind = peak::copy_rate();
+        result.of_copy = result.bytes / (result.median_ms / 1e3) / before.max(behind);
+        before = behind;
+        each(result)
     };
     for &shape in CONVOLUTIONS {
         convolution(batch, shape, &mut measure)?;

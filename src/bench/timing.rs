@@ -15,8 +15,14 @@ pub(super) struct Timing {
     pub calls: usize,
 }
 
-/// Calls `f` for `seconds`, a few times at least, after a warm-up; `warm` runs in between.
-pub(super) fn timed_after(seconds: f64, mut f: impl FnMut() -> Result<()>, warm: impl FnOnce()) -> Result<Timing> {
+/// Calls `f` for `seconds`, a few times at least, after a warm-up. `warm` runs in between, and `after` behind every timed call with
+/// its milliseconds; what it takes is not timed but is part of the seconds.
+fn repeated(
+    seconds: f64,
+    mut f: impl FnMut() -> Result<()>,
+    warm: impl FnOnce(),
+    mut after: impl FnMut(f64),
+) -> Result<Timing> {
     for _ in 0..WARM_UP {
         f()?;
     }
@@ -26,13 +32,34 @@ pub(super) fn timed_after(seconds: f64, mut f: impl FnMut() -> Result<()>, warm:
     while times.len() < AT_LEAST || Instant::now() < end {
         let start = Instant::now();
         f()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+        let took = start.elapsed().as_secs_f64() * 1e3;
+        times.push(took);
+        after(took);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(Timing { median_ms: times[times.len() / 2], min_ms: times[0], calls: times.len() })
+    Ok(Timing {
+        min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+        calls: times.len(),
+        median_ms: median(times),
+    })
 }
 
-/// [`timed_after`] with nothing in between.
+/// Calls `f` for `seconds` after a warm-up.
 pub(super) fn timed(seconds: f64, f: impl FnMut() -> Result<()>) -> Result<Timing> {
-    timed_after(seconds, f, || ())
+    repeated(seconds, f, || (), |_| ())
+}
+
+/// [`timed`], with `warm` between the warm-up and the clock.
+pub(super) fn timed_after(seconds: f64, f: impl FnMut() -> Result<()>, warm: impl FnOnce()) -> Result<Timing> {
+    repeated(seconds, f, warm, |_| ())
+}
+
+/// [`timed`], with `after` behind every call.
+pub(super) fn timed_each(seconds: f64, f: impl FnMut() -> Result<()>, after: impl FnMut(f64)) -> Result<Timing> {
+    repeated(seconds, f, || (), after)
+}
+
+/// The middle one; the larger of two.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

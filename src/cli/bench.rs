@@ -63,14 +63,14 @@ struct Step {
     json: bool,
 }
 
-/// Every operation alone, beside what the machine can do
+/// Every operation alone, beside what the machine can do in the same moment
 #[derive(Args)]
 struct Ops {
     /// Images per call
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
     /// Timed seconds per operation and shape
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Only rows with all of these words in their operation and shape, as in `--only "forward 3x3/1 64->64"`
     #[arg(long, default_value = "")]
@@ -211,38 +211,40 @@ fn bound(bench: &StepBench) -> Result<Bound> {
 
 impl Ops {
     fn run(&self) -> Result<()> {
-        let (flops, copy) = (peak::multiply_add_rate(), peak::copy_rate());
         let level = synth::ops::simd::level().name();
         let threads = rayon::current_num_threads();
         if !self.json {
             print(&format!(
                 "{threads} threads, {level}: {:.0} GFLOP/s of multiply-adds, copies move {:.1} GB/s; batch {}\n\n\
-                 | operation | shape | ms | GFLOP/s | of peak | GB/s | of copy |\n|---|---|---:|---:|---:|---:|---:|\n",
-                flops / 1e9,
-                copy / 1e9,
+                 | operation | shape | ms | GFLOP/s | of peak | GB/s | of copy | of bound |\n\
+                 |---|---|---:|---:|---:|---:|---:|---:|\n",
+                peak::multiply_add_rate() / 1e9,
+                peak::copy_rate() / 1e9,
                 self.batch
             ))?;
         }
         ops(self.batch as usize, self.seconds, &self.only, |r| {
             let seconds = r.median_ms / 1e3;
-            let (rate, moved) = (r.flop / seconds, r.bytes / seconds);
+            let (rate, moved) = (r.flop / seconds / 1e9, r.bytes / seconds / 1e9);
             if self.json {
                 return print_json(&json!({
                     "op": r.op, "shape": r.shape, "batch": self.batch, "threads": threads, "instructions": level,
-                    "median_ms": r.median_ms, "min_ms": r.min_ms, "gflops": rate / 1e9, "of_peak": rate / flops,
-                    "gbytes_per_s": moved / 1e9, "of_copy": moved / copy,
+                    "median_ms": r.median_ms, "min_ms": r.min_ms, "gflops": rate, "of_peak": r.of_peak,
+                    "gbytes_per_s": moved, "of_copy": r.of_copy, "of_bound": r.of_bound(),
                 }));
             }
-            print(&format!("{}\n", row(&r, [rate, flops, moved, copy])))
+            print(&format!("{}\n", row(&r, rate, moved)))
         })
     }
 }
 
-fn row(r: &OpResult, [rate, flops, moved, copy]: [f64; 4]) -> String {
+/// A row of the table, with GFLOP/s and GB/s.
+fn row(r: &OpResult, rate: f64, moved: f64) -> String {
     let arithmetic = match r.flop > 0.0 {
-        true => format!("{:.0} | {:.0} %", rate / 1e9, 100.0 * rate / flops),
+        true => format!("{rate:.0} | {:.0} %", 100.0 * r.of_peak),
         false => "| ".into(),
     };
     let OpResult { op, shape, median_ms, .. } = r;
-    format!("| {op} | {shape} | {median_ms:.2} | {arithmetic} | {:.1} | {:.0} % |", moved / 1e9, 100.0 * moved / copy)
+    let [copy, bound] = [r.of_copy, r.of_bound()].map(|share| format!("{:.0} %", 100.0 * share));
+    format!("| {op} | {shape} | {median_ms:.2} | {arithmetic} | {moved:.1} | {copy} | {bound} |")
 }

@@ -19,6 +19,20 @@ pub trait Draw: Send + Sync {
     fn draw(&self, rng: &mut Stream, dims: [usize; 3], out: &mut [u8]);
 }
 
+impl<D: Draw + ?Sized> Draw for Box<D> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn describe(&self) -> Value {
+        self.as_ref().describe()
+    }
+
+    fn draw(&self, rng: &mut Stream, dims: [usize; 3], out: &mut [u8]) {
+        self.as_ref().draw(rng, dims, out);
+    }
+}
+
 /// Endlessly many images of one kind.
 pub struct Generated<D> {
     kind: D,

@@ -2,10 +2,10 @@
 
 use super::memory::check_memory;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
-use super::{Feed, FillWith, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
+use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
-use crate::collect::{Generated, Leaves, Shaders};
+use crate::collect::{Draw, Generated};
 use crate::data::Images;
 use crate::distill::{Answers, Pool, TrainReport, Trainer, record_views, view_list};
 use crate::events::{Observer, Record};
@@ -27,12 +27,13 @@ pub(super) const STAGE: &str = "invert";
 pub(super) struct Course<'a> {
     teacher: &'a Teacher,
     recipe: &'a Recipe,
-    seed: u64,
     limit: Option<Duration>,
     pub plan: Plan,
     /// Batches made.
     pub batch: usize,
     synthesiser: Synthesiser<'a>,
+    /// What the buffer starts with, where that is not the generator's.
+    drawing: Option<Generated<Box<dyn Draw>>>,
     buffer: ReplayBuffer,
     trainer: Trainer,
     /// The last batch as it left the generator, where the adversary learns from it.
@@ -72,11 +73,11 @@ impl<'a> Course<'a> {
         Ok(Self {
             teacher,
             recipe,
-            seed,
             limit,
             plan,
             batch: 0,
             synthesiser,
+            drawing: recipe.fill_with.drawing().map(|kind| Generated::new(kind, seed)),
             buffer,
             trainer,
             last: None,
@@ -99,14 +100,8 @@ impl<'a> Course<'a> {
     pub fn synthesise(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
         let (batch, phase) = (self.batch, self.plan.phase(self.batch));
-        if phase == Phase::Fill && self.recipe.fill_with != FillWith::Generator {
-            let images = self.drawn()?;
-            store(&mut self.buffer, self.teacher, images, None, batch as u64)?;
-            self.trainer.pool_changed();
-            self.over(phase, start);
-            let (done, total) = (self.batch - self.plan.practice, self.plan.fill);
-            observer.record(&Record { stage: "fill", done, total, images: self.recipe.batch, values: Vec::new() });
-            return Ok(());
+        if phase == Phase::Fill && self.drawing.is_some() {
+            return self.draw(observer);
         }
         if self.rebuilds(phase) {
             self.synthesiser.rebuild(batch)?;
@@ -141,16 +136,20 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// A batch of procedural images.
-    fn drawn(&self) -> Result<Images> {
-        let number = self.batch * self.recipe.batch;
+    /// A batch of drawn images.
+    fn draw(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let (start, images) = (Instant::now(), self.recipe.batch);
         let ([h, w], c) = (self.teacher.size, self.teacher.channels);
-        let mut pixels = vec![0; self.recipe.batch * h * w * c];
-        match self.recipe.fill_with {
-            FillWith::Leaves => Generated::new(Leaves, self.seed).images(number, [h, w, c], &mut pixels),
-            _ => Generated::new(Shaders, self.seed).images(number, [h, w, c], &mut pixels),
+        let mut pixels = vec![0; images * h * w * c];
+        if let Some(drawing) = &self.drawing {
+            drawing.images(self.batch * images, [h, w, c], &mut pixels);
         }
-        Images::new(pixels, c, h, w)
+        store(&mut self.buffer, self.teacher, Images::new(pixels, c, h, w)?, None, self.batch as u64)?;
+        self.trainer.pool_changed();
+        self.over(Phase::Fill, start);
+        let (done, total) = (self.batch - self.plan.practice, self.plan.fill);
+        observer.record(&Record { stage: "fill", done, total, images, values: Vec::new() });
+        Ok(())
     }
 
     fn look_at(&mut self, made: &Synthesised, phase: Phase) {
@@ -180,11 +179,11 @@ impl<'a> Course<'a> {
         let Some(limit) = self.limit.filter(|_| phase == Phase::Practice || only) else { return };
         let share = if self.plan.rounds > 0 { WARMUP_SHARE } else { 1.0 };
         let most = fitting(limit.mul_f64(share), self.clock.elapsed(), self.batch);
-        match self.recipe.fill_with {
-            FillWith::Generator => self.plan.shorten(most, self.batch),
+        match self.drawing {
+            None => self.plan.shorten(most, self.batch),
             // What is drawn takes next to no time.
-            _ if phase == Phase::Practice => self.plan.practice = self.plan.practice.min(most.max(self.batch)),
-            _ => {}
+            Some(_) if phase == Phase::Practice => self.plan.practice = self.plan.practice.min(most.max(self.batch)),
+            Some(_) => {}
         }
     }
 
@@ -235,7 +234,7 @@ impl<'a> Course<'a> {
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,
-            drawn: self.recipe.fill_with != FillWith::Generator,
+            drawn: self.drawing.is_some(),
             plan: self.plan,
             synthesised: self.batch * self.recipe.batch,
             synthesis_time: self.synthesis_time,

@@ -42,20 +42,20 @@ unsafe fn lanes_kernel<S: Simd>(_unused: f32) -> usize {
 /// FLOP/s of multiply-adds (2 each) on registers alone, all threads together, with the instruction set in use: the best of
 /// some tries of a few milliseconds.
 pub fn multiply_add_rate() -> f64 {
-    let threads = rayon::current_num_threads();
+    (0..20).map(|_| multiply_add_burst()).fold(0.0, f64::max)
+}
+
+/// One try of [`multiply_add_rate`]: what the machine does in these few milliseconds.
+pub fn multiply_add_burst() -> f64 {
+    let tasks = 4 * rayon::current_num_threads();
     // SAFETY: no pointers.
     let lanes = unsafe { lanes_of(0.0) };
-    let work = (2 * lanes * ACCUMULATORS * ROUNDS * threads * 4) as f64;
-    let mut best = f64::INFINITY;
-    for i in 0..20 {
-        let start = Instant::now();
-        par::each(threads * 4, |t| {
-            // SAFETY: no pointers.
-            std::hint::black_box(unsafe { multiply_adds((i * t) as f32) });
-        });
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    work / best
+    let start = Instant::now();
+    par::each(tasks, |t| {
+        // SAFETY: no pointers.
+        std::hint::black_box(unsafe { multiply_adds(t as f32) });
+    });
+    (2 * lanes * ACCUMULATORS * ROUNDS * tasks) as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Bytes/s, read and written, of copying an array far larger than the caches, all threads together: the best of some tries.

@@ -1,5 +1,6 @@
 //! The choices in which the published methods differ, each a recipe key.
 
+use crate::collect::{Draw, Leaves, Shaders};
 use serde::{Deserialize, Serialize};
 
 /// What happens to the generator between batches.
@@ -26,6 +27,17 @@ pub enum FillWith {
     Shaders,
     /// Dead leaves ([`crate::collect::Leaves`]).
     Leaves,
+}
+
+impl FillWith {
+    /// How the images are drawn, where they are not the generator's.
+    pub fn drawing(self) -> Option<Box<dyn Draw>> {
+        match self {
+            Self::Generator => None,
+            Self::Shaders => Some(Box::new(Shaders)),
+            Self::Leaves => Some(Box::new(Leaves)),
+        }
+    }
 }
 
 /// What the generator reads, and what of it is optimised.
