@@ -35,8 +35,8 @@ pub struct OpResult {
 
 impl OpResult {
     /// Share of the speed at which multiply-adds at 85 % of the peak and then the bytes at that of a copy would be done: the bound of
-    /// whole steps ([`super::bound`]) for this operation alone. It exceeds 1 where values stay in caches, where work on them overlaps, and where Winograd
-    /// saves multiplications.
+    /// whole steps ([`super::Need::milliseconds`]) for this operation alone. It exceeds 1 where values stay in caches, where work on
+    /// them overlaps, and where Winograd saves multiplications.
     pub fn of_bound(&self) -> f64 {
         self.of_peak / ATTAINABLE + self.of_copy
     }
