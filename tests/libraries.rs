@@ -4,6 +4,7 @@
 mod libraries;
 
 use libraries::{Row, rows};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Relative to the largest logit.
@@ -17,13 +18,13 @@ fn row(library: &str, name: &str) -> Row {
 fn logits_are_those_of_the_libraries() {
     let rows = rows();
     assert!(rows.len() >= 16);
-    for row in rows {
+    rows.into_par_iter().for_each(|row| {
         let model = row.load(&row.tensors()).unwrap_or_else(|e| panic!("{}: {e}", row.title()));
         assert_eq!(row.full_size(&model), row.parameters, "{}", row.title());
         let error = row.error(&model);
         println!("{}: {error:.1e}", row.title());
         assert!(error <= TOLERANCE, "{}: {error:.1e}", row.title());
-    }
+    });
 }
 
 /// The comparison sees what it is there for: two tensors exchanged, one transposed, one value in 37 thousand.
