@@ -1,7 +1,7 @@
 //! Every operation alone, on the shapes that networks for images use: how near it comes to what the machine can do.
 
 use super::bound::ATTAINABLE;
-use super::timing::{Timing, median, timed, timed_each};
+use super::timing::{Timing, median, timed};
 use crate::Result;
 use crate::ops::activation::Activation;
 use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_weights, forward};
@@ -52,17 +52,26 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Times it for `seconds`; `of_copy` is left to the caller.
-    fn timed(mut self, seconds: f64) -> Result<OpResult> {
+    /// Times it for `seconds`. `copy` is the bytes/s of a copy before, and then those of one behind.
+    fn timed(mut self, seconds: f64, copy: &mut f64) -> Result<OpResult> {
         let (flop, mut shares) = (self.flop, Vec::new());
-        let beside_peak = |ms: f64| shares.push(flop / (ms / 1e3) / peak::multiply_add_burst());
-        let Timing { median_ms, min_ms, .. } = match flop > 0.0 {
-            true => timed_each(seconds, &mut self.run, beside_peak)?,
-            false => timed(seconds, &mut self.run)?,
+        let beside_peak = |ms: f64| {
+            if flop > 0.0 {
+                shares.push(flop / (ms / 1e3) / peak::multiply_add_burst());
+            }
         };
-        let of_peak = if flop > 0.0 { median(shares) } else { 0.0 };
-        let (op, shape) = (self.op.into(), self.shape);
-        Ok(OpResult { op, shape, median_ms, min_ms, flop, bytes: self.bytes, of_peak, of_copy: 0.0 })
+        let Timing { median_ms, min_ms, .. } = timed(seconds, &mut self.run, || (), beside_peak)?;
+        let before = std::mem::replace(copy, peak::copy_rate());
+        Ok(OpResult {
+            op: self.op.into(),
+            shape: self.shape,
+            median_ms,
+            min_ms,
+            flop,
+            bytes: self.bytes,
+            of_peak: if shares.is_empty() { 0.0 } else { median(shares) },
+            of_copy: self.bytes / (median_ms / 1e3) / copy.max(before),
+        })
     }
 }
 
@@ -104,17 +113,13 @@ const MAPS: &[(usize, usize)] = &[(32, 16), (32, 64), (8, 256)];
 /// # Errors
 /// What an operation reports.
 pub fn ops(batch: usize, seconds: f64, only: &str, mut each: impl FnMut(OpResult) -> Result<()>) -> Result<()> {
-    let mut before = peak::copy_rate();
+    let mut copy = peak::copy_rate();
     let mut measure = |case: Case| {
         let name = format!("{} {}", case.op, case.shape);
         if !only.split_whitespace().all(|part| name.contains(part)) {
             return Ok(());
         }
-        let mut result = case.timed(seconds)?;
-        let behind = peak::copy_rate();
-        result.of_copy = result.bytes / (result.median_ms / 1e3) / before.max(behind);
-        before = behind;
-        each(result)
+        each(case.timed(seconds, &mut copy)?)
     };
     for &shape in CONVOLUTIONS {
         convolution(batch, shape, &mut measure)?;

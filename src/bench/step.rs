@@ -1,7 +1,7 @@
 //! One step of the real work, timed: the very functions that the commands call, on random images.
 
 use super::bound::{Need, Parts};
-use super::timing::{Timing, timed_after};
+use super::timing::{self, Timing};
 use crate::distill::StudentRecipe;
 use crate::invert::{Draws, Recipe, Synthesiser};
 use crate::nets::Network;
@@ -188,7 +188,7 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
 fn timed(seconds: f64, compute: &Compute, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
     let mut before = 0;
     let step = || f().and_then(|()| compute.synchronize());
-    let timing = timed_after(seconds, step, || before = page_faults())?;
+    let timing = timing::timed(seconds, step, || before = page_faults(), |_| ())?;
     let faults = (page_faults() - before) as f64 / timing.calls as f64;
     let Timing { median_ms, min_ms, calls } = timing;
     Ok(StepResult { median_ms, min_ms, steps: calls, page_faults_per_step: faults, infer_ms: None })

@@ -17,7 +17,7 @@ pub(super) struct Timing {
 
 /// Calls `f` for `seconds`, a few times at least, after a warm-up. `warm` runs in between, and `after` behind every timed call with
 /// its milliseconds; what it takes is not timed but is part of the seconds.
-fn repeated(
+pub(super) fn timed(
     seconds: f64,
     mut f: impl FnMut() -> Result<()>,
     warm: impl FnOnce(),
@@ -41,21 +41,6 @@ fn repeated(
         calls: times.len(),
         median_ms: median(times),
     })
-}
-
-/// Calls `f` for `seconds` after a warm-up.
-pub(super) fn timed(seconds: f64, f: impl FnMut() -> Result<()>) -> Result<Timing> {
-    repeated(seconds, f, || (), |_| ())
-}
-
-/// [`timed`], with `warm` between the warm-up and the clock.
-pub(super) fn timed_after(seconds: f64, f: impl FnMut() -> Result<()>, warm: impl FnOnce()) -> Result<Timing> {
-    repeated(seconds, f, warm, |_| ())
-}
-
-/// [`timed`], with `after` behind every call.
-pub(super) fn timed_each(seconds: f64, f: impl FnMut() -> Result<()>, after: impl FnMut(f64)) -> Result<Timing> {
-    repeated(seconds, f, || (), after)
 }
 
 /// The middle one; the larger of two.

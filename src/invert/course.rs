@@ -100,8 +100,11 @@ impl<'a> Course<'a> {
     pub fn synthesise(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
         let (batch, phase) = (self.batch, self.plan.phase(self.batch));
-        if phase == Phase::Fill && self.drawing.is_some() {
-            return self.draw(observer);
+        if phase == Phase::Fill
+            && let Some(drawing) = &self.drawing
+        {
+            let images = self.drawn(drawing)?;
+            return self.take_drawn(images, start, observer);
         }
         if self.rebuilds(phase) {
             self.synthesiser.rebuild(batch)?;
@@ -118,8 +121,7 @@ impl<'a> Course<'a> {
             let [h, w] = self.teacher.size;
             let images = Images::new(made.pixels, self.teacher.channels, h, w)?;
             let labels = self.recipe.has_labels().then_some(made.labels);
-            store(&mut self.buffer, self.teacher, images, labels, batch as u64)?;
-            self.trainer.pool_changed();
+            self.keep(images, labels)?;
         }
         self.last = (self.recipe.feed == Feed::Batch).then_some(made.images);
         self.over(phase, start);
@@ -137,18 +139,26 @@ impl<'a> Course<'a> {
     }
 
     /// A batch of drawn images.
-    fn draw(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let (start, images) = (Instant::now(), self.recipe.batch);
+    fn drawn(&self, drawing: &Generated<Box<dyn Draw>>) -> Result<Images> {
         let ([h, w], c) = (self.teacher.size, self.teacher.channels);
-        let mut pixels = vec![0; images * h * w * c];
-        if let Some(drawing) = &self.drawing {
-            drawing.images(self.batch * images, [h, w, c], &mut pixels);
-        }
-        store(&mut self.buffer, self.teacher, Images::new(pixels, c, h, w)?, None, self.batch as u64)?;
-        self.trainer.pool_changed();
+        let mut pixels = vec![0; self.recipe.batch * h * w * c];
+        drawing.images(self.batch * self.recipe.batch, [h, w, c], &mut pixels);
+        Images::new(pixels, c, h, w)
+    }
+
+    /// What becomes of them.
+    fn take_drawn(&mut self, images: Images, start: Instant, observer: &mut dyn Observer) -> Result<()> {
+        self.keep(images, None)?;
         self.over(Phase::Fill, start);
         let (done, total) = (self.batch - self.plan.practice, self.plan.fill);
-        observer.record(&Record { stage: "fill", done, total, images, values: Vec::new() });
+        observer.record(&Record { stage: "fill", done, total, images: self.recipe.batch, values: Vec::new() });
+        Ok(())
+    }
+
+    /// Puts the images of the present batch into the buffer.
+    fn keep(&mut self, images: Images, labels: Option<Vec<u32>>) -> Result<()> {
+        store(&mut self.buffer, self.teacher, images, labels, self.batch as u64)?;
+        self.trainer.pool_changed();
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub(super) const FAMILY: Family = Family {
 
 /// The encoder alone, for the registry.
 pub(super) const ENCODER: Family = Family {
-    title: "ESPNet-C",
+    title: "ESPNet",
     model_type: "espnet_c",
     names: &[
         ("espnet-c-p2-q3", || named(2, 3)),

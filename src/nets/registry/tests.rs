@@ -270,7 +270,7 @@ fn what_cannot_be_built_is_said_on_one_line() {
         ("", "there is no such network"),
     ] {
         let message = message(name, &RGB);
-        assert!(message.contains(part) && !message.contains('\n') && message.len() < 300, "{message}");
+        assert!(message.contains(part) && !message.contains('\n') && message.len() < 280, "{message}");
     }
     assert!(message("resnet20", &Shape { height: 7, ..RGB }).contains("sides of at least 8"));
     assert!(message("lenet5", &Shape { width: 27, ..RGB }).contains("sides of at least 28"));
