@@ -48,9 +48,9 @@ for test in ops_pytorch nets_pytorch card; do
 done
 
 # One step here and in PyTorch, one after the other so that clocks are alike.
-beside() { # beside PASS NET TEACHER BATCH
-  local pass=$1 net=$2 teacher=$3 batch=$4 ours theirs
-  for precision in bf16 f32; do
+beside() { # beside PASS NET TEACHER BATCH PRECISION...
+  local pass=$1 net=$2 teacher=$3 batch=$4 ours theirs precision
+  for precision in "${@:5}"; do
     local amp=$([ $precision = bf16 ] && echo --amp)
     ours=$("$programs/synth" bench step --net "$(name "$net")" --teacher "$(name "$teacher")" --batch "$batch" --pass "$pass" \
       --seconds "$seconds" --device cuda --precision $precision --json | "$python" -c 'import json,sys; print(json.load(sys.stdin)["median_ms"])')
@@ -60,9 +60,9 @@ beside() { # beside PASS NET TEACHER BATCH
       "$ours" "$theirs" "$("$python" -c "print(round(${ours:-nan} / ${theirs:-nan}, 3))" 2>/dev/null)" | tee -a "$out/summary.tsv"
   done
 }
-graphs() { # graphs NET BATCH: the same training step queued call by call and as a CUDA graph
-  for how in "" --cuda-graphs; do
-    printf 'graphs\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-queued}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
+graphs() { # graphs NET BATCH: the same training step as a CUDA graph and queued call by call
+  for how in "" --no-cuda-graphs; do
+    printf 'graphs\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-recorded}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
       --seconds "$seconds" --device cuda $how --json | "$python" -c 'import json,sys; print(json.load(sys.stdin)["median_ms"])')" |
       tee -a "$out/summary.tsv"
   done
@@ -71,15 +71,40 @@ name() { case $1 in resnet18 | resnet34) echo "cifar-$1" ;; *) echo "$1" ;; esac
 
 step "one step beside PyTorch"
 # With QUICK set, small cases only: a trial of this script on a machine without a card.
-cases=${QUICK:+train resnet8 resnet14 4}
-cases=${cases:-train resnet18 resnet56 256
-train resnet34 resnet56 256
-train wrn-40-2 resnet56 256
-distill resnet18 resnet34 256
-invert resnet34 resnet56 256
-infer resnet34 resnet56 256
-train resnet20 resnet56 128}
-while read -r pass net teacher batch; do beside "$pass" "$net" "$teacher" "$batch" </dev/null; done <<<"$cases"
+cases=${QUICK:+train resnet8 resnet14 4 bf16 f32}
+cases=${cases:-train resnet18 resnet56 256 bf16 f32
+train resnet34 resnet56 256 bf16
+train wrn-40-2 resnet56 256 bf16
+distill resnet18 resnet34 256 bf16
+invert resnet34 resnet56 256 bf16
+infer resnet34 resnet56 256 bf16
+train resnet20 resnet56 128 bf16}
+while read -r pass net teacher batch precisions; do beside "$pass" "$net" "$teacher" "$batch" $precisions </dev/null; done <<<"$cases"
+
+step "PyTorch compiled"
+compiled() { # compiled NET BATCH MODE
+  printf 'compiled\ttrain\t%s\t%s\t%s\tpytorch %s ms\n' "$1" "$2" "$3" "$(timeout 120 "$python" benches/torch_compiled.py "$peer" \
+    --net "$1" --batch "$2" --mode "$3" --amp --seconds "$seconds" 2>"$out/compiled.err" | "$python" -c 'import json,sys
+print(json.loads(sys.stdin.read().splitlines()[-1])["median_ms"])')" | tee -a "$out/summary.tsv"
+}
+[ -n "${QUICK:-}" ] || for mode in default reduce-overhead; do compiled resnet18 256 $mode </dev/null; done
+
+step "what the card can do: a product of matrices in bf16, a copy"
+"$python" - <<'EOF' | tee -a "$out/summary.tsv"
+import torch
+if torch.cuda.is_available():
+    def ms(f):
+        for _ in range(3): f()
+        a, b = torch.cuda.Event(True), torch.cuda.Event(True)
+        a.record()
+        for _ in range(10): f()
+        b.record(); torch.cuda.synchronize()
+        return a.elapsed_time(b) / 10
+    x, y = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    print(f"peak\tbf16\t{2 * 8192**3 / ms(lambda: x @ y) / 1e9:.0f} TFLOP/s")
+    c = torch.randn(1 << 30, device="cuda"); d = torch.empty_like(c)
+    print(f"copy\t{2 * c.numel() * 4 / ms(lambda: d.copy_(c)) / 1e9:.2f} TB/s")
+EOF
 
 step "CUDA graphs"
 graphed=${QUICK:+resnet8 4}

@@ -3,7 +3,7 @@
 use crate::data::Images;
 use crate::loss::{Verdicts, verdicts};
 use crate::model::Model;
-use crate::nets::{Forward, Kind, Mode, Network, infer};
+use crate::nets::{Forward, Kind, Mode, Network, Passes};
 use crate::ops::place::{Placement, place_bytes};
 use crate::ops::{Compute, mem};
 use crate::tape::{self, Tape, Var};
@@ -22,6 +22,7 @@ pub struct Teacher {
     pub classes: usize,
     /// The class that stands for void, if one does: nothing is made to look like it.
     pub void: Option<usize>,
+    pub passes: Passes,
 }
 
 /// What a teacher tells of a batch of images.
@@ -56,12 +57,13 @@ impl Teacher {
             channels,
             classes: model.config.num_classes,
             void: images.ignore_index.and_then(|v| usize::try_from(v).ok()).filter(|v| *v < model.config.num_classes),
+            passes: Passes::default(),
         }
     }
 
     /// The same teacher elsewhere; see [`Network::to`].
     pub fn to(mut self, compute: &Compute) -> Result<Self> {
-        self.network = self.network.to(compute)?;
+        (self.network, self.passes) = (self.network.to(compute)?, Passes::default());
         Ok(self)
     }
 
@@ -76,7 +78,7 @@ impl Teacher {
 
     /// Logits `[N, K]` for normalised images, or `[N, H, W, K]` where it answers for pixels.
     pub fn answers(&self, x: &Tensor) -> Result<Tensor> {
-        infer(&self.network, x)
+        self.passes.infer(&self.network, x)
     }
 
     /// All that it tells of normalised images, where they were computed.

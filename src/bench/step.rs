@@ -4,7 +4,7 @@ use super::bound::{Need, Parts};
 use super::timing::{self, Timing};
 use crate::distill::StudentRecipe;
 use crate::invert::{Draws, Recipe, Synthesiser};
-use crate::nets::Network;
+use crate::nets::{Network, Passes};
 use crate::ops::mem::tensor;
 use crate::ops::{Compute, mem::page_faults};
 use crate::rng::{self, Streams};
@@ -94,7 +94,10 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
     let x = compute.bring(&tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?)?;
     let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
     match bench.pass {
-        Pass::Infer => timed(bench.seconds, compute, || crate::nets::infer(&bench.net, &x).map(|_| ())),
+        Pass::Infer => {
+            let passes = Passes::default();
+            timed(bench.seconds, compute, || passes.infer(&bench.net, &x).map(|_| ()))
+        }
         Pass::Answers => answers(bench, &x),
         Pass::Train => {
             let (mut sgd, mut stepper) = (sgd(), Stepper::new());
@@ -105,8 +108,9 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
         Pass::Distill => {
             let teacher = teacher_of(bench)?;
             let (mut sgd, mut stepper, how) = (sgd(), Stepper::new(), StudentRecipe::default().matching);
+            let passes = Passes::default();
             timed(bench.seconds, compute, || {
-                let answers = crate::nets::infer(teacher, &x)?;
+                let answers = passes.infer(teacher, &x)?;
                 let goal = Goal::Answers { answers: &answers, how, weights: None };
                 stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, goal).map(|_| ())
             })
@@ -130,6 +134,7 @@ fn frozen(bench: &StepBench) -> Teacher {
         channels,
         classes: bench.classes,
         void: None,
+        passes: Passes::default(),
     }
 }
 
@@ -137,10 +142,10 @@ fn frozen(bench: &StepBench) -> Teacher {
 fn answers(bench: &StepBench, x: &Tensor) -> Result<StepResult> {
     let (teacher, compute) = (frozen(bench), bench.net.compute());
     let pixels: Vec<u8> = (0..x.elem_count()).map(|i| ((i * 2_654_435_761) >> 24) as u8).collect();
-    let (mut plain, mut own) = (Vec::new(), Vec::new());
+    let (mut plain, mut own, passes) = (Vec::new(), Vec::new(), Passes::default());
     let both = timed(bench.seconds, compute, || {
         let start = Instant::now();
-        crate::nets::infer(&bench.net, x)?;
+        passes.infer(&bench.net, x)?;
         compute.synchronize()?;
         plain.push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();

@@ -176,9 +176,9 @@ pub struct Computing {
     /// Precision of images and maps inside networks; weights and sums are f32 always [default: bf16 on CUDA, f32 on the CPU]
     #[arg(long, value_enum)]
     precision: Option<PrecisionName>,
-    /// Record training steps as CUDA graphs: less work for the host, for small networks on a card
+    /// On a card, queue every step call by call instead of recording it once as a CUDA graph: slower, to find faults
     #[arg(long)]
-    cuda_graphs: bool,
+    no_cuda_graphs: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -194,7 +194,7 @@ impl Computing {
         if let Some(precision) = self.precision.and_then(|name| name.to_possible_value()) {
             words.extend(["--precision".into(), precision.get_name().into()]);
         }
-        words.extend(self.cuda_graphs.then(|| "--cuda-graphs".into()));
+        words.extend(self.no_cuda_graphs.then(|| "--no-cuda-graphs".into()));
         words
     }
 
@@ -208,7 +208,7 @@ impl Computing {
         if cfg!(feature = "cuda") && !quiet {
             eprintln!("computing on {why}");
         }
-        Ok(Compute { graphs: self.cuda_graphs, ..compute })
+        Ok(Compute { graphs: compute.graphs && !self.no_cuda_graphs, ..compute })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The richer signals through whole networks.
 
 use super::*;
+use crate::nets::Passes;
 use crate::nets::registry::{Shape, new_model};
 use crate::ops::mem::{host, update, view};
 use crate::rng::normal;
@@ -15,7 +16,16 @@ fn network(arch: &str) -> Network {
 
 fn teacher(arch: &str) -> Teacher {
     let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
-    Teacher { network: network(arch), mean, std, size: [16, 16], channels: 3, classes: 4, void: None }
+    Teacher {
+        network: network(arch),
+        mean,
+        std,
+        size: [16, 16],
+        channels: 3,
+        classes: 4,
+        void: None,
+        passes: Passes::default(),
+    }
 }
 
 fn signal(kind: SignalKind) -> Signal {

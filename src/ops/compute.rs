@@ -27,7 +27,7 @@ impl Precision {
 pub struct Compute {
     pub device: Device,
     pub precision: Precision,
-    /// Whether training steps on a card are recorded as CUDA graphs.
+    /// Whether training steps and the passes of a frozen network are recorded as CUDA graphs; on a card they are by default.
     pub graphs: bool,
 }
 
@@ -109,7 +109,8 @@ impl Compute {
             let found = format!("{place} ({why}) computes in f32");
             return Err(Error::invalid("precision bf16", found, "take --precision f32, or a CUDA device"));
         }
-        Ok((Self { device, precision, graphs: false }, format!("{place} in {} ({why})", precision.name())))
+        let graphs = device.is_cuda();
+        Ok((Self { device, precision, graphs }, format!("{place} in {} ({why})", precision.name())))
     }
 
     /// Whether it is the CPU.

@@ -4,14 +4,11 @@ use super::Sgd;
 use super::step::{Goal, StepReport, queue};
 use crate::loss::{Loss, Matching, Value};
 use crate::nets::Network;
-use crate::ops::cuda::graph::{Recorded, copy_into, record};
+use crate::ops::cuda::graph::{Recorded, WARM_UP, copy_into, record};
 use crate::ops::cuda::loss as card;
 use crate::ops::mem;
 use crate::{Error, Result};
 use candle_core::Tensor;
-
-/// Steps that are queued one by one first, so that kernels are loaded and workspaces and optimizer state are there.
-const WARM_UP: usize = 3;
 
 /// The steps of one network.
 #[derive(Default)]
@@ -112,7 +109,7 @@ impl Step {
         copy_into(&self.x, x)?;
         copy_into(&self.rows, &brought.rows)?;
         copy_into(&self.weights, &brought.weights)?;
-        self.graph.run(lr)?;
+        self.graph.run_with(lr)?;
         let loss = Value::Sum(self.values.clone()).get()?;
         Ok(StepReport { loss, logits: self.logits.copy()? })
     }

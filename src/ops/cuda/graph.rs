@@ -7,6 +7,9 @@ use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, result, sys};
 use std::sync::Arc;
 
+/// Calls that are queued one by one before one is recorded, so that kernels are loaded and workspaces are there.
+pub(crate) const WARM_UP: usize = 3;
+
 /// Words that the tables of a recorded step may take.
 const WORDS: usize = 1 << 16;
 
@@ -34,9 +37,11 @@ pub(crate) struct Recorded {
     graph: CudaGraph,
     gpu: Arc<Gpu>,
     tables: CudaSlice<u64>,
-    /// Whether the first table's first number has been brought up with the others.
     words: Vec<u64>,
 }
+
+// SAFETY: the driver lets any thread launch a graph, one at a time, which `&mut` in `run` sees to.
+unsafe impl Send for Recorded {}
 
 /// Records what `work` queues on the card of `like`; nothing of it is done yet.
 ///
@@ -80,13 +85,18 @@ impl Recorded {
         unsafe { result::memcpy_htod_async(to, &self.words[..count], stream.cu_stream()) }.map_err(failed)
     }
 
+    /// Does the step.
+    pub fn run(&mut self) -> Result<()> {
+        self.graph.launch().map_err(failed)
+    }
+
     /// Does the step, with `number` as the first one of its first table (the learning rate of the optimizer).
-    pub fn run(&mut self, number: f32) -> Result<()> {
+    pub fn run_with(&mut self, number: f32) -> Result<()> {
         if let Some(first) = self.words.first_mut() {
             *first = u64::from(number.to_bits());
             self.bring_up(1)?;
         }
-        self.graph.launch().map_err(failed)
+        self.run()
     }
 }
 

@@ -133,7 +133,7 @@ fn classifier_sum(teacher: &Teacher) -> Result<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::{Architecture, Network, ResNetCifar, Shortcut};
+    use crate::nets::{Architecture, Network, Passes, ResNetCifar, Shortcut};
     use crate::ops::mem::update;
     use crate::rng::Streams;
     use std::sync::Arc;
@@ -154,7 +154,16 @@ mod tests {
         };
         let arch = Arc::new(Architecture::new(|b| net.build(b)));
         let network = Network::init(arch, &mut Streams::new(1).stream("teacher", 0)).unwrap();
-        Teacher { network, mean: vec![0.5; 3], std: vec![0.25; 3], size: [8, 8], channels: 3, classes: 2, void: None }
+        Teacher {
+            network,
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+            size: [8, 8],
+            channels: 3,
+            classes: 2,
+            void: None,
+            passes: Passes::default(),
+        }
     }
 
     fn set(teacher: &Teacher, name: &str, values: &[f32]) {
