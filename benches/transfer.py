@@ -201,10 +201,11 @@ def page(rows, steps):
         "training; \"balance\" is its main part, the entropy of the teacher's decisions.", "",
     ]
     for name in TEACHERS:
-        groups = {}
+        groups = {(source, variant): [] for source, (_, variants) in TEACHERS[name]["sources"].items() for variant in variants}
         for row in rows:
-            if row["teacher"] == name and row["steps"] == steps:
-                groups.setdefault((row["source"], row["variant"]), []).append(row)
+            if row["teacher"] == name and row["steps"] == steps and (row["source"], row["variant"]) in groups:
+                groups[row["source"], row["variant"]].append(row)
+        groups = {key: group for key, group in groups.items() if group}
         if not groups:
             continue
         means = {key: statistics.mean(row["top1"] for row in group) for key, group in groups.items()}

@@ -123,7 +123,10 @@ pub fn distill(
     } else if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         let copy = copy.with_hints(trial_hints);
-        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit)?;
+        let begin = Instant::now();
+        compare(&copy.current(), set, &held_out, input, live)?;
+        let checks = begin.elapsed() * (CHECKS as u32 + 2);
+        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(checks))?;
     }
     let mut priorities = Priorities::new(recipe.priority, train.len());
     if let Some(weights) = set.sampling_weights() {
@@ -244,8 +247,10 @@ impl Resumable for Course {
     }
 }
 
-/// Updates whose times are not counted, and those that are, to tell the speed.
+/// Updates whose times are not counted, and how many are at least, to tell the speed.
 const TRIAL: (usize, usize) = (2, 10);
+/// They go on for this share of the time.
+const TRIAL_SHARE: f64 = 0.01;
 
 /// How many updates of `trial` fit into `limit` (at least one).
 fn steps_within<'a>(
@@ -257,10 +262,14 @@ fn steps_within<'a>(
 ) -> Result<usize> {
     let begin = Instant::now();
     let mut priorities = Priorities::new(PriorityRule::default(), train.len());
-    let mut start = begin;
-    for i in 0..TRIAL.0 + TRIAL.1 {
+    let (mut start, mut counted) = (begin, 0);
+    for i in 0.. {
         if i == TRIAL.0 {
             start = Instant::now();
+        }
+        counted = i.saturating_sub(TRIAL.0);
+        if counted >= TRIAL.1 && start.elapsed() >= limit.mul_f64(TRIAL_SHARE) {
+            break;
         }
         trial.step(&mut Pool {
             images,
@@ -270,7 +279,8 @@ fn steps_within<'a>(
             answers: answers()?,
         })?;
     }
-    Ok(fitting(limit.saturating_sub(begin.elapsed()), start.elapsed(), TRIAL.1).max(1))
+    let took = start.elapsed();
+    Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {

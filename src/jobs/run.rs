@@ -65,8 +65,10 @@ pub struct Ran {
 
 /// Share of a limited run that belongs to the second stage.
 pub(crate) const FINISH_SHARE: f64 = 0.3;
-/// Share of the last stage that its updates may take; its checks, the batch norms and the report take the rest.
-const UPDATES_SHARE: f64 = 0.92;
+/// Share of its only stage that the updates of a run on the fly may take; the batch norms, the set and the report take the rest.
+const ROUNDS_SHARE: f64 = 0.92;
+/// The same of a second stage, which allows for its checks itself.
+const UPDATES_SHARE: f64 = 0.96;
 
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
@@ -116,7 +118,7 @@ impl RunJob<'_> {
 
     /// The first stage, in which the student is the adversary.
     fn inversion(&self) -> InvertJob<'_> {
-        let share = if self.on_the_fly { UPDATES_SHARE } else { 1.0 - FINISH_SHARE };
+        let share = if self.on_the_fly { ROUNDS_SHARE } else { 1.0 - FINISH_SHARE };
         InvertJob {
             teacher: self.teacher,
             recipe: self.recipe,

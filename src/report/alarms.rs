@@ -43,10 +43,10 @@ const LEAST_BALANCE: f64 = 0.85;
 /// Median over layers of the batch-norm distance, in standard deviations of the teacher. Small healthy runs have 0.29 to
 /// 0.47; with a wrong normalisation or without matching it is 0.58 and more, with an untrained or damaged teacher 1.2 and more.
 const MOST_BATCH_NORM_DISTANCE: f64 = 0.5;
-/// Worst layer against the median layer. Healthy runs have 1.1 to 1.8, whatever their budget: all layers come closer
-/// together. A layer that cannot be matched (wrong normalisation: the first; damaged statistics: one in the middle)
+/// Worst layer against the median layer. Small healthy runs have 1.1 to 1.8, a long one on a ResNet-34 2.4: all layers come
+/// closer together. A layer that cannot be matched (wrong normalisation: the first; damaged statistics: one in the middle)
 /// stays behind at 3 and more.
-const MOST_LAYER_RATIO: f64 = 2.4;
+const MOST_LAYER_RATIO: f64 = 2.7;
 /// Layers under which a median says nothing.
 const FEWEST_LAYERS: usize = 4;
 /// Standard deviation of pixels. Photographs have 0.2 to 0.3, drawings more; a normalisation whose `std` is four times too small
@@ -363,6 +363,6 @@ mod tests {
     #[test]
     fn the_message_says_which_layer() {
         let alarm = &alarms(&Health { fit: Some(layers(&[0.2, 0.3, 0.4, 0.3, 1.5])), ..healthy() })[0];
-        assert!(alarm.to_string().contains("distance of bn4 over the median is 5.00 (threshold 2.40)"), "{alarm}");
+        assert!(alarm.to_string().contains("distance of bn4 over the median is 5.00 (threshold 2.70)"), "{alarm}");
     }
 }

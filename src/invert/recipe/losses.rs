@@ -88,9 +88,10 @@ pub struct PhiRecipe {
     pub norm: PhiNorm,
 }
 
+/// Without the difficulty of the paper (γ = 2): it took two points from the diversity (`docs/RESULTS.md`).
 impl Default for PhiRecipe {
     fn default() -> Self {
-        Self { target: PhiTarget::CrossEntropy, diversity: Diversity::Relative, gamma: 2.0, norm: PhiNorm::BatchMean }
+        Self { target: PhiTarget::CrossEntropy, diversity: Diversity::Relative, gamma: 0.0, norm: PhiNorm::BatchMean }
     }
 }
 
