@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(changed("hold_back = 50", "hold_back = 60"), [0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0]);
         assert_eq!(changed("steps = 400", "steps = 500"), [0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1]);
         assert_eq!(changed("seeds = [0, 1]", "seeds = [0, 2]"), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
-        let other_default = changed("set = [\"phi.target=off\"]", "set = [\"phi.target=off\", \"phi.gamma=2\"]");
+        let other_default = changed("set = [\"phi.target=off\"]", "set = [\"phi.target=off\", \"phi.gamma=0\"]");
         assert_eq!(other_default, [0; 11], "a value that the recipe has anyway");
     }
 
