@@ -110,10 +110,11 @@ impl Pool {
         Ok(())
     }
 
-    /// Whether that can be how far this pool was gone through.
+    /// Whether that can be how far this pool was gone through. One who stopped before the first image knows of no part.
     pub fn knows(&self, progress: &Progress) -> bool {
-        let parts = &progress.parts;
-        parts.len() == self.parts.len() && parts.iter().zip(&self.parts).all(|(l, part)| l.items <= part.numbers.len())
+        let (parts, own) = (&progress.parts, &self.parts);
+        let fits = || parts.iter().zip(own).all(|(looked, part)| looked.items <= part.numbers.len());
+        parts.is_empty() || parts.len() == own.len() && fits()
     }
 
     /// Passes the images at `wanted` (ascending), which were readable before, to `each`, some at a time.
@@ -212,7 +213,21 @@ fn share_out(size: usize, weights: &[f64], limits: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::generated::Generated;
+    use super::super::leaves::Leaves;
     use super::*;
+
+    #[test]
+    fn a_pool_knows_how_far_it_can_have_been_gone_through() {
+        let leaves = || -> (Box<dyn Source>, f64) { (Box::new(Generated::new(Leaves, 0)), 1.0) };
+        let pool = Pool::new(vec![leaves(), leaves()], 8, [8, 8, 3], &Streams::new(0)).unwrap();
+        let come_to = |items: &[usize]| Progress {
+            parts: items.iter().map(|&items| Looked { items, tally: Tally::default() }).collect(),
+        };
+        // The first: stopped before the first image.
+        assert!([&[][..], &[0, 0], &[4, 0], &[4, 4]].map(come_to).iter().all(|progress| pool.knows(progress)));
+        assert!([&[0][..], &[0, 0, 0], &[5, 0]].map(come_to).iter().all(|progress| !pool.knows(progress)));
+    }
 
     #[test]
     fn shares_follow_the_weights_and_what_there_is() {
