@@ -3,7 +3,7 @@
 
     cargo build --release
     benches/pixels.py -o out/pixels                             # all of it: hours on two cores; call it again to go on
-    benches/pixels.py -o out/pixels --minutes 0.2 --epochs 1    # a try
+    benches/pixels.py -o out/pixels --minutes 1 --epochs 1 --samples 200    # a try
     benches/pixels.py -o out/pixels --page docs/PIXELS.md       # the page alone
 
 Standard library only. A teacher is trained on CamVid at 160x120 first (`--model` takes one that is there already, with `--data` of its
@@ -42,7 +42,7 @@ def arguments():
     p.add_argument("--student", default="espnet-c-p1-q1")
     p.add_argument("--epochs", type=int, default=150, help="of the teacher")
     p.add_argument("--minutes", type=float, default=15)
-    p.add_argument("--batch", type=int, default=16, help="of the students")
+    p.add_argument("--batch", type=int, default=16, help="of students and generators")
     p.add_argument("--images", type=int, default=367, help="real training images")
     p.add_argument("--samples", type=int, default=2000, help="images of a set, where its source has as many")
     p.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -99,8 +99,9 @@ class Comparison:
         output = self.path("students", folder(name, str(seed)))
         time = ["--minutes", self.args.minutes, "--seed", seed, "-o", output, "--set", f"student.batch={self.args.batch}"]
         if name in RECIPES:
+            # Published batches are for images of 32 pixels a side.
             self.compute("run", self.teacher(), "--student", self.args.student, "--init", "adversary", "--recipe", name,
-                         *time, "--snapshots", 8, "--resume")
+                         *time, "--set", f"batch={self.args.batch}", "--snapshots", 8, "--resume")
             return os.path.join(output, "student")
         if name == REAL:
             answered = self.row(ANSWERED, seed)
