@@ -47,15 +47,18 @@ for test in ops_pytorch nets_pytorch card; do
   grep -E 'panicked|off by|instead of|CUDNN|CUDA_' -A1 "$out/$test.txt" | head -20
 done
 
+# The median of what a benchmark prints: its last JSON object.
+median() { "$python" -c 'import json,sys; text = sys.stdin.read(); print(json.loads(text[text.rindex("{"):])["median_ms"])'; }
+
 # One step here and in PyTorch, one after the other so that clocks are alike.
 beside() { # beside PASS NET TEACHER BATCH PRECISION...
   local pass=$1 net=$2 teacher=$3 batch=$4 ours theirs precision
   for precision in "${@:5}"; do
     local amp=$([ $precision = bf16 ] && echo --amp)
     ours=$("$programs/synth" bench step --net "$(name "$net")" --teacher "$(name "$teacher")" --batch "$batch" --pass "$pass" \
-      --seconds "$seconds" --device cuda --precision $precision --json | "$python" -c 'import json,sys; print(json.load(sys.stdin)["median_ms"])')
+      --seconds "$seconds" --device cuda --precision $precision --json | median)
     theirs=$("$python" "$peer" --net "$net" --teacher "$teacher" --batch "$batch" --pass "$pass" --seconds "$seconds" \
-      --device cuda $amp | "$python" -c 'import json,sys; print(json.loads(sys.stdin.read().splitlines()[-1])["median_ms"])')
+      --device cuda $amp | median)
     printf 'step\t%s\t%s\t%s\t%s\t%s\tsynth %s ms\tpytorch %s ms\tratio %s\n' "$pass" "$net" "$teacher" "$batch" $precision \
       "$ours" "$theirs" "$("$python" -c "print(round(${ours:-nan} / ${theirs:-nan}, 3))" 2>/dev/null)" | tee -a "$out/summary.tsv"
   done
@@ -63,7 +66,7 @@ beside() { # beside PASS NET TEACHER BATCH PRECISION...
 graphs() { # graphs NET BATCH: the same training step as a CUDA graph and queued call by call
   for how in "" --no-cuda-graphs; do
     printf 'graphs\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-recorded}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
-      --seconds "$seconds" --device cuda $how --json | "$python" -c 'import json,sys; print(json.load(sys.stdin)["median_ms"])')" |
+      --seconds "$seconds" --device cuda $how --json | median)" |
       tee -a "$out/summary.tsv"
   done
 }
@@ -84,8 +87,7 @@ while read -r pass net teacher batch precisions; do beside "$pass" "$net" "$teac
 step "PyTorch compiled"
 compiled() { # compiled NET BATCH MODE
   printf 'compiled\ttrain\t%s\t%s\t%s\tpytorch %s ms\n' "$1" "$2" "$3" "$(timeout 120 "$python" benches/torch_compiled.py "$peer" \
-    --net "$1" --batch "$2" --mode "$3" --amp --seconds "$seconds" 2>"$out/compiled.err" | "$python" -c 'import json,sys
-print(json.loads(sys.stdin.read().splitlines()[-1])["median_ms"])')" | tee -a "$out/summary.tsv"
+    --net "$1" --batch "$2" --mode "$3" --amp --seconds "$seconds" 2>"$out/compiled.err" | median)" | tee -a "$out/summary.tsv"
 }
 [ -n "${QUICK:-}" ] || for mode in default reduce-overhead; do compiled resnet18 256 $mode </dev/null; done
 

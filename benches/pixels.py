@@ -17,7 +17,7 @@ import json
 import math
 import os
 
-from rows import Program, Rows
+from rows import Comparison, is_made
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REAL, ANSWERED = "real images and labels", "real images, the teacher's answers"
@@ -61,21 +61,12 @@ def folder(*words):
     return "-".join(words).replace(" ", "-").replace(",", "").replace("'", "")
 
 
-class Comparison:
-    def __init__(self, args):
-        self.args = args
-        self.synth = Program(args.synth, args.threads, args.dry_run)
-        os.makedirs(args.out, exist_ok=True)
-        self.rows = Rows(os.path.join(args.out, "results.jsonl"))
-
-    def path(self, *parts):
-        return os.path.join(self.args.out, *parts)
-
+class Pixels(Comparison):
     def compute(self, *words):
         return self.synth(*words, "--device", self.args.device)
 
     def train(self, network, epochs, seed, output):
-        if not os.path.exists(os.path.join(output, "synth.json")):
+        if not is_made(output):
             self.compute("train", network, "--data", self.args.data, "--void", 11, "--num-classes", 11, "--epochs", epochs,
                          "--seed", seed, "-o", output, "--resume")
         return output
@@ -88,7 +79,7 @@ class Comparison:
 
     def set(self, source):
         output = self.path("sets", folder(source))
-        if not os.path.exists(os.path.join(output, "synth.json")):
+        if not is_made(output):
             parts = [part.format(data=self.args.data, shared=self.args.shared) for part in SOURCES[source]]
             words = [word for part in parts for word in ("--from", part)]
             self.compute("collect", self.teacher(), "-o", output, *words, "--samples", self.args.samples, "--resume")
@@ -138,6 +129,9 @@ class Comparison:
                 if self.args.only in name:
                     self.row(name, seed)
 
+    def page(self):
+        return page(list(self.rows.all.values()), self.args)
+
 
 def page(rows, args):
     """The table as Markdown."""
@@ -153,18 +147,5 @@ def page(rows, args):
     return "\n".join(text) + "\n"
 
 
-def main():
-    args = arguments()
-    work = Comparison(args)
-    if not args.page or args.run:
-        work.all()
-    text = page(list(work.rows.all.values()), args)
-    if args.page:
-        with open(args.page, "w", encoding="utf-8") as file:
-            file.write(text)
-    elif not args.dry_run:
-        print(text)
-
-
 if __name__ == "__main__":
-    main()
+    Pixels(arguments()).carry_out()

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 
-from rows import Program, Rows
+from rows import Program, Rows, is_made
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RELATED = ["datasets/uoft-cs/cifar10:train=1"]
@@ -48,7 +48,7 @@ def source(args, text):
 
 def collected(args, synth, way):
     output = os.path.join(args.out, f"set-{way}")
-    if not os.path.exists(os.path.join(output, "synth.json")):
+    if not is_made(output):
         sources = [word for text in RELATED + UNRELATED for word in ("--from", source(args, text))]
         synth("collect", os.path.join(args.data, args.teacher), "-o", output, *sources, "--samples", args.pool,
               "--balance", "none", "--views", args.views, *WAYS[way], "--resume")

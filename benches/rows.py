@@ -42,6 +42,36 @@ class Rows:
             file.write(json.dumps(row) + "\n")
 
 
+def is_made(folder):
+    """Whether a command has finished this result."""
+    return os.path.exists(os.path.join(folder, "synth.json"))
+
+
+class Comparison:
+    """Rows of a table, made one after the other: a subclass says in `all` which, and in `page` how they are shown."""
+
+    def __init__(self, args):
+        self.args = args
+        self.synth = Program(args.synth, args.threads, args.dry_run)
+        os.makedirs(args.out, exist_ok=True)
+        self.rows = Rows(os.path.join(args.out, "results.jsonl"))
+
+    def path(self, *parts):
+        return os.path.join(self.args.out, *parts)
+
+    def carry_out(self):
+        """Makes what is missing, and shows the table or writes it to `--page`."""
+        args = self.args
+        if not args.page or args.run:
+            self.all()
+        text = self.page()
+        if args.page:
+            with open(args.page, "w", encoding="utf-8") as file:
+                file.write(text)
+        elif not args.dry_run:
+            print(text)
+
+
 def ranks(values):
     """Places in ascending order, ties with the mean of theirs."""
     order = sorted(values)

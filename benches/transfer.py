@@ -16,7 +16,7 @@ import argparse
 import os
 import statistics
 
-from rows import Program, Rows, rank_correlation
+from rows import Comparison, is_made, rank_correlation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -121,16 +121,7 @@ def folder(*words):
     return "-".join(words).replace(" ", "").replace("+", "-with-")
 
 
-class Comparison:
-    def __init__(self, args):
-        self.args = args
-        self.synth = Program(args.synth, args.threads, args.dry_run)
-        os.makedirs(args.out, exist_ok=True)
-        self.rows = Rows(os.path.join(args.out, "results.jsonl"))
-
-    def path(self, *parts):
-        return os.path.join(self.args.out, *parts)
-
+class Transfer(Comparison):
     def teacher(self, name):
         return os.path.join(self.args.data, TEACHERS[name]["model"])
 
@@ -147,7 +138,7 @@ class Comparison:
     def inverted(self, name):
         """The inverted set of a teacher."""
         output = self.path("sets", folder(name, "inverted-itself"))
-        if not os.path.exists(os.path.join(output, "synth.json")):
+        if not is_made(output):
             more = self.args.invert.split()
             self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *more)
         return output
@@ -157,7 +148,7 @@ class Comparison:
         if parts == ["INVERTED"]:
             return self.inverted(name)
         output = self.path("sets", folder(name, source, variant))
-        if not os.path.exists(os.path.join(output, "synth.json")):
+        if not is_made(output):
             sources = []
             for part in parts:
                 is_path = part.startswith("datasets/")
@@ -190,6 +181,15 @@ class Comparison:
             "held_out_agreement": made["metrics"]["held_out_agreement"],
             "distillation_seconds": made["wall_seconds"]["distillation"],
         })
+
+    def all(self):
+        rows = list(plan(self.args))
+        for seed in self.args.seeds:
+            for row in rows:
+                self.row(*row, seed)
+
+    def page(self):
+        return page(list(self.rows.all.values()), self.args.steps)
 
 
 def page(rows, steps):
@@ -229,21 +229,5 @@ def page(rows, steps):
     return "\n".join(text)
 
 
-def main():
-    args = arguments()
-    work = Comparison(args)
-    if not args.page or args.run:
-        rows = list(plan(args))
-        for seed in args.seeds:
-            for row in rows:
-                work.row(*row, seed)
-    text = page(list(work.rows.all.values()), args.steps)
-    if args.page:
-        with open(args.page, "w", encoding="utf-8") as file:
-            file.write(text)
-    elif not args.dry_run:
-        print(text)
-
-
 if __name__ == "__main__":
-    main()
+    Transfer(arguments()).carry_out()

@@ -124,6 +124,7 @@ pub fn distill(
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         let copy = copy.with_hints(trial_hints);
         let begin = Instant::now();
+        // One check tells what this one, those to come and the one at the end take.
         compare(&copy.current(), set, &held_out, input, live)?;
         let checks = begin.elapsed() * (CHECKS as u32 + 2);
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(checks))?;
@@ -262,22 +263,17 @@ fn steps_within<'a>(
 ) -> Result<usize> {
     let begin = Instant::now();
     let mut priorities = Priorities::new(PriorityRule::default(), train.len());
-    let (mut start, mut counted) = (begin, 0);
-    for i in 0.. {
-        if i == TRIAL.0 {
-            start = Instant::now();
-        }
-        counted = i.saturating_sub(TRIAL.0);
-        if counted >= TRIAL.1 && start.elapsed() >= limit.mul_f64(TRIAL_SHARE) {
-            break;
-        }
-        trial.step(&mut Pool {
-            images,
-            gallery: None,
-            rows: Some(train),
-            priorities: &mut priorities,
-            answers: answers()?,
-        })?;
+    let mut step = || {
+        let (rows, priorities, answers) = (Some(train), &mut priorities, answers()?);
+        trial.step(&mut Pool { images, gallery: None, rows, priorities, answers })
+    };
+    for _ in 0..TRIAL.0 {
+        step()?;
+    }
+    let (start, mut counted) = (Instant::now(), 0);
+    while counted < TRIAL.1 || start.elapsed() < limit.mul_f64(TRIAL_SHARE) {
+        step()?;
+        counted += 1;
     }
     let took = start.elapsed();
     Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
