@@ -197,6 +197,25 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
     }
 }
 
+/// A generator whose rate falls over the run stands still once the batches that fit into the time are over, however many the
+/// recipe has.
+#[test]
+fn rates_fall_over_the_batches_that_are_planned() {
+    let model = random_teacher("resnet8");
+    let teacher = Teacher::of(&model);
+    let mut recipe = tiny(Recipe::named("dfq").unwrap()).fitted([16, 16]);
+    (recipe.practice, recipe.rounds) = (0, 1000);
+    let moved = |planned: Option<usize>| {
+        let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
+        planned.into_iter().for_each(|batches| synthesiser.plan_batches(batches));
+        let before = synthesiser.generator.weights.duplicate().unwrap();
+        synthesiser.batch(3, 1, &[0; 4], None).unwrap();
+        synthesiser.generator.weights.distance(&before).unwrap()
+    };
+    assert!(moved(None) > 0.0);
+    assert!(moved(Some(3)) < 1e-3 * moved(None), "{} {}", moved(Some(3)), moved(None));
+}
+
 /// CMI's contrast reaches the images: with it alone, they move.
 #[test]
 fn contrast_moves_images() {

@@ -198,7 +198,7 @@ impl<'a> Course<'a> {
     }
 
     /// One update of the adversary; after the last one of a round, the number of rounds is what fits into the time, and the
-    /// schedule of the updates follows it.
+    /// schedules of both sides follow it.
     pub fn adversary_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
         let (report, images) = match (self.recipe.feed, &self.last) {
@@ -221,6 +221,7 @@ impl<'a> Course<'a> {
             let took = self.clock.elapsed().saturating_sub(self.rounds_begin);
             self.plan.rounds = rounds + fitting(limit.saturating_sub(self.clock.elapsed()), took, rounds);
             self.trainer.plan_steps(self.plan.rounds * self.recipe.adversary_steps);
+            self.synthesiser.plan_batches(self.plan.total());
         }
         Ok(())
     }
@@ -290,6 +291,9 @@ impl Resumable for Course<'_> {
         (self.rounds_begin, self.synthesis_time, self.adversary_time) = (rounds_begin, synthesis, adversary);
         from.restore("synthesiser", &mut self.synthesiser)?;
         from.restore("buffer", &mut self.buffer)?;
+        if self.plan.rounds_done(self.batch) > 0 {
+            self.synthesiser.plan_batches(self.plan.total());
+        }
         from.restore("watch", &mut self.watch)?;
         from.restore("trainer", &mut self.trainer)
     }

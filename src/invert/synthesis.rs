@@ -75,7 +75,7 @@ pub struct Synthesiser<'a> {
     pub(super) teacher: &'a Teacher,
     pub(super) recipe: Recipe,
     pub(super) arch: Arc<Architecture>,
-    /// Batches that the recipe plans.
+    /// Batches of the whole run: the recipe's, until a time limit says how many fit.
     planned: usize,
     pub(super) embeddings: Option<LabelEmbeddings>,
     pub(super) streams: Streams,
@@ -144,6 +144,11 @@ impl<'a> Synthesiser<'a> {
     /// How often the rates had to be halved because a loss was no number.
     pub fn halvings(&self) -> u32 {
         self.guard.halvings()
+    }
+
+    /// The run will have this many batches: what the rates over the run are shares of, instead of the recipe's plan.
+    pub fn plan_batches(&mut self, batches: usize) {
+        self.planned = batches;
     }
 
     /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no

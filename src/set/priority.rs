@@ -25,6 +25,13 @@ impl Default for PriorityRule {
     }
 }
 
+impl PriorityRule {
+    /// `(|δ| + ε)^α`
+    fn mass(&self, gap: f64) -> f64 {
+        (gap.abs() + EPSILON).powf(self.alpha)
+    }
+}
+
 const EPSILON: f64 = 1e-6;
 /// Bounds of a remembered weight, so that one rare image cannot take over.
 const WEIGHT_BOUNDS: (f64, f64) = (0.05, 20.0);
@@ -35,6 +42,8 @@ pub struct Priorities {
     rule: PriorityRule,
     /// δ_i = w_{i−1}·KL; images that nobody has looked at yet carry the largest one.
     gap: Vec<f64>,
+    /// `(|δ_i| + ε)^α` of every gap: a power per image and step would cost more than the draw.
+    mass: Vec<f64>,
     weight: Vec<f64>,
     /// The probabilities that a set asks for, which gaps are multiplied by; even without them.
     wanted: Option<Vec<f64>>,
@@ -53,7 +62,7 @@ pub struct Draw {
 impl Priorities {
     /// `n` images that nobody has looked at yet.
     pub fn new(rule: PriorityRule, n: usize) -> Self {
-        Self { rule, gap: vec![1.0; n], weight: vec![1.0; n], wanted: None, even_share: 0.0 }
+        Self { rule, gap: vec![1.0; n], mass: vec![rule.mass(1.0); n], weight: vec![1.0; n], wanted: None, even_share: 0.0 }
     }
 
     /// The same, drawn in proportion to `weights` (one per image, not negative, not all 0) as well: importance weights then
@@ -78,6 +87,7 @@ impl Priorities {
     /// Takes over the gaps and importance weights of `earlier`, which is about the same images.
     pub fn go_back_to(&mut self, earlier: &Self) {
         self.gap.clone_from(&earlier.gap);
+        self.mass.clone_from(&earlier.mass);
         self.weight.clone_from(&earlier.weight);
     }
 
@@ -97,6 +107,7 @@ impl Priorities {
     pub fn extend(&mut self, n: usize) {
         let fresh = self.fresh();
         self.gap.resize(self.gap.len() + n, fresh);
+        self.mass.resize(self.mass.len() + n, self.rule.mass(fresh));
         self.weight.resize(self.weight.len() + n, 1.0);
         if let Some(wanted) = &mut self.wanted {
             let mean = 1.0 / wanted.len().max(1) as f64;
@@ -106,7 +117,7 @@ impl Priorities {
 
     /// Image `i` is a new one.
     pub fn reset(&mut self, i: usize) {
-        self.gap[i] = self.fresh();
+        self.set_gap(i, self.fresh());
         self.weight[i] = 1.0;
     }
 
@@ -114,10 +125,14 @@ impl Priorities {
         self.gap.iter().copied().fold(None, |m: Option<f64>, g| Some(m.map_or(g, |m| m.max(g)))).unwrap_or(1.0)
     }
 
-    /// `(|δ_i| + ε)^α`, not yet divided by the sum.
+    fn set_gap(&mut self, i: usize, gap: f64) {
+        self.gap[i] = gap;
+        self.mass[i] = self.rule.mass(gap);
+    }
+
+    /// What image `i` is drawn in proportion to.
     fn mass(&self, i: usize) -> f64 {
-        let mass = (self.gap[i].abs() + EPSILON).powf(self.rule.alpha);
-        self.wanted(i).map_or(mass, |wanted| wanted * mass)
+        self.wanted(i).map_or(self.mass[i], |wanted| wanted * self.mass[i])
     }
 
     /// P_i of every image.
@@ -158,7 +173,7 @@ impl Priorities {
     /// Takes in the gaps `KL(teacher ‖ student)` that were seen on drawn images.
     pub fn update(&mut self, indices: &[usize], gaps: &[f32]) {
         for (&i, &g) in indices.iter().zip(gaps) {
-            self.gap[i] = self.weight[i] * f64::from(g);
+            self.set_gap(i, self.weight[i] * f64::from(g));
         }
         if self.rule.beta == 0.0 {
             return;
@@ -179,6 +194,7 @@ impl Resumable for Priorities {
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         (self.gap, self.weight) = (from.array("gap")?, from.array("weight")?);
+        self.mass = self.gap.iter().map(|gap| self.rule.mass(*gap)).collect();
         let wanted = self.wanted.as_ref().map_or(self.gap.len(), Vec::len);
         match self.gap.len() == self.weight.len() && self.gap.len() == wanted {
             true => Ok(()),
