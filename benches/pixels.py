@@ -106,7 +106,7 @@ class Pixels(Comparison):
         identity = f"{name}, seed {seed}, {self.args.minutes:g} minutes"
         if identity not in self.rows:
             model = self.student(name, seed)
-            found = self.measured(model, ["--overlays", self.path("overlays", folder(name, str(seed)))])
+            found = self.measured(model, ["--overlays", self.path("overlays", folder(name, str(seed))), "--force"])
             if self.args.dry_run:
                 return {}
             with open(os.path.join(model, "synth.json"), encoding="utf-8") as file:
@@ -120,7 +120,7 @@ class Pixels(Comparison):
 
     def all(self):
         if "teacher" not in self.rows:
-            found = self.measured(self.teacher(), ["--overlays", self.path("overlays", "teacher")])
+            found = self.measured(self.teacher(), ["--overlays", self.path("overlays", "teacher"), "--force"])
             if not self.args.dry_run:
                 self.rows.add({"id": "teacher", "name": "teacher", "miou": found["miou"],
                                "pixel_accuracy": found["pixel_accuracy"]})

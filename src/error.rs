@@ -15,9 +15,13 @@ pub enum Error {
     #[error("{}: {found}; {hint}", path.display())]
     File { path: PathBuf, found: String, hint: String },
 
-    /// The Hugging Face Hub, or the way there.
+    /// A dataset without the split that was asked for; `known` lists those that it has.
+    #[error("{}: there is no split `{split}`; choose among: {known}", path.display())]
+    NoSplit { path: PathBuf, split: String, known: String },
+
+    /// The Hugging Face Hub, or the way there. `absent`: nothing failed, it just is not there.
     #[error("{name}: {found}; {hint}")]
-    Hub { name: String, found: String, hint: String },
+    Hub { name: String, found: String, hint: String, absent: bool },
 
     /// An option, recipe value or argument is out of its range.
     #[error("{what}: {found}; {hint}")]
@@ -35,9 +39,9 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
 
-    /// The user asked to stop, and what was done is kept.
-    #[error("interrupted; {} keeps what was done: go on with --resume", path.display())]
-    Paused { path: PathBuf },
+    /// The user asked to stop. `kept`: what there is of what was done, and how to go on from it.
+    #[error("interrupted; {kept}")]
+    Paused { kept: String },
 
     /// The tensor substrate refused an operation.
     #[error(transparent)]
@@ -51,6 +55,12 @@ impl Error {
     /// A file that is not what it claims to be.
     pub fn file(path: impl AsRef<Path>, found: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), found: one_line(found.into()), hint: one_line(hint.into()) }
+    }
+
+    /// A dataset without the split that was asked for.
+    pub fn no_split(path: impl AsRef<Path>, split: &str, known: &[&str]) -> Self {
+        let (split, known) = (one_line(split.into()), one_line(known.join(", ")));
+        Self::NoSplit { path: path.as_ref().to_path_buf(), split, known }
     }
 
     /// An argument out of range.

@@ -72,7 +72,7 @@ pub trait Observer {
     /// # Errors
     /// [`crate::Error::Failed`] if the run is to stop then.
     fn alarm(&mut self, text: &str) -> Result<()> {
-        tracing::warn!("alarm: {text}");
+        tracing::error!("alarm: {text}");
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! nothing, never a part.
 
 use crate::{Error, Result};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions, TryLockError};
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Files that are flushed at a time: a journal takes many together, where in turn each waits for a commit of its own (1,200
 /// small files on ext4: 8 s one by one, 0.3 s by 16 threads).
 const FLUSHES: usize = 16;
+
+/// The largest `synth.json` that is read, in bytes. Parsed JSON can take 80 times its text.
+pub(crate) const PROVENANCE_LIMIT: u64 = 4 << 20;
 
 /// Writes `bytes` to `path`, replacing what was there, so that a reader sees the old content or the new, never a part.
 ///
@@ -44,6 +48,14 @@ pub fn write_atomic_with(path: impl AsRef<Path>, fill: impl FnOnce(&mut File) ->
     file.as_file().sync_all().map_err(Error::io("flush", path))?;
     file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
     sync_folder(&folder)
+}
+
+/// The text of a JSON file of which `limit` bytes are read: indented, or on one line where only that can fit.
+pub(crate) fn json_text(value: &impl Serialize, limit: u64) -> serde_json::Result<String> {
+    let indented = serde_json::to_string_pretty(value)?;
+    let mut text = if (indented.len() as u64) < limit { indented } else { serde_json::to_string(value)? };
+    text.push('\n');
+    Ok(text)
 }
 
 /// Whether the result file `target` may be written: there is no such file yet, or `force` allows to replace it. Missing parent
@@ -147,15 +159,27 @@ impl Staging {
     /// set aside first and deleted afterwards. Returns the final path.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the name was taken meanwhile or the system refuses; the finished work then stays in the
-    /// temporary folder, which the message names.
+    /// [`Error::Failed`] when the name was taken meanwhile or the system refuses; the finished work then stays beside it, in a
+    /// folder that the message names and no later run removes.
     pub fn finish(mut self) -> Result<PathBuf> {
         let Some(partial) = self.partial.take() else { return Ok(self.target.clone()) };
         self.publish(&partial).map_err(|e| Error::Failed {
             found: format!("cannot move the finished folder to {}: {e}", self.target.display()),
-            hint: format!("the result is kept in {}; move it by hand", partial.display()),
+            hint: format!("the result is kept in {}; move it by hand", self.set_apart(partial).display()),
         })?;
         Ok(self.target.clone())
+    }
+
+    /// Gives finished work that cannot have its name another one, under which nobody takes it for half-made; returns where it
+    /// is.
+    fn set_apart(&self, partial: PathBuf) -> PathBuf {
+        let mut name = self.target.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".finished-{}", nonce(&partial)));
+        let apart = self.target.with_file_name(name);
+        match fs::rename(&partial, &apart) {
+            Ok(()) => apart,
+            Err(_) => partial,
+        }
     }
 
     fn publish(&self, partial: &Path) -> Result<()> {
@@ -247,16 +271,26 @@ pub(crate) fn clean_up(parent: &Path, name: &OsString, target: &Path) {
             }
         } else if let Some(rest) = found.strip_prefix(&old)
             && owner_is_dead(rest)
-            && (occupied(target) || fs::rename(&path, target).is_err())
         {
-            remove(&path);
+            put_back(&path, target);
         }
     }
 }
 
-/// Whether `PID-xxxxxx` names a process that is certainly gone.
+/// Gives an older result its name back; where there is a newer one, nobody needs it any more.
+fn put_back(old: &Path, target: &Path) {
+    if occupied(target) {
+        remove(old);
+    } else if let Err(e) = fs::rename(old, target) {
+        tracing::warn!("cannot give {} its name back: {e}", old.display());
+    }
+}
+
+/// Whether `PID-xxxxxx` names a process that is certainly gone. Our own number was that of an earlier one: in a container every
+/// run may have the same, and what is still worked on here is locked.
 fn owner_is_dead(rest: &str) -> bool {
-    rest.split('-').next().and_then(|p| p.parse().ok()).is_some_and(is_gone)
+    let owner = rest.split('-').next().and_then(|p| p.parse().ok());
+    owner.is_some_and(|pid: u32| pid == std::process::id() || is_gone(pid))
 }
 
 /// Whether there is certainly no process of this number; where the system does not say, there may be.

@@ -11,7 +11,7 @@ use crate::report::{Arguments, MeasuredOn, with_accuracy};
 use crate::set::SyntheticSet;
 use crate::train::Evaluation;
 use crate::weights::{Checkpoint, ModelConfig, licence, sharded};
-use crate::{Result, checkpoint, data, hub, overlay, set};
+use crate::{Result, checkpoint, data, hub, jobs, overlay, set};
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -84,13 +84,16 @@ pub fn table(bytes: &[u8]) {
     }
 }
 
-/// The folder of a synthetic set: `synth.json`, and behind a NUL byte its parquet file.
+/// The folder of a synthetic set: `synth.json`, and behind a NUL byte its parquet file; up to the images and classes of a student.
 pub fn set(bytes: &[u8]) {
     let (json, table) = cut(bytes);
     let files = [("synth.json", json), ("data/train-00000-of-00001.parquet", table.unwrap_or_default())];
     let Some(folder) = folder_with(&files) else { return };
     if let Some(set) = accepted(SyntheticSet::read(folder.path())) {
         assert_eq!(set.histogram().iter().sum::<usize>(), set.len());
+        if let Some(config) = accepted(jobs::teacher_config(&set, folder.path())) {
+            assert_eq!(config.num_classes, set.class_names.len());
+        }
     }
 }
 

@@ -216,12 +216,29 @@ fn datasets() {
     refused(2, &["eval", &model, "--data", &small, "--limit", "0"], &["limit", "at least one"]);
 }
 
+/// Numbers of another instruction set than the named one would be taken for its own.
+#[test]
+fn instruction_sets() {
+    let with =
+        |name: &str| Command::new(env!("CARGO_BIN_EXE_synth")).arg("recipes").env("SYNTH_SIMD", name).output().unwrap();
+    assert!(["portable", ""].into_iter().all(|name| with(name).status.success()));
+    for wrong in ["AVX2", "avx3"] {
+        let output = with(wrong);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains("SYNTH_SIMD") && said.contains(wrong) && said.contains("one of portable"), "{said}");
+    }
+}
+
 #[test]
 fn usage() {
     refused(2, &["eval", "x"], &["--data <DATASET>", "--help"]);
     refused(2, &["evil"], &["evil", "'eval'"]);
     refused(2, &["inspect", "x", "--threads", "0"], &["--threads", "1..=1024"]);
     refused(2, &["inspect", "x", "-q", "-v"], &["cannot be used with"]);
+    for command in ["run", "invert"] {
+        refused(2, &[command, "x", "-o", "y", "--samples", "0"], &["--samples", "2..="]);
+    }
     refused(2, &[], &["subcommand"]);
     assert!(synth(&["--help"]).status.success());
     assert!(String::from_utf8(synth(&["--version"]).stdout).unwrap().starts_with("synth "));

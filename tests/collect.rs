@@ -1,20 +1,29 @@
 //! `synth collect`: sets from every kind of source, with the shipped teacher.
 
+use serde_json::json;
 use std::fs::File;
 use std::path::Path;
+use synth::augment::CropFlip;
 use synth::collect::boundary::cross;
-use synth::collect::{Balance, Dataset, Pool, Progress, Source, Wish};
+use synth::collect::related::relatedness;
+use synth::collect::{Balance, Copies, Dataset, Pool, Progress, Source, Survey, Wish, fill};
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
-use synth::events::Silent;
-use synth::jobs::{Access, CollectJob, Collected, SHIPPED, fresh_student, open_model, open_sources};
+use synth::events::{Observer, Record, Silent};
+use synth::jobs::{
+    Access, AnswerMode, CollectJob, Collected, DistillJob, SHIPPED, Start, fresh_student, open_model, open_sources,
+};
 use synth::loss::argmax;
 use synth::model::{Model, Overrides};
+use synth::nets::registry::Shape;
 use synth::ops::Compute;
+use synth::ops::store::Store;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
 
 mod common;
+#[path = "common/random.rs"]
+mod random;
 
 fn teacher() -> Model {
     open_model(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
@@ -103,6 +112,86 @@ fn classes_without_any_image_are_reported() {
     let seen = set.histogram().iter().filter(|count| **count > 0).count();
     assert!(seen < 10 && unfilled.iter().filter(|class| class.have == 0).count() == 10 - seen, "{unfilled:?}");
     assert!(unfilled.iter().all(|class| class.wanted == 4));
+
+    // Without quotas no class lacks images, and those that have none are named all the same.
+    let Collected { set, unfilled } = collect(&["noise"], 40, None, SOFT);
+    let seen = set.histogram().iter().filter(|count| **count > 0).count();
+    let unseen = set.provenance["metrics"]["unseen"].as_array().unwrap().len();
+    assert_eq!((unseen, unfilled.len()), (10 - seen, 0));
+    let alarms = set.provenance["alarms"].as_array().unwrap();
+    assert!(alarms.iter().any(|alarm| alarm["name"] == "few classes"), "{alarms:?}");
+}
+
+/// What borders add counts for a quota, which is an even share of what was asked for and no more.
+#[test]
+fn images_from_borders_fill_quotas() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let (pool, balance) = (Some(40), Balance::Nayak { min_confidence: 0.0 });
+    let plain = job(&model, sources(&model, &["noise"]), 40, compute);
+    let Collected { set, unfilled } = CollectJob { pool, balance, boundary: 80, ..plain }.run(&mut Silent).unwrap();
+    let few: Vec<usize> = set.histogram().into_iter().filter(|count| *count < 4).collect();
+    assert_eq!(unfilled.iter().map(|class| class.have).collect::<Vec<_>>(), few);
+    assert!(unfilled.iter().all(|class| class.wanted == 4), "{unfilled:?}");
+}
+
+/// The pool is as large as was asked for, even where copies are to make a larger set of it.
+#[test]
+fn copies_are_as_sure_as_what_they_are_made_of() {
+    let set = collect(&["leaves"], 60, Some(30), Balance::Nayak { min_confidence: 0.9 }).set;
+    let metrics = &set.provenance["metrics"];
+    let copies: u64 = metrics["copies_per_class"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    assert!(copies > 0 && metrics["varied_copies"] == copies && metrics["pool"] == 30, "{metrics:#}");
+    let sure = set.teacher_confidence();
+    assert!(sure.iter().all(|p| *p >= 0.9), "{sure:?}");
+}
+
+/// A member whose copies the teacher never sees in the class keeps no place empty that the others could fill.
+#[test]
+fn copies_are_of_any_member() {
+    let teacher = Teacher::of(&teacher());
+    let set = collect(&["shaders"], 200, None, Balance::None).set;
+    // Copies of a black image are plain and dark.
+    let dark: Vec<u8> = (0..=80).flat_map(|level| [level; 3072]).collect();
+    let seen: Vec<usize> = teacher.answers_bytes(&dark, 81).unwrap().chunks_exact(10).map(argmax).collect();
+    let counts = set.histogram();
+    let class = (0..10).filter(|class| !seen.contains(class)).max_by_key(|class| counts[*class]).unwrap();
+    let sure = set.teacher_confidence();
+    let mut rows: Vec<usize> = (0..set.len()).filter(|&row| set.labels[row] as usize == class).collect();
+    rows.sort_by(|a, b| sure[*b].total_cmp(&sure[*a]));
+    let (mut pixels, mut logits) = (Store::new(), Store::new());
+    rows[..3].iter().for_each(|&row| pixels.extend(set.images.image(row)).unwrap());
+    pixels.extend(&[0; 3072]).unwrap();
+    let wanted = Copies { class: class as u32, missing: 40, least: 0.0 };
+    let made = fill(&teacher, &[0, 1, 2, 3], wanted, &Streams::new(0), &mut pixels, &mut logits).unwrap();
+    // A place in four would stay empty.
+    assert!(made > 35 && (pixels.len(), logits.len()) == ((4 + made) * 3072, 10 * made), "{made} of 40");
+    assert!(logits.chunks_exact(10).all(|answer| argmax(answer) == class));
+}
+
+#[test]
+fn a_set_that_could_not_be_read_is_not_begun() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let plain = job(&model, sources(&model, &["noise"]), 6_000_000, compute);
+    // No image is so sure: if it were begun, it would soon say that.
+    let (pool, balance) = (Some(20), Balance::Nayak { min_confidence: 2.0 });
+    let message = CollectJob { pool, balance, ..plain }.run(&mut Silent).err().unwrap().to_string();
+    assert!(message.starts_with("--samples: 6000000 images") && message.contains("at most 5592405"), "{message}");
+}
+
+/// Whatever of a set is named as a source, its `synth.json` is found; without it nobody knows where its images come from.
+#[test]
+fn the_mark_of_inverted_images_stays_with_them() {
+    let (model, folder) = (teacher(), tempfile::tempdir().unwrap());
+    let mut set = collect(&["noise"], 20, None, Balance::None).set;
+    set.provenance["recipe"] = json!({ "name": "ssd" });
+    let root = folder.path().join("set");
+    set.write(&root).unwrap();
+    let parts = [root.clone(), root.join("data"), root.join("data/train-00000-of-00001.parquet")];
+    let mark = |path: &Path| sources(&model, &[path.to_str().unwrap()])[0].0.provenance()["inverted"].clone();
+    parts.iter().for_each(|path| assert_eq!(mark(path), true, "{}", path.display()));
+    std::fs::remove_file(root.join("synth.json")).unwrap();
+    parts.iter().for_each(|path| assert_eq!(mark(path), "unknown", "{}", path.display()));
+    assert!(collect(&[parts[1].to_str().unwrap()], 20, None, Balance::None).set.is_inverted());
 }
 
 #[test]
@@ -175,6 +264,65 @@ fn a_student_learns_from_a_collected_set() {
     let answers = AnswerSource::Live(&frozen);
     let done = distill(&set, answers, student, &frozen.input(), &recipe, Stop::default(), 0, &mut Silent).unwrap();
     assert!(done.steps == 12 && done.held_out_kl.is_finite());
+}
+
+/// Recorded answers are of the set's views: what the recipe says of crops plays no part, nor in the batch norms of the end.
+#[test]
+fn of_recorded_views_nothing_else_is_seen() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let set = CollectJob { views: 3, ..job(&model, sources(&model, &["shaders"]), 40, compute) };
+    let set = set.run(&mut Silent).unwrap().set;
+    let weights = |augment: CropFlip| {
+        let (student, _) = fresh_student("resnet8", &model.config, None, &mut Streams::new(1).stream("s", 0)).unwrap();
+        let recipe = StudentRecipe { steps: 2, batch: 16, reestimate: 2, augment, ..StudentRecipe::default() };
+        let (answers, input) = (AnswerSource::Stored, Teacher::of(&model).input());
+        let done = distill(&set, answers, student, &input, &recipe, Stop::default(), 0, &mut Silent).unwrap();
+        let tensors = done.student.weights.iter();
+        tensors.flat_map(|(_, tensor)| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(weights(CropFlip { crop: 0, flip: false }) == weights(CropFlip::default()));
+}
+
+/// Watches a run until something is alarming.
+#[derive(Default)]
+struct Alarmed {
+    records: usize,
+    said: Vec<String>,
+}
+
+impl Observer for Alarmed {
+    fn record(&mut self, _: &Record) {
+        self.records += 1;
+    }
+
+    fn alarm(&mut self, text: &str) -> synth::Result<()> {
+        self.said.push(text.into());
+        Err(synth::Error::Interrupted)
+    }
+}
+
+#[test]
+fn a_set_of_few_classes_is_alarming_before_anything_learns_from_it() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let set = collect(&["noise"], 250, None, SOFT).set;
+    let recipe = StudentRecipe { steps: 2, batch: 16, ..StudentRecipe::default() };
+    let job = DistillJob {
+        set: &set,
+        set_name: "noise".into(),
+        teacher: Some(&model),
+        like: &model.config,
+        student: "resnet8",
+        size: None,
+        answers: AnswerMode::Live,
+        start: Start::Scratch,
+        recipe: &recipe,
+        stop: Stop::default(),
+        seed: 0,
+        compute,
+    };
+    let mut watching = Alarmed::default();
+    assert!(job.run(&mut watching).is_err());
+    assert!(watching.records == 0 && watching.said[0].starts_with("few classes: "), "{:?}", watching.said);
 }
 
 /// Images before and behind a border differ by about one step, and the teacher decides otherwise.
@@ -259,6 +407,27 @@ fn related_images_are_preferred() {
     assert!(used[0] > 30 && used[0] > used[2] && used.iter().sum::<u64>() == 90, "{used:?}");
 }
 
+/// Where all images are taken, the weights are the balance times the square of relatedness: the even share is the sampler's to add.
+#[test]
+fn weights_are_relatedness_and_balance() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let from = ["leaves", "shaders", "noise:uniform"];
+    let all = CollectJob { related: true, ..job(&model, sources(&model, &from), 60, compute) };
+    let set = all.run(&mut Silent).unwrap().set;
+    let teacher = Teacher::of(&model);
+    let dims = [teacher.size[0], teacher.size[1], teacher.channels];
+    let mut pool = Pool::new(sources(&model, &from), 60, dims, &Streams::new(0)).unwrap();
+    let survey = Survey::of(&mut pool, &teacher, false, &mut Silent).unwrap();
+    let related = relatedness(&mut pool, &teacher, &survey.places, 0, &mut Silent).unwrap();
+    let balance = SOFT.weights(&set.labels, 10).unwrap();
+    let mean = related.iter().map(|r| r * r).sum::<f64>() / 60.0;
+    for ((weight, balance), r) in set.sampling_weights().unwrap().iter().zip(&balance).zip(&related) {
+        let (found, expected) = (f64::from(*weight), f64::from(*balance) * r * r / mean);
+        assert!((found - expected).abs() < 1e-5 * expected, "{found} {expected}");
+    }
+    assert_eq!((set.even_share(0.0), set.even_weights()), (0.1, Some(balance)));
+}
+
 #[test]
 fn what_is_not_there_is_said_on_one_line() {
     let teacher = Teacher::of(&teacher());
@@ -285,9 +454,11 @@ fn the_program_collects_and_inspects() {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let text =
-        run(&["collect", SHIPPED, "-o", "set", "--from", "shaders", "--from", "noise=0.25", "--samples", "50", "-q"]);
-    assert!(text.contains("shaders: 40 looked at, 40 used") && text.contains("noise: 10 looked at"), "{text}");
+    let words = ["collect", SHIPPED, "-o", "set", "--from", "shaders", "--from", "noise=0.25", "--samples", "50", "-q"];
+    let output = program(root.path(), &words);
+    let [text, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(text.contains("shaders: 40 looked at, 40 used") && text.contains("noise: 10 looked at"), "{text}{said}");
+    assert!(said.contains("alarm: few images"), "however quiet: {said}");
     let json: serde_json::Value =
         serde_json::from_str(&run(&["inspect", "set", "--teacher", SHIPPED, "--html", "page.html", "--json"])).unwrap();
     let criteria = &json["criteria"];
@@ -297,6 +468,20 @@ fn the_program_collects_and_inspects() {
     let names: Vec<&str> = json["alarms"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["few images"], "what holds for inverted sets alone is not held against others");
     assert!(std::fs::read_to_string(root.path().join("page.html")).unwrap().contains("layer1.0.bn1"));
+    let text = run(&["collect", SHIPPED, "-o", "bare", "--from", "noise", "--samples", "20", "-q"]);
+    assert!(text.contains("unseen") && text.contains(" of 10 classes: "), "{text}");
+
+    // Another teacher is asked for its own answers, if it knows as many classes.
+    for (name, num_classes) in [("other", 10), ("small", 4)] {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+        let model = random::random_model("resnet8", &Shape { channels: 3, height: 32, width: 32, num_classes });
+        model.save(root.path().join(name), "", &json!({})).unwrap();
+    }
+    let output = program(root.path(), &["inspect", "set", "--teacher", "other", "--json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let other: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said.contains("other is another teacher than the set's"), "{said}");
+    assert!(json["agreement"] == 1.0 && other["agreement"].as_f64().unwrap() < 1.0, "{}", other["agreement"]);
     for (arguments, part) in [
         (&["collect", SHIPPED, "-o", "x", "--from", "nowhere"][..], "--from: there is no nowhere"),
         (&["collect", SHIPPED, "-o", "x", "--from", "leaves=0"], "a weight is a number above 0"),
@@ -306,6 +491,14 @@ fn the_program_collects_and_inspects() {
         ),
         (&["collect", SHIPPED, "-o", "x", "--from", "leaves", "--rho", "2"], "--rho: 2"),
         (&["collect", SHIPPED, "-o", "set", "--from", "leaves"], "set"),
+        (
+            &["collect", SHIPPED, "-o", "x", "--from", "leaves", "--samples", "50", "--pool", "20"],
+            "--pool: 20 images for a set of 50",
+        ),
+        (
+            &["inspect", "set", "--teacher", "small"],
+            "--teacher: it takes images of 32x32 in 3 channels and knows 4 classes",
+        ),
         (&["inspect", SHIPPED, "--html", "y.html"], "only sets have a page"),
         (&["inspect", "set", "--html", "page.html"], "page.html"),
     ] {

@@ -296,10 +296,14 @@ fn of_a_dataset_only_the_split_is_fetched() {
     let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
     let train = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"];
     let test = "data/test-00000-of-00001.parquet";
-    server.add("datasets/a/b", Repo::with(&[(train[0], b"t0"), (train[1], b"t1"), (test, b"e"), ("README.md", b"#")]));
+    let files: [(&str, &[u8]); 5] =
+        [(train[0], b"t0"), (train[1], b"t1"), (test, b"e"), ("README.md", b"#"), ("synth.json", b"{}")];
+    server.add("datasets/a/b", Repo::with(&files));
     let hub = server.hub(folder.path());
     let fetched = dataset(&hub, "datasets/a/b", None).unwrap();
     assert!(fetched.folder.join(test).is_file() && !fetched.folder.join(train[0]).exists());
+    assert!(!fetched.folder.join("README.md").exists());
+    assert_eq!(read(&fetched.folder, "synth.json"), b"{}", "whether inversion made its images");
     assert!(fetched.folder.starts_with(folder.path().join("datasets--a--b/snapshots")));
     let offline = Hub::new(Settings { offline: true, ..server.settings(folder.path()) });
     assert_eq!(dataset(&offline, "a/b", Some("test")).unwrap(), fetched);
@@ -370,6 +374,11 @@ fn configurations_and_converted_datasets_are_found() {
     server.add("datasets/a/old", old);
     let fetched = dataset(&hub, "a/old", None).unwrap();
     assert_eq!((&fetched.commit, read(&fetched.folder, "default/test/0000.parquet")), (&commit, b"converted".to_vec()));
+
+    // What goes wrong there is not taken for a dataset that was not converted.
+    assert!(dataset(&hub, "a/old", Some("dev")).unwrap_err().to_string().contains("no split `dev`"));
+    server.trouble("parquet", 1, |_| Answer::error(403, "", "not today"));
+    assert!(dataset(&hub, "a/old", None).unwrap_err().to_string().contains("the Hub forbids it (403)"));
 
     server.add("datasets/a/none", Repo::with(&[("images.tar", b"...")]));
     assert!(dataset(&hub, "a/none", None).unwrap_err().to_string().contains("it has no parquet file"));

@@ -193,36 +193,89 @@ fn from_a_name_to_a_student_and_back() {
     assert_eq!(json_of(&at("third/synth.json"))["set"]["source"], set);
 }
 
+/// An encoder that the Hub does not give is done without; one that somebody did not want to wait for is not.
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_a_download_at_once_and_keeps_what_has_arrived() {
+fn ctrl_c_ends_an_inversion_that_fetches_its_text_encoder() {
     let (server, place) = (HubServer::start(), tempfile::tempdir().unwrap());
-    server.add("models/somebody/teacher", teacher(&place.path().join("teacher")));
+    server.add("models/somebody/encoder", Repo::with(&[("config.json", b"{}"), ("model.safetensors", &[7; 9000])]));
+    stall(&server);
+    let (home, out) = (place.path().join("home"), place.path().join("out"));
+    let synth = Newcomer { server: &server, home: &home };
+    let encoder = ["--recipe", "nayer", "--set", "generator.text_encoder=somebody/encoder"];
+    let invert = ["invert", "synth/resnet20-cifar10", "-q", "-o", out.to_str().unwrap()];
+    let blobs = home.join("hub/models--somebody--encoder/blobs");
+    let output = interrupted(synth.command(&[&invert[..], &encoder].concat()), &blobs);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(130), "error: interrupted\n"));
+}
+
+/// The next large file stops after 5,000 bytes.
+#[cfg(unix)]
+fn stall(server: &HubServer) {
     server.trouble_with("GET", "store:", 1, |answer| Answer {
         manner: Manner::Stalled(5000, Duration::from_secs(15)),
         ..answer
     });
-    let home = place.path().join("home");
-    let synth = Newcomer { server: &server, home: &home };
-    let mut child =
-        synth.command(&["inspect", "somebody/teacher"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let blobs = home.join("hub/models--somebody--teacher/blobs");
-    let arrived = || {
-        let entries = std::fs::read_dir(&blobs).into_iter().flatten().flatten();
-        entries
-            .filter(|e| e.file_name().to_string_lossy().ends_with(".incomplete"))
-            .any(|e| e.metadata().unwrap().len() == 5000)
-    };
+}
+
+/// Whether 5,000 bytes of a file have arrived.
+#[cfg(unix)]
+fn arrived(blobs: &Path) -> bool {
+    let entries = std::fs::read_dir(blobs).into_iter().flatten().flatten();
+    entries
+        .filter(|e| e.file_name().to_string_lossy().ends_with(".incomplete"))
+        .any(|e| e.metadata().unwrap().len() == 5000)
+}
+
+/// Starts a command, sends it Ctrl-C once its download has stopped, and gives what it says; it ends at once.
+#[cfg(unix)]
+fn interrupted(mut command: Command, blobs: &Path) -> Output {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let begin = Instant::now();
-    while !arrived() {
+    while !arrived(blobs) {
         assert!(begin.elapsed() < Duration::from_secs(10), "nothing arrived");
         std::thread::sleep(Duration::from_millis(20));
     }
     let asked = Instant::now();
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let output = child.wait_with_output().unwrap();
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    assert!(arrived());
+    output
+}
+
+/// What goes wrong on the way is said, and not taken for a thing that is not there.
+#[test]
+fn failures_are_told_from_absence() {
+    let (server, place) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let (train, test) = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet");
+    server.add("datasets/me/set", Repo::with(&[("synth.json", b"{}"), (train, b"x")]));
+    server.add("datasets/me/data", Repo::with(&[(train, b"x"), (test, b"x")]));
+    server.add("datasets/me/test", Repo::with(&[(test, b"x")]));
+    let (home, out) = (place.path().join("home"), place.path().join("out"));
+    let synth = Newcomer { server: &server, home: &home };
+    let collect = |from: &str, part: &str| {
+        let words = ["collect", "synth/resnet20-cifar10", "-q", "-o", out.to_str().unwrap(), "--from", from];
+        synth.refused(1, &words, part);
+    };
+    server.trouble("train-00000", 2, |_| Answer::error(403, "", "not today"));
+    synth.refused(1, &["inspect", "me/set"], "me/set: the Hub forbids it (403)");
+    collect("me/data", "me/data: the Hub forbids it (403)");
+    // Where there is no such split, another one serves; this one is no parquet file.
+    collect("me/test", test);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_download_at_once_and_keeps_what_has_arrived() {
+    let (server, place) = (HubServer::start(), tempfile::tempdir().unwrap());
+    server.add("models/somebody/teacher", teacher(&place.path().join("teacher")));
+    stall(&server);
+    let home = place.path().join("home");
+    let synth = Newcomer { server: &server, home: &home };
+    let blobs = home.join("hub/models--somebody--teacher/blobs");
+    assert_eq!(interrupted(synth.command(&["inspect", "somebody/teacher"]), &blobs).status.code(), Some(130));
+    assert!(arrived(&blobs));
     synth.succeeds(&["inspect", "somebody/teacher"]);
     let state = server.state();
     let resumed = state.requests.iter().rfind(|request| request.path.starts_with("store:")).unwrap();

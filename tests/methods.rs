@@ -29,7 +29,7 @@ fn tiny(recipe: Recipe) -> Recipe {
     let mut tiny = recipe.clone();
     tiny.batch = 8;
     tiny.practice = recipe.practice.min(1);
-    tiny.fill = recipe.fill.min(1);
+    tiny.fill = if recipe.fill == Recipe::WHOLE { recipe.fill } else { recipe.fill.min(1) };
     tiny.rounds = recipe.rounds.min(2);
     tiny.adversary_steps = recipe.adversary_steps.min(2);
     tiny.generator.latent = 8;

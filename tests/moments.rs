@@ -1,5 +1,9 @@
 //! A variance is the small difference of two large sums: how well f32 accumulators hold it.
 
+mod common;
+
+use common::device::bring;
+use common::verify;
 use synth::ops::Activation;
 use synth::ops::conv2d::{After, Conv2dSpec, Sums, forward};
 use synth::ops::mem::tensor;
@@ -34,4 +38,27 @@ fn variances_hold_beside_a_mean() {
             }
         }
     }
+}
+
+/// Of every single image, against plain sums in f64.
+#[test]
+fn sums_of_each_image() {
+    for dims in [[5, 1, 1, 3], [4, 7, 5, 1], [3, 32, 32, 16], [2, 9, 9, 40], [6, 3, 3, 300]] {
+        let [images, height, width, channels] = dims;
+        let len = height * width * channels;
+        let unit = normal(&mut Streams::new(2).stream("pixels", 0), images * len);
+        let x: Vec<f32> = unit.iter().enumerate().map(|(i, v)| v + (i / len) as f32).collect();
+        let mut plain = vec![0f64; images * 2 * channels];
+        for (i, v) in x.iter().enumerate() {
+            let at = (i / len) * 2 * channels + i % channels;
+            plain[at] += f64::from(*v);
+            plain[at + channels] += f64::from(*v).powi(2);
+        }
+        let plain = tensor(plain.into_iter().map(|v| v as f32).collect(), (images, 2 * channels)).unwrap();
+        let x = tensor(x, &dims[..]).unwrap();
+        verify(&format!("{dims:?}"), 1e-5, || {
+            vec![("sums".to_string(), norm::sums_each(&bring(&x)).unwrap(), plain.clone())]
+        });
+    }
+    assert!(norm::sums_each(&tensor(vec![1.0, 2.0], 2usize).unwrap()).is_err());
 }

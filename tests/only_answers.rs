@@ -184,6 +184,8 @@ fn what_needs_gradients_says_what_can_be_done_instead() {
         refused(&["invert", &teacher, "-o", &out], &reason);
         refused(&["invert", &teacher, "-o", &out, "--set", "loss.bn=0"], &reason);
         refused(&["run", &teacher, "-o", &out, "--student", "resnet8"], &reason);
+        let collect = ["collect", &teacher, "-o", &out, "--from", "noise", "--samples", "40", "--boundary", "20"];
+        refused(&collect, &["--boundary", "only answers", "leave it out"]);
         assert!(!place.at("out").exists());
     }
     let role = ["only answers", "teacher of `distill`", "not be a student, an adversary", "synth networks"];

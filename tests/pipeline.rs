@@ -6,12 +6,12 @@ mod random;
 
 use random::random_model;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
 use synth::invert::{BufferRecipe, Lifecycle, PhiTarget, Recipe, Synthesiser};
-use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start};
+use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start, teacher_config};
 use synth::model::{Model, Overrides};
 use synth::nets::registry::Shape;
 use synth::ops::CPU;
@@ -144,7 +144,7 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
     let mut recipe = tiny();
     // Rates that change nothing.
     recipe.student = StudentRecipe { lr: 1e-30, average: 0.0, ..recipe.student };
-    recipe.blocks_lr = 1e-30;
+    recipe.blocks_share = 1e-30;
     let job = RunJob {
         teacher: &teacher,
         student: "resnet8",
@@ -227,13 +227,14 @@ fn every_lifecycle_runs_and_labels_are_balanced() {
 fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
     let model = random_teacher("resnet8", 3, 16);
     let teacher = Teacher::of(&model);
-    let changed = |reset_first: usize| -> Vec<String> {
+    let changed = |reset_first: usize, batches: usize| -> Vec<String> {
         let mut recipe = tiny();
         recipe.generator.reset_first = reset_first;
+        recipe.generator.reset_once = true;
         recipe.generator.lr = 0.0;
         let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
         let before = synthesiser.generator.duplicate().unwrap();
-        for batch in 0..3 {
+        for batch in 0..batches {
             synthesiser.batch(batch, 1, &[0; 10], None).unwrap();
         }
         let now = &synthesiser.generator.weights;
@@ -241,8 +242,17 @@ fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
         let moved = weights.filter(|(i, _)| now.to_file(*i).unwrap() != before.weights.to_file(*i).unwrap());
         moved.map(|(_, (slot, _))| slot.name.clone()).collect()
     };
-    assert_eq!(changed(2), ["l1.0.weight", "l1.0.bias"]);
-    assert!(changed(0).is_empty() && changed(3).is_empty());
+    assert_eq!(changed(2, 2), ["l1.0.weight", "l1.0.bias"], "before the second batch");
+    assert!(changed(0, 3).is_empty() && changed(2, 1).is_empty());
+    let layer = |reset_once: bool, batches: usize| {
+        let mut recipe = tiny();
+        (recipe.generator.reset_first, recipe.generator.reset_once, recipe.generator.lr) = (2, reset_once, 0.0);
+        let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+        (0..batches).for_each(|batch| drop(synthesiser.batch(batch, 1, &[0; 10], None).unwrap()));
+        synthesiser.generator.weights.to_file(0).unwrap()
+    };
+    assert!(layer(true, 2) == layer(true, 4) && layer(true, 2) == layer(false, 2));
+    assert!(layer(false, 4) != layer(false, 2), "before the fourth batch too");
 }
 
 #[test]
@@ -258,7 +268,7 @@ fn a_teacher_without_batch_norm_is_refused_by_a_recipe_that_matches_it() {
     assert_eq!(job.run(&mut Silent).unwrap().set.len(), 60);
 }
 
-/// The rounds fill what the batches before them leave, and a set of an asked size is whole however few rounds there are.
+/// The rounds add to what the batches before them leave, and a set of an asked size is whole however few rounds there are.
 #[test]
 fn a_set_has_the_size_that_was_asked_for() {
     let teacher = random_teacher("resnet8", 3, 16);
@@ -273,8 +283,10 @@ fn a_set_has_the_size_that_was_asked_for() {
         count(Recipe { fill, buffer, ..growing.clone() })
     };
     assert_eq!(of(1, 50), (1, 50), "the last round replaces");
-    assert_eq!(of(1, 90), (3, 90));
-    assert_eq!(of(0, 90), (5, 90), "filled before the rounds");
+    assert_eq!(of(1, 90), (1, 60), "there are no more rounds");
+    assert_eq!(count(growing.clone().of_samples(90, [16, 16])), (3, 90));
+    assert_eq!(of(Recipe::WHOLE, 90), (5, 90), "filled before the rounds");
+    assert_eq!(of(0, 90), (0, 40), "the rounds alone");
 }
 
 #[test]
@@ -289,6 +301,34 @@ fn a_student_needs_no_teacher_when_answers_are_stored() {
     assert_eq!(provenance["answers"], json!("stored"));
     let live = DistillJob { answers: AnswerMode::Live, ..job };
     assert!(live.run(&mut Silent).err().unwrap().to_string().contains("--teacher"));
+}
+
+/// Where the teacher is not there, what the set says of it decides how much memory the student takes.
+#[test]
+fn what_a_set_says_of_its_teacher_is_checked() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    let mut set = inversion(&teacher, &tiny(), 0).run(&mut Silent).unwrap().set;
+    assert_eq!(teacher_config(&set, Path::new("set")).unwrap(), teacher.config);
+    let sound = set.provenance["teacher"]["config"].clone();
+    let cases: [(&str, fn(&mut serde_json::Value)); 7] = [
+        ("num_classes is 100000000000", |c| c["num_classes"] = json!(100_000_000_000_u64)),
+        ("a teacher of 11 classes", |c| c["num_classes"] = json!(11)),
+        ("images of [3, 32, 32] for a set of 10 classes and images of [3, 16, 16]", |c| {
+            c["pretrained_cfg"]["input_size"] = json!([3, 32, 32]);
+        }),
+        ("a teacher of 10 classes and images of [1, 16, 16]", |c| {
+            c["pretrained_cfg"] = json!({"input_size": [1, 16, 16], "mean": [0.5], "std": [0.25]});
+        }),
+        ("std has the value 0", |c| c["pretrained_cfg"]["std"] = json!([0.0, 0.2, 0.2])),
+        ("missing field `architecture`", |c| drop(c.as_object_mut().unwrap().remove("architecture"))),
+        ("does not say what the teacher read", |c| *c = json!(null)),
+    ];
+    for (part, spoil) in cases {
+        set.provenance["teacher"]["config"] = sound.clone();
+        spoil(&mut set.provenance["teacher"]["config"]);
+        let message = teacher_config(&set, Path::new("set")).unwrap_err().to_string();
+        assert!(message.contains(part) && message.starts_with("set/synth.json: "), "{message}");
+    }
 }
 
 /// A rate for batch norms would leave a network without them with nothing but the mean answer.

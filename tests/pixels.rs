@@ -158,8 +158,13 @@ fn distillation_refuses_what_pixels_have_not() {
     refused(job, &["answers for every pixel are not recorded"]);
 }
 
+fn of_pixels(recipe: Recipe) -> Recipe {
+    recipe.of_task(Task::Segmentation)
+}
+
 fn tiny() -> Recipe {
-    let mut recipe = Recipe { batch: 8, practice: 1, fill: 1, rounds: 2, adversary_steps: 2, ..Recipe::default() };
+    let mut recipe =
+        Recipe { batch: 8, practice: 1, fill: 1, rounds: 2, adversary_steps: 2, ..of_pixels(Recipe::default()) };
     recipe.generator.width = 8;
     recipe.generator.latent = 8;
     recipe.generator.inner_steps = 2;
@@ -220,12 +225,13 @@ fn runs_are_the_same_with_any_number_of_threads() {
 fn recipes_run_or_say_what_is_missing() {
     let teacher = random_model("espnet-p1-q1", &shape());
     for (name, _, make) in Recipe::ALL {
-        let (cut, published) = (tiny(), make());
-        let mut recipe = Recipe { batch: 8, practice: 0, fill: 1, rounds: 1, adversary_steps: 2, ..published };
+        let published = of_pixels(make());
+        let fill = published.fill.min(1);
+        let mut recipe = Recipe { batch: 8, practice: 0, fill, rounds: 1, adversary_steps: 2, ..published };
         let g = &mut recipe.generator;
         (g.width, g.latent, g.inner_steps, g.warmup_steps) = (8, 8, 2, 2);
         (recipe.buffer.samples, recipe.finish_steps) = (8, 2);
-        recipe.student = StudentRecipe { reestimate: 0, ..cut.student };
+        recipe.student = StudentRecipe { steps: 3, batch: 4, reestimate: 0, ..recipe.student };
         let job = RunJob {
             teacher: &teacher,
             student: "espnet-p1-q1",
@@ -279,7 +285,7 @@ fn the_gradient_of_an_inner_step_is_that_of_its_loss() {
     recipe.phi.target = synth::invert::PhiTarget::Off;
     let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
     let mut rng = Streams::new(5).stream("test", 0);
-    let wish = synthesiser.wish(&mut rng);
+    let wish = synthesiser.wish(recipe.batch, &mut rng);
     assert_eq!((wish.labels.len(), wish.rows.len()), (2, 2 * 16 * 24));
     let width = recipe.generator.latent + 4 * 6 * CLASSES;
     let z = synth::rng::normal(&mut rng, 2 * width);

@@ -15,6 +15,7 @@ use synth::events::{Observer, Record, Silent};
 use synth::invert::{Layout, Lifecycle, Recipe, Target};
 use synth::jobs::{Access, CollectJob, Init, RunJob, TrainJob, fresh_student, open_sources};
 use synth::model::Model;
+use synth::nets::Task;
 use synth::nets::registry::Shape;
 use synth::ops::CPU;
 use synth::rng::Streams;
@@ -150,7 +151,8 @@ fn every_recipe_goes_on() {
     let teacher = teacher("resnet14");
     for (name, _, make) in Recipe::ALL {
         let published = make();
-        let mut recipe = Recipe { batch: 8, practice: 0, fill: 1, rounds: 2, adversary_steps: 2, ..published };
+        let fill = published.fill.min(1);
+        let mut recipe = Recipe { batch: 8, practice: 0, fill, rounds: 2, adversary_steps: 2, ..published };
         recipe.generator.width = 8;
         recipe.generator.latent = 8;
         recipe.generator.inner_steps = 2;
@@ -173,7 +175,7 @@ fn networks_that_answer_for_pixels_go_on_too() {
     for (layout, target) in
         [(Layout::Smooth, Target::Label), (Layout::Scene, Target::Label), (Layout::Smooth, Target::Sureness)]
     {
-        let mut recipe = Recipe { layout, ..tiny() };
+        let mut recipe = Recipe { layout, ..tiny().of_task(Task::Segmentation) };
         recipe.loss.target = target;
         recipe.student.scale = 0.6;
         for (init, on_the_fly) in [(Init::Adversary, false), (Init::Scratch, false), (Init::Adversary, true)] {
@@ -362,6 +364,8 @@ fn richer_signals_and_random_operations_go_on() {
     assert!(refusal.contains("recorded answers have no features"), "{refusal}");
     let refusal = stored(StudentRecipe { rand_augment: 2, ..plain.clone() }).unwrap();
     assert!(refusal.contains("recorded answers are of other images"), "{refusal}");
+    let refusal = stored(StudentRecipe { scale: 0.5, ..plain.clone() }).unwrap();
+    assert!(refusal.contains("student.scale: recorded answers are of other images"), "{refusal}");
     let logits = Signal { kind: SignalKind::Logits, ..Signal::default() };
     assert_eq!(stored(StudentRecipe { signal: logits, ..plain.clone() }), None);
     set.provenance["sources"][0]["inverted"] = json!(true);

@@ -218,9 +218,26 @@ fn eval_measures_and_draws() {
     assert_eq!(confusion, 2 * 16 * 12);
     assert!(json["miou"].as_f64().unwrap() <= 1.0 && json["iou"].as_array().unwrap().len() == 6);
     assert!(["0.png", "1.png", "legend.txt"].iter().all(|name| overlays.join(name).is_file()));
+    // What is there stays, unless it is to be replaced; then nothing is left of it.
+    std::fs::write(overlays.join("9.png"), "old").unwrap();
+    refused(&arguments, &["overlays", "exists already", "--force"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(arguments).arg("--force").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(overlays.join("1.png").is_file() && !overlays.join("9.png").exists());
     let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["eval", &model, "--data", &data]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("mIoU") && text.contains("labelled pixels"), "{text}");
+}
+
+#[test]
+fn an_exported_network_is_said_to_answer_for_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, _] = place(folder.path(), 16);
+    let file = folder.path().join("model.onnx").display().to_string();
+    let arguments = ["export", &model, "--to", "onnx", "-o", &file];
+    let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("logits [batch, 6, 16, 24]"), "{text}");
 }
 
 #[test]
@@ -235,7 +252,8 @@ fn commands_refuse_what_pixels_have_not() {
         let words = with(more);
         refused(&words.iter().map(String::as_str).collect::<Vec<_>>(), parts);
     };
-    refuse(&["--views", "4"], &["--views", "answers for every pixel", "leave it out"]);
+    refuse(&["--views", "4"], &["views", "answers for every pixel", "leave it at 0"]);
+    refuse(&["--set", "views=4"], &["views", "answers for every pixel", "leave it at 0"]);
     refuse(&["--adversary", "resnet8"], &["resnet8", "image-classification", "the teacher's is image-segmentation"]);
     refuse(&["--input-size", "3,20,24"], &["20x24 pixels", "multiples of 8", "16x24"]);
     refused(&["run", "-o", &out, "--student", "espnet-p2-q8"], &["espnet-p2-q8", "image-segmentation"]);

@@ -23,11 +23,15 @@ pub struct Checkpoints {
     /// What may differ, and then changes the rounding.
     circumstances: Value,
     every: Option<Duration>,
-    /// When the last one was written, and how long that took.
+    /// When the last one was written or tried, and how long that took.
     last: Instant,
     took: Duration,
-    /// Whether the disk refused the last time.
-    refused: bool,
+    /// When the last one was written, or this process began.
+    kept: Instant,
+    /// Why the disk refused the last time, if it did.
+    refused: Option<String>,
+    /// States that were found damaged when a sound one was taken up.
+    damaged: Vec<PathBuf>,
 }
 
 impl Checkpoints {
@@ -46,7 +50,7 @@ impl Checkpoints {
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let job = json!({ "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "job": job });
         let (last, took) = (Instant::now(), Duration::ZERO);
-        Ok(Self { folder, job, circumstances, every, last, took, refused: false })
+        Ok(Self { folder, job, circumstances, every, last, took, kept: last, refused: None, damaged: Vec::new() })
     }
 
     /// Whether it is time to write again.
@@ -54,11 +58,23 @@ impl Checkpoints {
         self.every.is_some_and(|every| self.last.elapsed() >= every.max(self.took.div_f64(MOST)))
     }
 
-    /// Writes the state of `stage` and removes those that are older than the one before it.
+    /// Why the last state could not be written, and how long ago the one before it was, or this process began; `None` if it was
+    /// written.
+    pub fn lost(&self) -> Option<(&str, Duration)> {
+        self.refused.as_deref().map(|why| (why, self.kept.elapsed()))
+    }
+
+    /// Writes the state of `stage` and removes those that are older than the sound one before it.
     ///
     /// # Errors
     /// [`Error::Io`]; the older ones are then still there.
     pub fn write<'a>(&mut self, stage: &str, state: &'a dyn Resumable, more: &'a dyn Resumable) -> Result<PathBuf> {
+        let written = self.put(stage, state, more);
+        self.refused = written.as_ref().err().map(ToString::to_string);
+        written
+    }
+
+    fn put<'a>(&mut self, stage: &str, state: &'a dyn Resumable, more: &'a dyn Resumable) -> Result<PathBuf> {
         let begin = Instant::now();
         let mut saver = Saver::default();
         saver.value("job", &self.job)?;
@@ -69,26 +85,23 @@ impl Checkpoints {
         let number = older.first().map_or(1, |(number, _)| number + 1);
         let path = write(&self.folder, &format!("{stage}-{number:06}"), &saver)?;
         (self.last, self.took) = (Instant::now(), begin.elapsed());
-        older.iter().skip(KEPT - 1).for_each(|(_, old)| remove(old));
+        self.kept = self.last;
+        let (damaged, sound): (Vec<_>, Vec<_>) = older.iter().partition(|(_, old)| self.damaged.contains(old));
+        damaged.into_iter().chain(sound.into_iter().skip(KEPT - 1)).for_each(|(_, old)| remove(old));
         Ok(path)
     }
 
     /// As [`Checkpoints::write`]; a disk that refuses is no reason to stop: it is said once, and tried again later.
     pub fn try_write(&mut self, stage: &str, state: &dyn Resumable, more: &dyn Resumable) -> bool {
-        let begin = Instant::now();
-        match self.write(stage, state, more) {
-            Ok(_) => {
-                self.refused = false;
-                true
+        let (begin, told) = (Instant::now(), self.refused.is_some());
+        let written = self.write(stage, state, more);
+        if let Err(error) = &written {
+            if !told {
+                tracing::warn!("no checkpoint could be written ({error}); the run goes on, and tries again later");
             }
-            Err(error) => {
-                if !self.refused {
-                    tracing::warn!("no checkpoint could be written ({error}); the run goes on, and tries again later");
-                }
-                (self.refused, self.last, self.took) = (true, Instant::now(), begin.elapsed());
-                false
-            }
+            (self.last, self.took) = (Instant::now(), begin.elapsed());
         }
+        written.is_ok()
     }
 
     /// Removes the states of `stage`; what cannot be removed is said.
@@ -96,25 +109,27 @@ impl Checkpoints {
         found(&self.folder, stage).iter().for_each(|(_, path)| remove(path));
     }
 
-    /// The newest sound state of `stage` (its part `state`, and `more`); `None` if there is none yet.
+    /// The newest sound state of `stage` (its part `state`, and `more`); `None` if there is none yet. Damaged ones that are newer
+    /// stay until the next is written.
     ///
     /// # Errors
     /// One of another job or version, with the first difference, or if all are damaged.
-    pub fn newest(&self, stage: &str) -> Result<Option<(Saved, Saved)>> {
-        let mut damaged = None;
+    pub fn newest(&mut self, stage: &str) -> Result<Option<(Saved, Saved)>> {
+        let mut damaged = Vec::new();
         for (_, path) in found(&self.folder, stage) {
             match open(&path) {
                 Ok(saved) => {
                     self.check(&saved)?;
+                    self.damaged.append(&mut damaged);
                     return Ok(Some((saved.part("state"), saved.part("more"))));
                 }
                 Err(error) => {
                     tracing::warn!("{error}");
-                    damaged = damaged.or(Some(path));
+                    damaged.push(path);
                 }
             }
         }
-        match damaged {
+        match damaged.first() {
             None => Ok(None),
             Some(path) => Err(Error::file(path, "no sound checkpoint is left", "start anew with --force")),
         }

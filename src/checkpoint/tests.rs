@@ -45,30 +45,35 @@ fn write(to: &mut Checkpoints, done: usize) -> PathBuf {
     to.write("train", &counter(done), &()).unwrap()
 }
 
-fn newest(of: &Checkpoints) -> Result<Option<Counter>> {
+fn newest(of: &mut Checkpoints) -> Result<Option<Counter>> {
     let Some((state, _)) = of.newest("train")? else { return Ok(None) };
     let mut counter = Counter::default();
     counter.restore(&state)?;
     Ok(Some(counter))
 }
 
-#[test]
-fn a_state_comes_back_bit_by_bit_and_the_last_two_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut kept = checkpoints(folder.path(), json!({ "seed": 0 }));
-    assert!(newest(&kept).unwrap().is_none());
-    for done in [1, 2, 30] {
-        write(&mut kept, done);
-    }
-    kept.write("other", &counter(99), &()).unwrap();
-    assert_eq!(bits(&newest(&kept).unwrap().unwrap()), bits(&counter(30)));
-    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+/// Those of the states in a folder, without their hashes.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .map(|name| name.split_at(name.rfind('-').unwrap()).0.to_string())
         .collect();
     names.sort();
-    assert_eq!(names, ["other-000001", "train-000002", "train-000003"]);
+    names
+}
+
+#[test]
+fn a_state_comes_back_bit_by_bit_and_the_last_two_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kept = checkpoints(folder.path(), json!({ "seed": 0 }));
+    assert!(newest(&mut kept).unwrap().is_none());
+    for done in [1, 2, 30] {
+        write(&mut kept, done);
+    }
+    kept.write("other", &counter(99), &()).unwrap();
+    assert_eq!(bits(&newest(&mut kept).unwrap().unwrap()), bits(&counter(30)));
+    assert_eq!(names(folder.path()), ["other-000001", "train-000002", "train-000003"]);
     // The part in memory is a state too.
     let state = kept.newest("train").unwrap().unwrap().0.in_memory().unwrap();
     let mut again = Counter::default();
@@ -90,16 +95,31 @@ fn any_damaged_byte_of_the_newest_state_leaves_the_one_before_it() {
         let mut bytes = sound.clone();
         bytes[at] ^= 1;
         std::fs::write(&last, bytes).unwrap();
-        assert_eq!(newest(&kept).unwrap().unwrap().done, 1, "byte {at}");
+        assert_eq!(newest(&mut kept).unwrap().unwrap().done, 1, "byte {at}");
     }
     std::fs::write(&last, &sound[..sound.len() - 1]).unwrap();
-    assert_eq!(newest(&kept).unwrap().unwrap().done, 1);
+    assert_eq!(newest(&mut kept).unwrap().unwrap().done, 1);
     std::fs::write(&last, []).unwrap();
-    assert_eq!(newest(&kept).unwrap().unwrap().done, 1);
+    assert_eq!(newest(&mut kept).unwrap().unwrap().done, 1);
     let first = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).find(|p| *p != last).unwrap();
     std::fs::write(&first, b"x").unwrap();
-    let text = newest(&kept).unwrap_err().to_string();
+    let text = newest(&mut kept).unwrap_err().to_string();
     assert!(text.contains("no sound checkpoint is left; start anew with --force"), "{text}");
+}
+
+/// A damaged state is none of the two that are kept.
+#[test]
+fn a_damaged_state_goes_when_there_is_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kept = checkpoints(folder.path(), json!({}));
+    write(&mut kept, 1);
+    std::fs::write(write(&mut kept, 2), []).unwrap();
+    assert_eq!(newest(&mut kept).unwrap().unwrap().done, 1);
+    assert_eq!(names(folder.path()), ["train-000001", "train-000002"]);
+    write(&mut kept, 3);
+    assert_eq!(names(folder.path()), ["train-000001", "train-000003"]);
+    write(&mut kept, 4);
+    assert_eq!(names(folder.path()), ["train-000003", "train-000004"]);
 }
 
 #[test]
@@ -107,14 +127,14 @@ fn another_run_is_refused_with_the_difference() {
     let folder = tempfile::tempdir().unwrap();
     let job = |lr: f64, seed: u64| json!({ "recipe": { "generator": { "lr": lr } }, "seed": seed });
     write(&mut checkpoints(folder.path(), job(0.003, 1)), 5);
-    assert_eq!(newest(&checkpoints(folder.path(), job(0.003, 1))).unwrap().unwrap().done, 5);
-    let text = newest(&checkpoints(folder.path(), job(0.005, 1))).unwrap_err().to_string();
+    assert_eq!(newest(&mut checkpoints(folder.path(), job(0.003, 1))).unwrap().unwrap().done, 5);
+    let text = newest(&mut checkpoints(folder.path(), job(0.005, 1))).unwrap_err().to_string();
     assert!(text.contains("recipe.generator.lr is 0.003 there and 0.005 here"), "{text}");
-    let text = newest(&checkpoints(folder.path(), job(0.003, 2))).unwrap_err().to_string();
+    let text = newest(&mut checkpoints(folder.path(), job(0.003, 2))).unwrap_err().to_string();
     assert!(text.contains("seed is 1 there and 2 here"), "{text}");
     // Another machine may round differently, and is told so.
     let elsewhere = Checkpoints::in_folder(folder.path(), job(0.003, 1), json!({ "instructions": "avx512" }), None);
-    assert_eq!(newest(&elsewhere.unwrap()).unwrap().unwrap().done, 5);
+    assert_eq!(newest(&mut elsewhere.unwrap()).unwrap().unwrap().done, 5);
     assert_eq!(difference(&json!({ "a": 1 }), &json!({ "a": 1, "b": 2 })).unwrap(), "b is null there and 2 here");
 }
 
@@ -137,10 +157,11 @@ fn states_that_cannot_be_written_leave_the_older_ones() {
     write(&mut kept, 1);
     std::fs::rename(&states, folder.path().join("away")).unwrap();
     assert!(!kept.try_write("train", &counter(2), &()));
+    assert!(kept.lost().is_some_and(|(why, _)| why.contains("train-000001")));
     std::fs::rename(folder.path().join("away"), &states).unwrap();
-    assert_eq!(newest(&kept).unwrap().unwrap().done, 1);
-    assert!(kept.try_write("train", &counter(2), &()));
-    assert_eq!(newest(&kept).unwrap().unwrap().done, 2);
+    assert_eq!(newest(&mut kept).unwrap().unwrap().done, 1);
+    assert!(kept.try_write("train", &counter(2), &()) && kept.lost().is_none());
+    assert_eq!(newest(&mut kept).unwrap().unwrap().done, 2);
 }
 
 #[test]
@@ -160,8 +181,15 @@ fn one_process_holds_an_unfinished_result() {
     drop(held);
     let text = Unfinished::open(&target, Begin::default()).unwrap_err().to_string();
     assert!(text.contains("go on with --resume, or start anew with --force"), "{text}");
-    assert!(Unfinished::open(&target, Begin { resume: true, force: false }).unwrap().is_begun());
-    assert!(!Unfinished::open(&target, Begin { resume: false, force: true }).unwrap().is_begun());
+    assert!(Unfinished::open(&target, Begin { resume: true, force: false }).unwrap().goes_on());
+    // Whoever starts anew may still fail before anything begins.
+    let anew = || Unfinished::open(&target, Begin { resume: false, force: true }).unwrap();
+    drop(anew());
+    let anew = anew();
+    assert!(anew.is_begun() && !anew.goes_on());
+    anew.clear().unwrap();
+    assert!(!anew.is_begun());
+    drop(anew);
     assert!(!states.exists());
 }
 

@@ -4,7 +4,7 @@ use super::keeper::holds_any;
 use crate::files::{Staging, clean_up, is_gone, occupied, refuse_replacement, remove, split};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// What to do with what is there.
@@ -18,7 +18,8 @@ pub struct Begin {
 
 /// The folder of a run that is not finished, held by this process alone.
 ///
-/// It has a lock with the holder's process number, the log, and the states. Dropped without a state in it, it is removed.
+/// It has a lock with the holder's process number and machine, the log, and the states. Dropped without a state in it, it is
+/// removed.
 #[derive(Debug)]
 pub struct Unfinished {
     folder: PathBuf,
@@ -50,31 +51,26 @@ impl Unfinished {
         if finished && !begin.resume {
             refuse_replacement(&target, begin.force)?;
         }
-        let lock = hold(&folder)?;
+        let lock = hold(&folder, File::try_lock)?;
         let unfinished = Self { folder, target, begin, finished, _lock: lock };
-        unfinished.clear()?;
+        if unfinished.is_begun() && !begin.resume && !begin.force {
+            let found = format!("an interrupted run has left its state in {}", unfinished.folder.display());
+            let what = format!("output {}", unfinished.target.display());
+            return Err(Error::invalid(what, found, "go on with --resume, or start anew with --force"));
+        }
         Ok(unfinished)
     }
 
-    /// Removes what is not to be gone on with.
-    fn clear(&self) -> Result<()> {
+    /// Removes the states of an earlier run, once it is certain that another one begins.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn clear(&self) -> Result<()> {
         let states = self.states();
-        let left = holds_any(&states);
-        if left && !self.begin.resume && !self.begin.force {
-            let found = format!("an interrupted run has left its state in {}", self.folder.display());
-            let what = format!("output {}", self.target.display());
-            return Err(Error::invalid(what, found, "go on with --resume, or start anew with --force"));
-        }
-        if left && self.begin.resume {
-            return Ok(());
-        }
         if states.exists() {
             fs::remove_dir_all(&states).map_err(Error::io("remove", &states))?;
         }
-        match fs::remove_file(self.log()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", self.log())(e)),
-            _ => Ok(()),
-        }
+        fs::create_dir_all(&states).map_err(Error::io("create", &states))
     }
 
     /// Whether the result is there already, and was to be gone on with.
@@ -82,9 +78,14 @@ impl Unfinished {
         self.finished && self.begin.resume && !self.begin.force
     }
 
-    /// Whether there is a state to go on from.
+    /// Whether an earlier run has left a state.
     pub fn is_begun(&self) -> bool {
         holds_any(&self.states())
+    }
+
+    /// Whether there is a state that is to be gone on from.
+    pub fn goes_on(&self) -> bool {
+        self.begin.resume && self.is_begun()
     }
 
     /// The folder itself.
@@ -129,8 +130,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// Takes the lock of `folder`.
-fn hold(folder: &Path) -> Result<File> {
+/// Takes the lock of `folder`, as `try_lock` does.
+fn hold(folder: &Path, try_lock: fn(&File) -> std::result::Result<(), TryLockError>) -> Result<File> {
     let path = folder.join("lock");
     for _ in 0..TRIES {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
@@ -139,20 +140,23 @@ fn hold(folder: &Path) -> Result<File> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             opened => opened.map_err(Error::io("open", &path))?,
         };
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(folder, &mut file)),
-            // No locks on this file system: the number of the process has to do.
-            Err(TryLockError::Error(_)) if holder(&mut file).is_some_and(is_alive) => {
-                return Err(held(folder, &mut file));
+            Err(TryLockError::WouldBlock) => {
+                return Err(held(folder, Holder::read(&mut file), "wait for it, or name another output".into()));
             }
-            Err(TryLockError::Error(_)) => {}
+            // No locks on this file system: the number of the process has to do.
+            Err(TryLockError::Error(_)) => {
+                if let Some(holder) = Holder::read(&mut file).filter(Holder::may_be_alive) {
+                    let hint = format!("wait for it, or remove {} if it is gone", path.display());
+                    return Err(held(folder, Some(holder), hint));
+                }
+            }
         }
         if !is_at(&file, &path) {
             continue;
         }
-        let number = format!("{}\n", std::process::id());
-        if let Err(error) = file.set_len(0).and_then(|()| file.write_all(number.as_bytes())) {
+        if let Err(error) = Holder::here().write(&mut file) {
             // A full disk: what was made for nothing goes, a state does not.
             if !holds_any(&folder.join("states")) {
                 remove(folder);
@@ -164,21 +168,58 @@ fn hold(folder: &Path) -> Result<File> {
     Err(Error::file(folder, "it appears and disappears", "is another process working on the same output?"))
 }
 
-fn held(folder: &Path, lock: &mut File) -> Error {
-    let who = holder(lock).map_or("another process".into(), |pid| format!("process {pid}"));
-    let found = format!("{who} is working on it");
-    Error::invalid(format!("output folder {}", folder.display()), found, "wait for it, or name another output")
+fn held(folder: &Path, holder: Option<Holder>, hint: String) -> Error {
+    let who = holder.map_or("another process".into(), |holder| holder.in_words());
+    Error::invalid(format!("output folder {}", folder.display()), format!("{who} is working on it"), hint)
 }
 
-fn holder(lock: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    lock.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Who works in a folder: what the lock file says.
+#[derive(PartialEq)]
+struct Holder {
+    pid: u32,
+    /// The name of its machine, where that is known.
+    host: Option<String>,
 }
 
-/// Whether another process of this number may be alive.
-fn is_alive(pid: u32) -> bool {
-    pid != std::process::id() && !is_gone(pid)
+impl Holder {
+    /// This process.
+    fn here() -> Self {
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let host = host.and_then(|name| name.split_whitespace().next().map(String::from));
+        Self { pid: std::process::id(), host }
+    }
+
+    fn read(lock: &mut File) -> Option<Self> {
+        let mut text = String::new();
+        lock.rewind().ok()?;
+        lock.take(512).read_to_string(&mut text).ok()?;
+        let mut words = text.split_whitespace();
+        Some(Self { pid: words.next()?.parse().ok()?, host: words.next().map(String::from) })
+    }
+
+    /// In place of what the file says.
+    fn write(&self, lock: &mut File) -> std::io::Result<()> {
+        let text = format!("{} {}", self.pid, self.host.as_deref().unwrap_or_default());
+        lock.rewind()?;
+        lock.set_len(0)?;
+        lock.write_all(format!("{}\n", text.trim_end()).as_bytes())
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.host.is_some() && self.host != Self::here().host
+    }
+
+    /// Whether it may be another process that is alive; of other machines nobody here knows.
+    fn may_be_alive(&self) -> bool {
+        self.is_elsewhere() || (self.pid != std::process::id() && !is_gone(self.pid))
+    }
+
+    fn in_words(&self) -> String {
+        match &self.host {
+            Some(host) if self.is_elsewhere() => format!("process {} on {host}", self.pid),
+            _ => format!("process {}", self.pid),
+        }
+    }
 }
 
 /// Whether the open file is still the one of that name: the last holder may have removed it meanwhile.
@@ -194,4 +235,37 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// As on a file system that has no locks.
+    fn no_locks(_: &File) -> std::result::Result<(), TryLockError> {
+        Err(TryLockError::Error(std::io::ErrorKind::Unsupported.into()))
+    }
+
+    #[test]
+    fn without_locks_what_the_lock_file_says_has_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        // No process has the first number: it is past the largest that Linux gives out.
+        for gone in [4_194_999, std::process::id()] {
+            fs::write(&lock, format!("{gone}\n")).unwrap();
+            let mut file = hold(folder.path(), no_locks).unwrap();
+            assert!(Holder::read(&mut file) == Some(Holder::here()), "{:?}", fs::read_to_string(&lock));
+        }
+        // A process that is alive, and one of a machine whose processes cannot be seen from here.
+        let parent = std::os::unix::process::parent_id();
+        for (living, who) in [
+            (parent.to_string(), format!("process {parent}")),
+            ("4194999 elsewhere".into(), "process 4194999 on elsewhere".into()),
+        ] {
+            fs::write(&lock, living).unwrap();
+            let text = hold(folder.path(), no_locks).unwrap_err().to_string();
+            assert!(text.contains(&format!("{who} is working on it")), "{text}");
+            assert!(text.contains(&format!("remove {} if it is gone", lock.display())), "{text}");
+        }
+    }
 }

@@ -27,8 +27,8 @@ pub struct Collect {
     /// Images of the set; fewer if the sources have fewer [default: max(10000, 50 per class)]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     samples: Option<u32>,
-    /// Images that the teacher looks at, of which the set is chosen [default: as many as the set has, 4 times as many with
-    /// --balance nayak]
+    /// Images that the teacher looks at, of which the set is chosen: as many as it has or more, or any number with --balance nayak
+    /// [default: as many as the set has, 4 times as many with --balance nayak]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pool: Option<u32>,
     /// How the classes that the teacher sees are balanced: by weights for the sampler of `distill`, with nothing thrown away; by a
@@ -38,7 +38,8 @@ pub struct Collect {
     /// With --balance soft: an image weighs n^-RHO where n are of its class; 1 makes all classes equally frequent [default: 0.5]
     #[arg(long, value_name = "RHO")]
     rho: Option<f64>,
-    /// With --balance nayak: the least probability of the teacher's decision [default: 0]
+    /// With --balance nayak: the least probability of the teacher's decision, in varied copies too; not in images from --boundary
+    /// [default: 0]
     #[arg(long, value_name = "P")]
     min_confidence: Option<f64>,
     /// Prefer images that look related to the teacher's task: where not all can be taken, and in the weights for the sampler of
@@ -61,6 +62,9 @@ pub struct Collect {
     #[command(flatten)]
     common: Common,
 }
+
+/// More classes than this are not listed one by one.
+const LISTED: usize = 20;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Method {
@@ -93,6 +97,10 @@ impl Collect {
         })?;
         let samples = self.samples.map_or(usual_samples(teacher.config.num_classes), |n| n as usize);
         let pool = pool_size(self.pool.map(|n| n as usize), samples, balance);
+        if pool < samples && !matches!(balance, Balance::Nayak { .. }) {
+            let hint = "take a larger one, fewer --samples, or --balance nayak, which makes copies";
+            return Err(Error::invalid("--pool", format!("{pool} images for a set of {samples}"), hint));
+        }
         let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, Some(pool), &access)?;
         let job = CollectJob {
             teacher: &teacher,
@@ -186,11 +194,19 @@ impl Collect {
                 rows.push(("images", format!("{} {what}", about["metrics"][key])));
             }
         }
-        for class in unfilled.iter().take(20) {
+        for class in unfilled.iter().take(LISTED) {
             rows.push(("unfilled", format!("{}: {} of {} images", class.class, class.have, class.wanted)));
         }
-        if unfilled.len() > 20 {
-            rows.push(("unfilled", format!("and {} more", unfilled.len() - 20)));
+        if unfilled.len() > LISTED {
+            rows.push(("unfilled", format!("and {} more", unfilled.len() - LISTED)));
+        }
+        let unseen: Vec<&str> =
+            about["metrics"]["unseen"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !unseen.is_empty() {
+            let more = if unseen.len() > LISTED { ", ..." } else { "" };
+            let listed = unseen[..unseen.len().min(LISTED)].join(", ");
+            let (count, classes) = (unseen.len(), set.class_names.len());
+            rows.push(("unseen", format!("{count} of {classes} classes: {listed}{more}")));
         }
         rows.push(("seconds", format!("{} ({} for the teacher's pass)", wall["total"], wall["pool"])));
         print(&table(&rows))

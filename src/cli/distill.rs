@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{SignalKind, Stop, StudentRecipe};
-use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_model, usual_student};
+use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_model, teacher_config, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::nets::Task;
 use synth::set::SyntheticSet;
@@ -103,7 +103,7 @@ impl Distill {
         let (answers, teacher) = self.answers(&set, &global.access())?;
         let like = match &teacher {
             Some(teacher) => teacher.config.clone(),
-            None => set_input(&set, &folder)?,
+            None => teacher_config(&set, &folder)?,
         };
         let student_name = self.student.as_deref().unwrap_or(usual_student(&like, "resnet8"));
         let job = DistillJob {
@@ -119,7 +119,7 @@ impl Distill {
                 Init::Adversary => Start::Adversary(&folder),
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
-            recipe: &self.recipe()?,
+            recipe: &self.recipe(teacher.as_ref().map_or(set.task(), |teacher| teacher.network.arch.task))?,
             stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs },
             seed: self.common.seed,
             compute: &compute,
@@ -154,8 +154,8 @@ impl Distill {
         }
     }
 
-    fn recipe(&self) -> Result<StudentRecipe> {
-        let mut recipe = self.overrides.apply_student()?;
+    fn recipe(&self, task: Task) -> Result<StudentRecipe> {
+        let mut recipe = self.overrides.apply_student(task)?;
         if let Some(steps) = self.steps {
             recipe.steps = steps;
         }
@@ -185,13 +185,6 @@ impl Distill {
         }
         Ok(teacher)
     }
-}
-
-/// Without a teacher, the student's input is what the set's provenance says of it.
-fn set_input(set: &SyntheticSet, path: &Path) -> Result<synth::weights::ModelConfig> {
-    let missing = || Error::file(path, "synth.json does not say what the teacher read", "name it with --teacher");
-    let value: Value = set.provenance["teacher"]["config"].clone();
-    serde_json::from_value(value).map_err(|_| missing())
 }
 
 /// The result of a job that made a model, for people or machines.

@@ -56,6 +56,9 @@ pub struct Eval {
     /// Of a segmentation model: write each image, its labels and the model's answers side by side as PNG files into this folder
     #[arg(long, value_name = "DIR")]
     pub(super) overlays: Option<PathBuf>,
+    /// With --overlays: replace the folder
+    #[arg(long, requires = "overlays")]
+    pub(super) force: bool,
     /// Of a segmentation model: the value of the first class in label images; with 1, 0 is void [default: 0, or 1 where the folders
     /// are those of NYUv2's published label images]
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(0..=1))]

@@ -5,6 +5,7 @@ use super::{Global, print, print_json, table};
 use serde_json::{Value, json};
 use synth::data::{LabelCodes, ReadOptions, Segmented};
 use synth::export::Overlays;
+use synth::files::Staging;
 use synth::model::Model;
 use synth::ops::Compute;
 use synth::report::Reporter;
@@ -24,6 +25,7 @@ impl Eval {
             let found = "the model answers for every pixel, and the model-index written here is that of classifiers";
             return Err(Error::invalid("--card", found, "leave it out"));
         }
+        let staging = self.overlays.as_ref().map(|folder| Staging::create(folder, self.force)).transpose()?;
         let compute = self.computing.open(global.quiet)?;
         let ignore = ignored(model)?;
         let frozen = Teacher::of(model).to(&compute)?;
@@ -33,7 +35,7 @@ impl Eval {
         let images = &data.images;
         let frozen = frozen.at([images.height, images.width])?;
         let names = model.class_names();
-        let overlays = self.overlays.as_ref().map(|folder| Overlays::create(folder, &names, data.len())).transpose()?;
+        let overlays = staging.as_ref().map(|to| Overlays::create(to.path(), &names, data.len())).transpose()?;
         let usual = (BATCH_PIXELS / (images.height * images.width)).clamp(1, 16);
         let batch = self.batch.map_or(usual, |batch| batch as usize);
         let reporter = &mut Reporter::new(global.quiet || self.json, None)?;
@@ -41,6 +43,9 @@ impl Eval {
             Some(overlays) => overlays.write(i, images.image(i), data.label(i), answers, images.width),
             None => Ok(()),
         })?;
+        if let Some(staging) = staging {
+            staging.finish()?;
+        }
         match self.json {
             true => print_json(&self.pixels_as_json(&found, model, &data, ignore, &compute)),
             false => print(&as_text(&found, model, &data)),

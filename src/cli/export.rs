@@ -7,6 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use synth::export::{onnx, write_pictures};
 use synth::files::{Staging, prepare_file};
+use synth::nets::Task;
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
 
@@ -70,13 +71,17 @@ impl Export {
         }
         let [channels, height, width] = model.config.pretrained_cfg.input_size;
         let pixels = if self.normalise { "pixels in 0..1" } else { "(pixel - mean) / std of pixels in 0..1" };
+        let sides = match model.network.arch.task {
+            Task::Classification => String::new(),
+            Task::Segmentation => format!(", {height}, {width}"),
+        };
         print(&table(&[
             ("file", format!("{} ({} bytes)", path.display(), file.bytes.len())),
             ("opset", file.opset.to_string()),
             ("nodes", file.nodes.to_string()),
             ("parameters", parameters.to_string()),
             ("input", format!("{} [batch, {channels}, {height}, {width}]: {pixels}", onnx::INPUT)),
-            ("output", format!("{} [batch, {}]", onnx::OUTPUT, model.config.num_classes)),
+            ("output", format!("{} [batch, {}{sides}]", onnx::OUTPUT, model.config.num_classes)),
         ]))
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use synth::files::{prepare_file, write_atomic};
 use synth::hub::{HubName, Kind as Repository};
-use synth::jobs::{Access, open_model};
+use synth::jobs::{Access, answered_by, open_model};
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Slot, Task};
 use synth::report::{Description, describe_set};
@@ -21,7 +21,7 @@ pub struct Inspect {
     #[command(flatten)]
     target: ModelOptions,
     /// Of a set: its teacher, to measure the distance from its batch-norm statistics, the diversity of its features and the
-    /// distance of images from its borders
+    /// distance of images from its borders; or another one, of which all answers are then
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
     /// Of a set: write a page with plots and images, which needs nothing beside itself
@@ -44,9 +44,15 @@ impl Inspect {
         let (json, text) = match self.target(&access)? {
             Target::Set(folder) => {
                 let open = |path| open_model(path, None, &Overrides::default(), &access);
-                let teacher = self.teacher.as_deref().map(open).transpose()?;
-                let set = SyntheticSet::read(&folder)?;
-                let teacher = teacher.map(|teacher| frozen(&teacher, &set)).transpose()?;
+                let model = self.teacher.as_deref().map(open).transpose()?;
+                let mut set = SyntheticSet::read(&folder)?;
+                let teacher = model.as_ref().map(|model| frozen(model, &set)).transpose()?;
+                if let (Some(model), Some(teacher)) = (&model, &teacher)
+                    && let Some(answered) = answered_by(&set, model, teacher)?
+                {
+                    tracing::warn!("{} is another teacher than the set's: all answers are its own", model.source);
+                    set = answered;
+                }
                 let Description { text, json, html } = describe_set(&set, teacher.as_ref())?;
                 if let Some(file) = &self.html {
                     write_atomic(file, html.as_bytes())?;
@@ -75,9 +81,11 @@ impl Inspect {
         }
         match self.target.load(access) {
             Ok(model) => Ok(Target::Model(Box::new(model))),
-            Err(no_model @ Error::Hub { .. }) if of_dataset && !self.target.is_described() => {
-                access.set(path).map(|(folder, _)| Target::Set(folder)).map_err(|_| no_model)
-            }
+            Err(no_model @ Error::Hub { .. }) if of_dataset && !self.target.is_described() => match access.set(path) {
+                Ok((folder, _)) => Ok(Target::Set(folder)),
+                Err(Error::Hub { absent: true, .. }) => Err(no_model),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }

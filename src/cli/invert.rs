@@ -7,10 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
+use synth::Result;
 use synth::invert::Recipe;
 use synth::jobs::{InvertJob, label_embeddings, usual_student};
-use synth::nets::Task;
-use synth::{Error, Result};
 
 /// Make a small set of synthetic images from a teacher alone
 #[derive(Args)]
@@ -25,9 +24,9 @@ pub struct Invert {
     recipe: String,
     #[command(flatten)]
     overrides: Overrides,
-    /// Images of the set [default: at most max(10000, 50 per class)]
-    #[arg(long, value_name = "N")]
-    samples: Option<usize>,
+    /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    samples: Option<u32>,
     /// Time for the inversion in minutes, in place of the recipe's number of rounds
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
@@ -51,13 +50,11 @@ impl Invert {
         let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
+        let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);
+        let mut recipe: Recipe = self.overrides.apply(&base)?;
         if let Some(samples) = self.samples {
-            recipe.buffer.samples = samples;
-        }
-        if self.views.is_some_and(|views| views > 0) && teacher.network.arch.task == Task::Segmentation {
-            let found = "the teacher answers for every pixel, and such answers are not recorded";
-            return Err(Error::invalid("--views", found, "leave it out: `distill` asks the teacher itself"));
+            let [_, h, w] = teacher.config.pretrained_cfg.input_size;
+            recipe = recipe.of_samples(samples as usize, [h, w]);
         }
         recipe.views = self.views.unwrap_or(recipe.views);
         let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;

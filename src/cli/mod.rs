@@ -41,7 +41,7 @@ pub struct Global {
     /// Threads to compute with [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print results and errors only
+    /// Print results, alarms and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Take models and datasets from the cache and use the network not at all
@@ -85,6 +85,7 @@ impl Global {
 pub fn run(cli: Cli) -> Result<()> {
     let global = &cli.global;
     log_to_stderr(global);
+    synth::ops::simd::check_variable()?;
     if let Some(threads) = global.threads {
         synth::ops::threads::limit(threads.into())?;
     }

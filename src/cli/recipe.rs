@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use synth::distill::StudentRecipe;
 use synth::invert::Recipe;
+use synth::nets::Task;
 use synth::overlay::overlaid;
 use synth::{Error, Result};
 
@@ -36,17 +37,17 @@ impl Overrides {
 }
 
 impl Overrides {
-    /// The default recipe's `student` with the file and the values over it. The file may be a whole recipe, of which the
+    /// The default recipe's `student` for `task` with the file and the values over it. The file may be a whole recipe, of which the
     /// rest is for `invert`; single values must be of the student.
     ///
     /// # Errors
     /// As [`Overrides::apply`].
-    pub fn apply_student(&self) -> Result<StudentRecipe> {
+    pub fn apply_student(&self, task: Task) -> Result<StudentRecipe> {
         if let Some(pair) = self.values.iter().find(|pair| !pair.trim_start().starts_with("student.")) {
             let hint = "this command uses the keys `student.…` of `synth recipes NAME`";
             return Err(Error::invalid("--set", format!("`{pair}` is nothing a student has"), hint));
         }
-        Ok(self.apply(&Recipe::default())?.student)
+        Ok(self.apply(&Recipe::default().of_task(task))?.student)
     }
 }
 

@@ -37,9 +37,9 @@ pub struct Run {
     /// Where the student's weights start [default: teacher-blocks if they make up half of the student, else adversary]
     #[arg(long, value_enum)]
     init: Option<Start>,
-    /// Images of the set [default: at most max(10000, 50 per class)]
-    #[arg(long, value_name = "N")]
-    samples: Option<usize>,
+    /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    samples: Option<u32>,
     #[command(flatten)]
     snapshots: SnapshotOptions,
     #[command(flatten)]
@@ -65,9 +65,11 @@ impl Run {
         let place = self.lasting.open(&self.output, &self.common)?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let mut recipe: Recipe = self.overrides.apply(&Recipe::named(&self.recipe)?)?;
+        let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);
+        let mut recipe: Recipe = self.overrides.apply(&base)?;
         if let Some(samples) = self.samples {
-            recipe.buffer.samples = samples;
+            let [_, h, w] = teacher.config.pretrained_cfg.input_size;
+            recipe = recipe.of_samples(samples as usize, [h, w]);
         }
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let on_the_fly = self.on_the_fly || recipe.on_the_fly;

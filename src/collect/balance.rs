@@ -8,11 +8,9 @@
 
 use super::survey::Survey;
 use crate::rng::{Streams, permutation};
+use crate::set::{balancing_weights, class_weights};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-
-/// The most that one image may weigh, in units of the mean.
-const MOST_WEIGHT: f64 = 10.0;
 
 /// A way to balance classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +47,7 @@ impl Balance {
             Self::Nayak { min_confidence } => {
                 let order = in_order(all, preference, streams);
                 let sure = order.into_iter().filter(|&row| f64::from(survey.confidence(row)) >= min_confidence);
-                let (rows, short) = up_to_quota(sure, &decisions, samples, survey.classes);
+                let (rows, short) = up_to_quota(sure, &decisions, self.quotas(samples, survey.classes));
                 missing = short;
                 rows
             }
@@ -68,21 +66,26 @@ impl Balance {
         Selection { rows, missing }
     }
 
+    /// How many of `samples` images each class is to have, `[classes]`: an even share; 0 where there are no quotas.
+    pub fn quotas(self, samples: usize, classes: usize) -> Vec<usize> {
+        let Self::Nayak { .. } = self else { return vec![0; classes] };
+        (0..classes).map(|class| samples / classes + usize::from(class < samples % classes)).collect()
+    }
+
+    /// The least probability of the teacher's decision for an image to be taken.
+    pub fn least_confidence(self) -> f64 {
+        match self {
+            Self::Nayak { min_confidence } => min_confidence,
+            _ => 0.0,
+        }
+    }
+
     /// How often each image of a set should be drawn, in units of the mean, none above 10; `None` where all are equal.
     /// `decisions` are the classes that the teacher sees.
     pub fn weights(self, decisions: &[u32], classes: usize) -> Option<Vec<f32>> {
         let Self::Soft { rho } = self else { return None };
-        let weights = class_weights(decisions, classes, rho);
-        let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
-        Some(weights.into_iter().map(|w| (w / mean).min(MOST_WEIGHT) as f32).collect())
+        Some(balancing_weights(decisions, classes, rho))
     }
-}
-
-/// `n_c^-rho` of every image's class.
-fn class_weights(decisions: &[u32], classes: usize, rho: f64) -> Vec<f64> {
-    let mut counts = vec![0usize; classes];
-    decisions.iter().for_each(|&class| counts[class as usize] += 1);
-    decisions.iter().map(|&class| (counts[class as usize] as f64).powf(-rho)).collect()
 }
 
 /// All rows in random order; with weights, each next one is drawn among those left with its share of their weight (Efraimidis
@@ -97,15 +100,13 @@ fn in_order(count: usize, weights: Option<&[f64]>, streams: &Streams) -> Vec<usi
     keys.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The first rows of every class up to its quota, an even share of `samples`; and how many are missing of each.
+/// The first rows of every class up to its quota; and how many are missing of each.
 fn up_to_quota(
     order: impl Iterator<Item = usize>,
     decisions: &[u32],
-    samples: usize,
-    classes: usize,
+    mut open: Vec<usize>,
 ) -> (Vec<usize>, Vec<usize>) {
-    let mut open: Vec<usize> = (0..classes).map(|c| samples / classes + usize::from(c < samples % classes)).collect();
-    let mut rows = Vec::with_capacity(samples);
+    let mut rows = Vec::with_capacity(open.iter().sum());
     for row in order {
         let open = &mut open[decisions[row] as usize];
         if *open > 0 {
@@ -138,6 +139,12 @@ mod tests {
         assert_eq!(Balance::None.weights(&decisions, 3), None);
         let rare = [vec![0u32; 10_000], vec![1]].concat();
         assert_eq!(Balance::Soft { rho: 1.0 }.weights(&rare, 2).unwrap()[10_000], 10.0);
+    }
+
+    #[test]
+    fn quotas_share_the_samples_out() {
+        assert_eq!(Balance::Nayak { min_confidence: 0.5 }.quotas(29, 3), [10, 10, 9]);
+        assert_eq!(Balance::Soft { rho: 0.5 }.quotas(29, 3), [0; 3]);
     }
 
     #[test]

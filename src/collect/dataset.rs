@@ -5,7 +5,7 @@ use super::source::{Each, Source, Tally};
 use crate::data::shards_for;
 use crate::data::table::{Cells, Table};
 use crate::files::{sha256_bytes, sha256_file};
-use crate::set::holds_inverted;
+use crate::set::{OWN_COLUMNS, UNKNOWN, holds_inverted};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub struct Dataset {
     rows: Vec<usize>,
     /// As [`crate::data::Labelled::sha256`].
     sha256: String,
-    /// Whether it is a set with images that inversion made.
-    inverted: bool,
+    /// `true` for a set with images that inversion made, [`UNKNOWN`] for one that does not say.
+    inverted: Option<Value>,
 }
 
 impl Dataset {
@@ -38,22 +38,34 @@ impl Dataset {
                 (files, Some(split))
             }
         };
-        let mut rows = Vec::with_capacity(files.len());
+        let (mut rows, mut is_set) = (Vec::with_capacity(files.len()), false);
         for file in &files {
             let table = Table::open(file)?;
             table.image_column(None)?;
             rows.push(table.rows());
+            is_set |= OWN_COLUMNS.iter().all(|column| table.columns().contains(column));
         }
         let name = split.map_or(name.to_string(), |split| format!("{name}/{split}"));
         let sha256 = hash(&files)?;
-        Ok(Self { name, files, rows, sha256, inverted: holds_inverted(path) })
+        let inverted = match holds_inverted(path) {
+            Some(inverted) => inverted.then(|| json!(true)),
+            None if is_set => {
+                tracing::warn!("{name} is a set without its synth.json: its images count as made by inversion");
+                Some(json!(UNKNOWN))
+            }
+            None => None,
+        };
+        Ok(Self { name, files, rows, sha256, inverted })
     }
 }
 
 fn found(path: &Path, asked: Option<&str>, limit: Option<usize>) -> Result<Option<(String, Vec<PathBuf>)>> {
     match asked {
         Some(_) => shards_for(path, asked, limit),
-        None => shards_for(path, Some("train"), limit).or_else(|_| shards_for(path, None, limit)),
+        None => match shards_for(path, Some("train"), limit) {
+            Err(Error::NoSplit { .. }) => shards_for(path, None, limit),
+            found => found,
+        },
     }
 }
 
@@ -80,8 +92,8 @@ impl Source for Dataset {
     fn provenance(&self) -> Value {
         let rows: usize = self.rows.iter().sum();
         let mut about = json!({ "kind": "dataset", "name": self.name, "rows": rows, "sha256": self.sha256 });
-        if self.inverted {
-            about["inverted"] = json!(true);
+        if let Some(inverted) = &self.inverted {
+            about["inverted"] = inverted.clone();
         }
         about
     }

@@ -1,7 +1,7 @@
 //! The images of a set while they come together: those that were chosen from the pool, then those that are made of them.
 
 use super::boundary::Search;
-use super::{Pool, Selection, Survey, fill, survey};
+use super::{Copies, Pool, Selection, Survey, fill, survey};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::{Observer, or_put_away};
 use crate::loss::argmax;
@@ -14,10 +14,12 @@ use crate::{Error, Result};
 const STAGE: &str = "growth";
 
 /// What is to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// Varied copies for each class.
     pub copies: Vec<usize>,
+    /// The least probability with which the teacher is to see the class in them.
+    pub least: f64,
     /// Images on both sides of the teacher's borders; see [`super::boundary`].
     pub boundary: usize,
 }
@@ -92,11 +94,11 @@ impl Growth {
         streams: &Streams,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let len = teacher.size[0] * teacher.size[1] * teacher.channels;
         for (class, &missing) in wanted.copies.iter().enumerate().skip(self.filled.len()) {
             observer.between(STAGE, &*self)?;
-            let members = if missing > 0 { self.members(class, len, teacher.classes) } else { Vec::new() };
-            let made = fill(teacher, &members, class as u32, missing, streams, &mut self.pixels, &mut self.logits)?;
+            let members = if missing > 0 { self.members(class, teacher.classes) } else { Vec::new() };
+            let copies = Copies { class: class as u32, missing, least: wanted.least };
+            let made = fill(teacher, &members, copies, streams, &mut self.pixels, &mut self.logits)?;
             self.filled.push(made);
             self.whole = [self.pixels.len(), self.logits.len()];
         }
@@ -123,11 +125,10 @@ impl Growth {
         }
     }
 
-    /// The chosen images of a class.
-    fn members(&self, class: usize, len: usize, classes: usize) -> Vec<u8> {
+    /// Rows of the chosen images of a class.
+    fn members(&self, class: usize, classes: usize) -> Vec<usize> {
         let chosen = self.logits[..self.chosen[1]].chunks_exact(classes).enumerate();
-        let rows = chosen.filter(|(_, answer)| argmax(answer) == class).map(|(row, _)| row);
-        rows.flat_map(|row| &self.pixels[row * len..(row + 1) * len]).copied().collect()
+        chosen.filter(|(_, answer)| argmax(answer) == class).map(|(row, _)| row).collect()
     }
 }
 

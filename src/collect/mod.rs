@@ -37,7 +37,7 @@ mod vary;
 pub use archive::Archive;
 pub use balance::{Balance, Selection};
 pub use dataset::Dataset;
-pub use fill::fill;
+pub use fill::{Copies, fill};
 pub use folder::Folder;
 pub use generated::{Draw, Generated};
 pub use growth::{Growth, Wanted};

@@ -65,22 +65,35 @@ impl Wish {
 /// of pictures. `name` is how provenance calls it; of a dataset only the first files that hold `limit` rows are needed.
 ///
 /// # Errors
-/// [`Error::Io`] where nothing is there; as [`Archive::open`], [`Dataset::open`] and [`Folder::open`].
+/// [`Error::Io`] where nothing is there; a split of what has none; as [`Archive::open`], [`Dataset::open`] and [`Folder::open`].
 pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) -> Result<Box<dyn Source>> {
     let about = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if about.is_file() {
+        no_split(name, split)?;
         return match path.extension().is_some_and(|ending| ending == "tar") {
             true => Ok(Box::new(Archive::open(path)?)),
             false => Ok(Box::new(Dataset::open(path, name, None, None)?)),
         };
     }
     if !archive::tars_in(path)?.is_empty() {
+        no_split(name, split)?;
         return Ok(Box::new(Archive::open(path)?));
     }
     match shards(path, Some("train")) {
-        Ok(None) => Ok(Box::new(Folder::open(path)?)),
+        Ok(None) => {
+            no_split(name, split)?;
+            Ok(Box::new(Folder::open(path)?))
+        }
         _ => Ok(Box::new(Dataset::open(path, name, split, limit)?)),
     }
+}
+
+/// # Errors
+/// A split of a file or of a pile of pictures.
+fn no_split(name: &str, split: Option<&str>) -> Result<()> {
+    let Some(split) = split else { return Ok(()) };
+    let hint = format!("leave out :{split}, or name the folder that holds it");
+    Err(Error::invalid("--from", format!("{name} has no splits"), hint))
 }
 
 #[cfg(test)]
@@ -103,5 +116,20 @@ mod tests {
         std::fs::create_dir(&odd).unwrap();
         let wish = wish(odd.to_str().unwrap()).unwrap();
         assert_eq!((wish.weight, wish.path_and_split()), (1.0, (odd, None)));
+    }
+
+    #[test]
+    fn a_split_of_what_has_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pictures, tars) = (folder.path().join("pictures"), folder.path().join("tars"));
+        for (folder, file) in [(&pictures, "a.png"), (&tars, "a.tar"), (&tars, "a.parquet")] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join(file), b"").unwrap();
+        }
+        assert!(open(&pictures, "x", None, None).is_ok());
+        for path in [pictures, tars.join("a.tar"), tars.join("a.parquet"), tars] {
+            let refusal = open(&path, "x", Some("val"), None).err().unwrap().to_string();
+            assert!(refusal.starts_with("--from: x has no splits; leave out :val"), "{refusal}");
+        }
     }
 }

@@ -76,12 +76,11 @@ pub(super) fn choose<'a>(root: &Path, names: &[&'a str], asked: Option<&str>) ->
         let exact = names.iter().find(|n| **n == wanted);
         exact.or_else(|| names.iter().find(|n| alias(n) == alias(wanted))).copied()
     };
-    let list = names.join(", ");
     match asked {
-        Some(wanted) => find(wanted)
-            .ok_or_else(|| Error::file(root, format!("there is no split `{wanted}`"), format!("choose among: {list}"))),
+        Some(wanted) => find(wanted).ok_or_else(|| Error::no_split(root, wanted, names)),
         None => find("test").or_else(|| find("validation")).or((names.len() == 1).then(|| names[0])).ok_or_else(|| {
-            Error::file(root, "it has neither a test nor a validation split", format!("choose a split among: {list}"))
+            let hint = format!("choose a split among: {}", names.join(", "));
+            Error::file(root, "it has neither a test nor a validation split", hint)
         }),
     }
 }

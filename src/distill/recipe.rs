@@ -3,7 +3,7 @@
 use super::Signal;
 use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
-use crate::nets::Network;
+use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
 use crate::train::{Decay, Schedule, batch_for};
 use crate::{Error, Result};
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Images per update where nothing else is said and images are small.
 const USUAL_BATCH: usize = 128;
+/// The same where every pixel has an answer.
+const USUAL_BATCH_OF_PIXELS: usize = 16;
 
 /// All choices of a student's training. Every field is a recipe key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,8 +23,11 @@ pub struct StudentRecipe {
     /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
     pub batch: usize,
     /// Learning rate; 0 takes the one of the student's family (0.5, or less where there are depthwise or grouped convolutions or no batch
-    /// norms: `synth networks` lists it) for a batch of 128, and less in proportion for a smaller one.
+    /// norms: `synth networks` lists it) for a batch of 128, or of 16 images with an answer for every pixel, and less in proportion
+    /// for a smaller one.
     pub lr: f64,
+    /// What that is multiplied by.
+    pub lr_share: f64,
     pub momentum: f64,
     pub nesterov: bool,
     pub weight_decay: f64,
@@ -58,6 +63,7 @@ impl Default for StudentRecipe {
             steps: 4000,
             batch: 0,
             lr: 0.0,
+            lr_share: 1.0,
             momentum: 0.9,
             nesterov: true,
             weight_decay: 1e-4,
@@ -85,6 +91,20 @@ impl StudentRecipe {
         Self { batch, ..self }
     }
 
+    /// The recipe as it is for students of `task`, before anything is changed in it: those that answer for pixels see parts of images
+    /// and no mixtures of two, which are like nothing that a camera sees.
+    pub fn of_task(self, task: Task) -> Self {
+        match task {
+            Task::Classification => self,
+            Task::Segmentation => Self {
+                augment: CropFlip { crop: 8, ..self.augment },
+                scale: self.scale.min(0.5),
+                mixup_until: 0.0,
+                ..self
+            },
+        }
+    }
+
     /// The recipe of an adversary, which learns from images that change: answers on crops.
     pub fn of_adversary(self) -> Self {
         Self { signal: Signal::default(), rand_augment: 0, ..self }
@@ -94,9 +114,13 @@ impl StudentRecipe {
     ///
     /// A smaller batch has a noisier gradient: the rate of a family is scaled with it (Goyal et al. 2017), never up.
     pub fn rate(&self, student: &Network) -> f64 {
-        let batch = if self.batch > 0 { self.batch } else { USUAL_BATCH };
-        let share = (batch as f64 / USUAL_BATCH as f64).min(1.0);
-        if self.lr > 0.0 { self.lr } else { share * student.arch.student_rate }
+        let usual = match student.arch.task {
+            Task::Classification => USUAL_BATCH,
+            Task::Segmentation => USUAL_BATCH_OF_PIXELS,
+        };
+        let batch = if self.batch > 0 { self.batch } else { usual };
+        let share = (batch as f64 / usual as f64).min(1.0);
+        self.lr_share * if self.lr > 0.0 { self.lr } else { share * student.arch.student_rate }
     }
 
     /// # Errors
@@ -108,16 +132,23 @@ impl StudentRecipe {
             }
             Err(Error::invalid(format!("student.{key}"), format!("{value}"), format!("must be within {low} to {high}")))
         };
+        // Those of an adversary are rounds times its updates per round.
+        range("steps", self.steps as f64, 0.0, 1e18)?;
         range("batch", self.batch as f64, 2.0 * f64::from(self.batch > 0), 65_536.0)?;
         range("lr", self.lr, 0.0, 100.0)?;
+        range("lr_share", self.lr_share, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        self.schedule.check("student.schedule")?;
+        range("warmup", self.warmup as f64, 0.0, 1e9)?;
+        range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;
         range("rand_augment", self.rand_augment as f64, 0.0, RandAugment::MOST as f64)?;
         self.signal.check()?;
         range("scale", self.scale, 1e-3, 1.0)?;
         range("mixup_until", self.mixup_until, 0.0, 1.0)?;
         range("mixup_alpha", self.mixup_alpha, 1e-3, 100.0)?;
         range("average", self.average, 0.0, 0.99999)?;
+        range("reestimate", self.reestimate as f64, 0.0, 1e6)?;
         range("priority.alpha", self.priority.alpha, 0.0, 10.0)?;
         range("priority.beta", self.priority.beta, 0.0, 1.0)?;
         range("priority.temperature", self.priority.temperature, 1e-3, 1000.0)?;
@@ -129,5 +160,31 @@ impl StudentRecipe {
                 range("matching.temperature", temperature, 1e-3, 1000.0)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::overlaid;
+
+    #[test]
+    fn numbers_out_of_their_range_are_refused() {
+        for (pair, key) in [
+            ("augment.crop=3000000000", "augment.crop"),
+            ("steps=2000000000000000000", "steps"),
+            ("warmup=2000000000", "warmup"),
+            ("reestimate=2000000", "reestimate"),
+            ("schedule={cosine={floor=nan}}", "schedule.floor"),
+            ("schedule={step={at=[0.5, inf], gamma=0.1}}", "schedule.at"),
+            ("schedule={step={at=[0.5], gamma=-1.0}}", "schedule.gamma"),
+            ("schedule={one-cycle={rise=2.0, start=0.1, floor=0.0}}", "schedule.rise"),
+            ("schedule={one-cycle={rise=0.2, start=inf, floor=0.0}}", "schedule.start"),
+        ] {
+            let recipe = overlaid(&StudentRecipe::default(), None, &[pair.to_string()]).unwrap();
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("student.{key}: ")), "{pair}: {error}");
+        }
+        StudentRecipe::default().check().unwrap();
     }
 }

@@ -83,7 +83,7 @@ impl Signal {
         }
         if set.is_inverted() && !self.inverted {
             let hint = "on such images it harms: leave it out, or say --set student.signal.inverted=true to try";
-            return Err(Error::invalid("signal", "the set has images that inversion made", hint));
+            return Err(Error::invalid("signal", "the set has images that inversion made, or may have made", hint));
         }
         if self.kind == SignalKind::Features && !live {
             let hint = "take --answers live, or --signal logits";

@@ -109,9 +109,10 @@ pub fn distill(
         AnswerSource::Stored => None,
     };
     recipe.signal.check_set(set, live.is_some())?;
-    if recipe.rand_augment > 0 && live.is_none() {
-        let hint = "take --answers live, or leave it at 0";
-        return Err(Error::invalid("student.rand_augment", "recorded answers are of other images", hint));
+    if let Some(views) = stored {
+        check_recorded(&recipe)?;
+        let count = views.list.len();
+        tracing::info!("answers to {count} recorded views of every image serve, which are neither augmented nor mixed");
     }
     check_memory(&student, live, input, &recipe)?;
     let hints = || Hints::new(recipe.signal, &student, live, input, &streams);
@@ -129,11 +130,7 @@ pub fn distill(
         let checks = begin.elapsed() * (CHECKS as u32 + 2);
         recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(checks))?;
     }
-    let mut priorities = Priorities::new(recipe.priority, train.len());
-    if let Some(weights) = set.sampling_weights() {
-        let weights: Vec<f32> = train.iter().map(|&row| weights[row]).collect();
-        priorities = priorities.with_wanted(&weights);
-    }
+    let priorities = priorities_of(set, &train, recipe.priority);
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
     let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
@@ -162,7 +159,7 @@ pub fn distill(
     }
     observer.ended(STAGE, &course)?;
     let Course { trainer, clock, checks, .. } = course;
-    let student = trainer.finished(&set.images, Some(&train))?;
+    let student = trainer.finished(&set.images, Some(&train), stored)?;
     let mut last = checks.last;
     if !held_out.is_empty() {
         last = compare(&student, set, &held_out, input, live)?;
@@ -316,6 +313,15 @@ fn check_task(set: &SyntheticSet, answers: &AnswerSource, student: &Network, inp
     Ok(())
 }
 
+/// # Errors
+/// Changes of the images that answers to recorded views know nothing of.
+fn check_recorded(recipe: &StudentRecipe) -> Result<()> {
+    let changes = [("rand_augment", recipe.rand_augment > 0, 0), ("scale", recipe.scale < 1.0, 1)];
+    let Some((key, _, none)) = changes.into_iter().find(|(_, asked, _)| *asked) else { return Ok(()) };
+    let hint = format!("take --answers live, or leave it at {none}");
+    Err(Error::invalid(format!("student.{key}"), "recorded answers are of other images", hint))
+}
+
 /// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch; both in the set's order.
 fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
     let order = crate::rng::permutation(images, &mut streams.stream("distill/held-out", 0));
@@ -323,6 +329,15 @@ fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
     held_out.sort_unstable();
     train.sort_unstable();
     (train, held_out)
+}
+
+/// Of the rows `train` of a set, drawn as the set asks for, if it does; an even draw keeps its balance of classes.
+fn priorities_of(set: &SyntheticSet, train: &[usize], rule: PriorityRule) -> Priorities {
+    let priorities = Priorities::new(rule, train.len());
+    let Some(weights) = set.sampling_weights() else { return priorities };
+    let of_train = |weights: &[f32]| train.iter().map(|&row| weights[row]).collect::<Vec<f32>>();
+    let even = set.even_weights().map(|even| of_train(&even));
+    priorities.with_wanted(&of_train(weights), even.as_deref())
 }
 
 /// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation; where answers are
@@ -355,4 +370,35 @@ fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> 
     let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
     let places = vec![Placement::default(); indices.len()];
     input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::set_of;
+    use serde_json::json;
+
+    /// Weights by relatedness on top of the soft balance of three images and one: late in training only the balance is left.
+    #[test]
+    fn an_even_draw_has_the_balance_of_the_set() {
+        let mut set = set_of(&[0, 0, 0, 1, 0], &[[1.0, 0.0]; 5], |i, j| (i + j) as u8);
+        set.priority = vec![4.0, 1.0, 1.0, 1.0, 1.0];
+        let of_train = |set: &SyntheticSet, share: f64| {
+            let mut priorities = priorities_of(set, &[0, 1, 2, 3], PriorityRule::default());
+            priorities.set_even_share(share);
+            priorities.probabilities()
+        };
+        let near = |found: Vec<f64>, expected: [f64; 4]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
+        };
+        near(of_train(&set, 0.0), [0.25; 4]);
+        set.provenance = json!({ "sampling": { "weights": "priority" }, "balance": { "method": "none" } });
+        near(of_train(&set, 0.0), [4.0, 1.0, 1.0, 1.0].map(|w| w / 7.0));
+        near(of_train(&set, 1.0), [0.25; 4]);
+        set.provenance["balance"] = json!({ "method": "soft", "rho": 0.5 });
+        near(of_train(&set, 0.0), [4.0, 1.0, 1.0, 1.0].map(|w| w / 7.0));
+        // 4^-1/2 against 1, of which three and one are trained on: (1, 1, 1, 2)/5.
+        near(of_train(&set, 1.0), [0.2, 0.2, 0.2, 0.4]);
+        near(of_train(&set, 0.1), [0.9 * 4.0 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.04]);
+    }
 }

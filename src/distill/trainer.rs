@@ -14,8 +14,8 @@ use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::{Gallery, Placement, place, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
-use crate::set::Views;
 use crate::set::priority::Priorities;
+use crate::set::{View, Views};
 use crate::tape::{Tape, Var};
 use crate::teacher::{Teacher, Told};
 use crate::train::{BN_MOMENTUM, Beside, Goal, Guard, Learner, LearnerRule, Need, Prepared};
@@ -138,7 +138,7 @@ impl Trainer {
         if recipe.batch == 0 {
             return Err(Error::invalid("student.batch", "it is open", "fit the recipe to the size of the images"));
         }
-        let recipe = StudentRecipe { lr: recipe.rate(&student), ..recipe };
+        let recipe = StudentRecipe { lr: recipe.rate(&student), lr_share: 1.0, ..recipe };
         let StudentRecipe { momentum, nesterov, weight_decay, decay, average, .. } = recipe;
         let rule = LearnerRule { momentum, nesterov, weight_decay, decay, average };
         let learner = Learner::new(student, &rule, Guard::new("student", "student.lr"))?;
@@ -312,8 +312,7 @@ impl Trainer {
                 let mut logits = Vec::with_capacity(indices.len() * k);
                 for &i in indices {
                     let v = rng.random_range(0..views.list.len());
-                    let view = views.list[v];
-                    places.push(Placement { dy: i32::from(view.dy), dx: i32::from(view.dx), flip: view.flip });
+                    places.push(placement(views.list[v]));
                     let at = (i * views.list.len() + v) * k;
                     logits.extend_from_slice(&views.logits[at..at + k]);
                 }
@@ -348,15 +347,20 @@ impl Trainer {
     }
 
     /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `rows` of `images` (all
-    /// if `None`) if asked.
-    pub fn finished(&self, images: &Images, rows: Option<&[usize]>) -> Result<Network> {
+    /// if `None`) if asked: on `views` of them, if those are what the student has learned from, else as they are augmented.
+    pub fn finished(&self, images: &Images, rows: Option<&[usize]>, views: Option<&Views>) -> Result<Network> {
         let network = self.current().duplicate()?;
         let mut rng = self.streams.stream("re-estimate", 0);
         for i in 0..self.recipe.reestimate {
             let mut draw = || rng.random_range(0..rows.map_or(images.len(), <[usize]>::len));
             let places: Vec<usize> = (0..self.recipe.batch).map(|_| draw()).collect();
             let indices: Vec<usize> = places.into_iter().map(|place| rows.map_or(place, |rows| rows[place])).collect();
-            let places = self.recipe.augment.draw(indices.len(), &mut rng);
+            let places = match views {
+                Some(Views { list, .. }) => {
+                    indices.iter().map(|_| placement(list[rng.random_range(0..list.len())])).collect()
+                }
+                None => self.recipe.augment.draw(indices.len(), &mut rng),
+            };
             let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
             let x = self.input.seen(self.placed(&slices, &places)?)?;
             let tape = Tape::new();
@@ -366,6 +370,11 @@ impl Trainer {
         }
         Ok(network)
     }
+}
+
+/// Where a view puts its image.
+fn placement(View { dy, dx, flip }: View) -> Placement {
+    Placement { dy: i32::from(dy), dx: i32::from(dx), flip }
 }
 
 impl Pupil for Trainer {

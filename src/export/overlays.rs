@@ -20,7 +20,8 @@ pub struct Overlays {
 }
 
 impl Overlays {
-    /// Makes the folder, with the colours of the classes in `legend.txt`, for `count` images.
+    /// Makes the folder, with the colours of the classes in `legend.txt`, for `count` images. For a folder that appears at once,
+    /// make it in a [`crate::files::Staging`].
     ///
     /// # Errors
     /// [`Error::Io`].

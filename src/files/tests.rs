@@ -88,12 +88,17 @@ fn a_name_taken_meanwhile_keeps_both_results() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("r");
     let staging = Staging::create(&target, false).unwrap();
-    let partial = staging.path().to_path_buf();
+    fs::write(staging.path().join("y"), "ours").unwrap();
     fs::create_dir(&target).unwrap();
     fs::write(target.join("x"), "theirs").unwrap();
     let message = staging.finish().unwrap_err().to_string();
-    assert!(message.contains(&*partial.to_string_lossy()), "{message}");
-    assert!(partial.is_dir() && target.join("x").is_file());
+    let apart = names(folder.path()).into_iter().find(|name| name.starts_with("r.finished-")).unwrap();
+    let apart = folder.path().join(apart);
+    assert!(message.contains(&*apart.to_string_lossy()), "{message}");
+    // Nor does whoever comes next take it for something half-made.
+    drop(Staging::create(&target, true).unwrap());
+    assert!(apart.join("y").is_file() && target.join("x").is_file());
+    assert_eq!(names(folder.path()).len(), 2);
 }
 
 #[test]
@@ -119,4 +124,37 @@ fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
     drop(Staging::create(&target, true).unwrap());
     assert!(living.path().is_dir() && !dead.exists() && !aside.exists());
     assert_eq!(fs::read(target.join("x")).unwrap(), b"old", "a result set aside by a killed process comes back");
+}
+
+/// In a container every run may have the same number.
+#[cfg(unix)]
+#[test]
+fn leftovers_of_an_earlier_process_with_our_number_go_and_what_we_work_on_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("r");
+    let living = Staging::create(&target, false).unwrap();
+    let own = std::process::id();
+    let half_made = folder.path().join(format!(".r.partial-{own}-abcdef"));
+    let aside = folder.path().join(format!(".r.old-{own}-abcdef"));
+    fs::create_dir(&half_made).unwrap();
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("x"), "old").unwrap();
+    drop(Staging::create(&target, true).unwrap());
+    assert!(living.path().is_dir() && !half_made.exists() && !aside.exists());
+    assert_eq!(fs::read(target.join("x")).unwrap(), b"old", "a result set aside by a killed process comes back");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_older_result_that_cannot_have_its_name_back_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let aside = folder.path().join(".r.old-4194999-abcdef");
+    fs::create_dir(&aside).unwrap();
+    clean_up(folder.path(), &"r".into(), &folder.path().join("missing/r"));
+    assert!(aside.is_dir());
+    // Beside a newer one it is not needed.
+    fs::create_dir(folder.path().join("r")).unwrap();
+    fs::write(folder.path().join("r/x"), "new").unwrap();
+    clean_up(folder.path(), &"r".into(), &folder.path().join("r"));
+    assert_eq!(names(folder.path()), ["r"]);
 }

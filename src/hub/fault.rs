@@ -133,7 +133,8 @@ impl Fault {
                 let missing = matches!(fault, Self::NoRepo { .. } | Self::Offline | Self::Dns(_));
                 let found = fault.found(name);
                 let found = if missing && name.bare { format!("no such path here, and {found}") } else { found };
-                Error::Hub { name: name.to_string(), found, hint: fault.hint(name, endpoint, &page) }
+                let absent = matches!(fault, Self::NoRepo { .. } | Self::NoRevision | Self::Offline);
+                Error::Hub { name: name.to_string(), found, hint: fault.hint(name, endpoint, &page), absent }
             }
         }
     }
@@ -251,5 +252,5 @@ pub(super) fn nothing_for(name: &HubName, found: impl Into<String>) -> Error {
         Kind::Model => "choose a repository with config.json and weights in safetensors or PyTorch form",
         Kind::Dataset => "choose another dataset, or fetch it by other means and give the folder",
     };
-    Error::Hub { name: name.to_string(), found: found.into(), hint: hint.into() }
+    Error::Hub { name: name.to_string(), found: found.into(), hint: hint.into(), absent: true }
 }

@@ -61,8 +61,8 @@ impl Hub {
         })
     }
 
-    /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it); of shards that say
-    /// in their names how many there are, the first ones that hold `limit` rows.
+    /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it) and, of a set, its
+    /// `synth.json`; of shards that say in their names how many there are, the first ones that hold `limit` rows.
     ///
     /// A dataset without parquet files is looked for in the form that the Hub has converted it to.
     ///
@@ -77,7 +77,10 @@ impl Hub {
     ) -> Result<Fetched> {
         let found = self.dataset_at(name, name.revision(), split, limit, watch)?;
         let found = match found {
-            None if name.revision.is_none() => self.dataset_at(name, CONVERTED, split, limit, watch).ok().flatten(),
+            None if name.revision.is_none() => match self.dataset_at(name, CONVERTED, split, limit, watch) {
+                Err(Error::Hub { absent: true, .. }) => None, // it was not converted
+                converted => converted?,
+            },
             found => found,
         };
         found.ok_or_else(|| nothing_for(name, "it has no parquet file"))
@@ -112,7 +115,15 @@ impl Hub {
         let fetched = self.fetch(name, revision, &whole, &mut |listing| {
             let files = select::dataset_files(name, listing, split)?;
             empty = files.is_none();
-            self.bring_rows(name, listing, &files.unwrap_or_default(), limit, watch)
+            self.bring_rows(name, listing, &files.unwrap_or_default(), limit, watch)?;
+            match self.bring(name, listing, &select::about_set(name, listing), watch) {
+                Err(fault) if !matches!(fault, Fault::Interrupted) => {
+                    // What a set says of itself is good to have, and nothing that its images have to wait for.
+                    tracing::debug!("{}", fault.about(name, &self.settings.endpoint));
+                    Ok(())
+                }
+                brought => brought,
+            }
         })?;
         Ok((!empty).then_some(fetched))
     }

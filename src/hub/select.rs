@@ -98,6 +98,12 @@ pub(super) fn dataset_files(name: &HubName, listing: &Listing, split: Option<&st
     Ok(Some(chosen.iter().filter_map(back).collect()))
 }
 
+/// Where a set says what it is, if the dataset is one: beside its tables or at the top.
+pub(super) fn about_set(name: &HubName, listing: &Listing) -> Vec<String> {
+    let beside = name.folder.iter().map(|folder| format!("{folder}/synth.json"));
+    beside.chain(["synth.json".to_string()]).filter(|file| listing.has(file)).collect()
+}
+
 /// The files of a set, as `push` sends them.
 pub(super) fn set_files(name: &HubName, listing: &Listing) -> Result<Vec<String>> {
     let belongs = |file: &&String| match file.strip_prefix("data/") {

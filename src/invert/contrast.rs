@@ -7,11 +7,10 @@ use crate::loss::{Loss, contrast};
 use crate::nets::{Forward, Mode, Network, contrast_head, infer};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
-use crate::rng::Stream;
+use crate::rng::{Stream, permutation};
 use crate::tape::{Grads, Tape, Var};
 use crate::train::{Adam, trainable};
 use candle_core::Tensor;
-use rand::RngExt;
 use std::sync::Arc;
 
 /// Betas of the head's optimizer: PyTorch's defaults.
@@ -76,11 +75,15 @@ impl Contrast {
         &mut self.bank
     }
 
-    /// Which remembered images a pass is compared with.
+    /// Which remembered images a pass is compared with, no two of them alike.
     pub fn draw(&self, rng: &mut Stream) -> Vec<usize> {
         match self.bank.len() {
             0 => Vec::new(),
-            len => (0..self.rule.negatives.min(len)).map(|_| rng.random_range(0..len)).collect(),
+            len => {
+                let mut rows = permutation(len, rng);
+                rows.truncate(self.rule.negatives);
+                rows
+            }
         }
     }
 

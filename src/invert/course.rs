@@ -113,6 +113,7 @@ impl<'a> Course<'a> {
             Phase::Rounds => self.recipe.generator.inner_steps,
             _ => self.recipe.generator.warmup_steps,
         };
+        self.synthesiser.limit_batch(self.limit.filter(|_| batch == 0));
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
         let made = self.synthesiser.batch(batch, steps, &self.buffer.class_counts(), opponent)?;
         report_batch(observer, &self.plan, batch, &made, self.recipe, steps);
@@ -205,7 +206,7 @@ impl<'a> Course<'a> {
             (Feed::Batch, Some(images)) => (self.trainer.step_on(images, self.teacher)?, self.recipe.batch),
             (Feed::Fresh, _) => {
                 let images = self.synthesiser.fresh(self.trainer.done())?;
-                (self.trainer.step_on(&images, self.teacher)?, self.recipe.batch)
+                (self.trainer.step_on(&images, self.teacher)?, self.recipe.student.batch)
             }
             _ => (self.step_on_buffer()?, self.recipe.student.batch),
         };
@@ -241,7 +242,7 @@ impl<'a> Course<'a> {
     }
 
     pub fn finish(self) -> Result<Inversion> {
-        let finished = self.trainer.finished(&self.buffer.images, None)?;
+        let finished = self.trainer.finished(&self.buffer.images, None, None)?;
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,

@@ -27,14 +27,14 @@ pub use recipe::{
 pub use synthesis::{Draws, Synthesised, Synthesiser, Terms};
 pub use wish::Wish;
 
-use crate::Result;
 use crate::checkpoint::{Clock, Resumable};
 use crate::distill::Input as StudentInput;
 use crate::events::Observer;
-use crate::nets::Network;
+use crate::nets::{Network, Task};
 use crate::set::buffer::ReplayBuffer;
 use crate::signs::Signs;
 use crate::teacher::Teacher;
+use crate::{Error, Result};
 use course::{Course, STAGE};
 use std::time::Duration;
 
@@ -90,7 +90,11 @@ pub fn invert(
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
-    let recipe = &recipe.clone().of_task(teacher.network.arch.task).fitted(teacher.size);
+    if recipe.views > 0 && teacher.network.arch.task == Task::Segmentation {
+        let found = "the teacher answers for every pixel, and such answers are not recorded";
+        return Err(Error::invalid("views", found, "leave it at 0: `distill` asks the teacher itself"));
+    }
+    let recipe = &recipe.clone().fitted(teacher.size);
     let mut course = Course::new(teacher, adversary, recipe, embeddings, seed, limit)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;

@@ -23,6 +23,7 @@ use crate::train::{Adam, BN_MOMENTUM, Guard, trainable};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Values of the loss terms of a step, each without its weight.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +71,9 @@ impl Draws {
     }
 }
 
+/// Steps of a batch after which its time is told.
+const TRIED: usize = 3;
+
 /// The generator and everything that stays between batches.
 pub struct Synthesiser<'a> {
     pub(super) teacher: &'a Teacher,
@@ -77,6 +81,8 @@ pub struct Synthesiser<'a> {
     pub(super) arch: Arc<Architecture>,
     /// Batches of the whole run: the recipe's, until a time limit says how many fit.
     planned: usize,
+    /// What the next batch may take.
+    limit: Option<Duration>,
     pub(super) embeddings: Option<LabelEmbeddings>,
     pub(super) streams: Streams,
     pub generator: Network,
@@ -130,6 +136,7 @@ impl<'a> Synthesiser<'a> {
             teacher,
             arch,
             planned: Plan::of(recipe, teacher.classes).total(),
+            limit: None,
             embeddings,
             streams,
             generator,
@@ -151,13 +158,18 @@ impl<'a> Synthesiser<'a> {
         self.planned = batches;
     }
 
+    /// A batch that begins now and would take longer than `limit` is refused after its first steps, not made.
+    pub fn limit_batch(&mut self, limit: Option<Duration>) {
+        self.limit = limit;
+    }
+
     /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
     /// number is made again, from where it began, with lower rates.
     ///
     /// `histogram` counts the buffer's images per teacher class (for φ); without an adversary its term is 0.
     ///
     /// # Errors
-    /// As [`Guard::trip`], when that happens again and again.
+    /// As [`Guard::trip`], when that happens again and again; a batch beyond its time.
     pub fn batch(
         &mut self,
         index: usize,
@@ -196,9 +208,10 @@ impl<'a> Synthesiser<'a> {
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
         let mut rng = self.streams.stream("invert/batch", index as u64);
-        let wish = self.wish(&mut rng);
+        let wish = self.wish(recipe.batch, &mut rng);
         let latents = self.latents(&wish, &mut rng)?;
-        if g.reset_first > 0 && index > 0 && index.is_multiple_of(g.reset_first) {
+        let nth = index + 1;
+        if g.reset_first > 0 && nth.is_multiple_of(g.reset_first) && !(g.reset_once && nth > g.reset_first) {
             self.reset_first_layer(index)?;
         }
         let fast = self.working_copy(index)?;
@@ -209,7 +222,15 @@ impl<'a> Synthesiser<'a> {
         let mut kept: Option<Kept> = None;
         let mut last = Terms::default();
         let mut moments = Vec::new();
+        let mut begin = Instant::now();
         for step in 0..steps {
+            match step {
+                0 => {}
+                // The first one may have had to wait for what is made once.
+                1 => begin = Instant::now(),
+                TRIED => self.check_time(begin.elapsed() / (TRIED as u32 - 1), steps)?,
+                _ => {}
+            }
             let draws = self.draws(wish.labels.len(), &mut rng);
             let pass = self.inner_step(&fast, &latents, &wish.rows, &draws, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
@@ -249,10 +270,19 @@ impl<'a> Synthesiser<'a> {
         Ok(Attempt::Made(Synthesised { pixels, images, labels: wish.labels, last }, contrast))
     }
 
+    fn check_time(&self, of_step: Duration, steps: usize) -> Result<()> {
+        let whole = of_step * steps as u32;
+        let Some(limit) = self.limit.filter(|limit| whole > *limit) else { return Ok(()) };
+        let (whole, limit) = (whole.as_secs(), limit.as_secs_f64());
+        let found = format!("a batch of {steps} steps takes about {whole} s, and {limit:.0} s are all there is");
+        let hint = "take fewer generator.inner_steps and generator.warmup_steps, a smaller batch, or more time";
+        Err(Error::invalid("--minutes", found, hint))
+    }
+
     /// Images `[N, H, W, C]` that the generator makes of new noise, the `index`-th of all such batches.
     pub fn fresh(&self, index: usize) -> Result<Tensor> {
         let mut rng = self.streams.stream("invert/fresh", index as u64);
-        let wish = self.wish(&mut rng);
+        let wish = self.wish(self.recipe.student.batch, &mut rng);
         self.images(&self.generator, &self.latents(&wish, &mut rng)?)
     }
 

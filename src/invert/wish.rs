@@ -38,10 +38,10 @@ fn map_grid(teacher: &Teacher, recipe: &Recipe) -> Option<[usize; 2]> {
 }
 
 impl Synthesiser<'_> {
-    /// What a batch is made for.
-    pub fn wish(&self, rng: &mut Stream) -> Wish {
+    /// What a batch of `n` images is made for.
+    pub fn wish(&self, n: usize, rng: &mut Stream) -> Wish {
         let (teacher, recipe) = (self.teacher, &self.recipe);
-        let labels = recipe.labels.draw(recipe.batch, teacher.classes, rng);
+        let labels = recipe.labels.draw(n, teacher.classes, rng);
         let rows = match teacher.network.arch.task {
             Task::Classification => labels.clone(),
             Task::Segmentation if recipe.has_labels() => {

@@ -1,13 +1,13 @@
-//! Images that no inversion made become a set.
+//! Images that no inversion made become a set; a set gets the answers of another teacher.
 
-use super::identity;
-use crate::Result;
+use super::{identity, merge};
 use crate::data::Images;
 use crate::loss::argmax;
 use crate::model::Model;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use crate::train::batch_for;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 
 /// Images per pass of the teacher, where they are small.
@@ -43,4 +43,32 @@ pub fn answered_set(
             "license": model.config.pretrained_cfg.license,
         }),
     })
+}
+
+/// `set` with the answers of the teacher `model`, which is `frozen`, to its images; `None` where it has these already. Recorded
+/// views, whose answers are its own teacher's, are left out; labels and weights stay.
+///
+/// # Errors
+/// Images or classes that are not the teacher's.
+pub fn answered_by(set: &SyntheticSet, model: &Model, frozen: &Teacher) -> Result<Option<SyntheticSet>> {
+    let ([h, w], c, classes) = (frozen.size, frozen.channels, frozen.classes);
+    let Images { height, width, channels, .. } = *set.images;
+    if ([height, width], channels, set.class_names.len()) != ([h, w], c, classes) {
+        let found = format!("it takes images of {h}x{w} in {c} channels and knows {classes} classes");
+        let hint = format!("the set has {height}x{width}, {channels} channels and {} classes", set.class_names.len());
+        return Err(Error::invalid("--teacher", found, hint));
+    }
+    if set.provenance["teacher"]["sha256"] == json!(model.sha256) {
+        return Ok(None);
+    }
+    let logits = frozen.answers_u8(&set.images, batch_for(BATCH, frozen.size))?;
+    Ok(Some(SyntheticSet {
+        images: set.images.clone(),
+        labels: set.labels.clone(),
+        logits: logits.into(),
+        priority: set.priority.clone(),
+        class_names: set.class_names.clone(),
+        views: None,
+        provenance: merge(set.provenance.clone(), json!({ "teacher": identity(model) })),
+    }))
 }

@@ -4,7 +4,7 @@ use super::timed::Timed;
 use super::{add_course, add_health, circumstances, essence, fingerprint, identity, merge, mib, seconds};
 use crate::augment::CropFlip;
 use crate::collect::{Balance, Growth, Pool, Selection, Source, Survey, Wanted, record, related};
-use crate::data::Images;
+use crate::data::{Images, MAX_PIXEL_BYTES};
 use crate::distill::view_list;
 use crate::events::Observer;
 use crate::loss::argmax;
@@ -14,7 +14,7 @@ use crate::ops::Compute;
 use crate::ops::mem::peak_memory;
 use crate::report::Health;
 use crate::rng::Streams;
-use crate::set::SyntheticSet;
+use crate::set::{SyntheticSet, most_images};
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,8 @@ pub struct CollectJob<'a> {
     pub sources: Vec<(Box<dyn Source>, f64)>,
     /// Images of the set; fewer if the sources have fewer.
     pub samples: usize,
-    /// Images that the teacher looks at; without it `samples`, or four times as many with quotas.
+    /// Images that the teacher looks at; without it `samples`, or four times as many with quotas. Fewer than `samples` are of use
+    /// with quotas, which varied copies fill.
     pub pool: Option<usize>,
     pub balance: Balance,
     /// Whether images that look related to the teacher's task are preferred; see [`related`].
@@ -69,10 +70,11 @@ pub fn usual_samples(classes: usize) -> usize {
     (50 * classes).max(10_000)
 }
 
-/// Images that the teacher looks at for a set of `samples`: as many, or four times as many with quotas, unless `asked` says otherwise.
+/// Images that the teacher looks at for a set of `samples`: as many as `asked`, else as many as the set has, or four times as many
+/// with quotas.
 pub fn pool_size(asked: Option<usize>, samples: usize, balance: Balance) -> usize {
     let usual = if matches!(balance, Balance::Nayak { .. }) { POOL_FOR_QUOTA * samples } else { samples };
-    asked.unwrap_or(usual).max(samples)
+    asked.unwrap_or(usual)
 }
 
 impl CollectJob<'_> {
@@ -99,22 +101,28 @@ impl CollectJob<'_> {
     /// As [`Pool::visit`] and [`Survey::of`]; options out of range.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Collected> {
         self.check_task()?;
+        self.check_boundary()?;
         let (fingerprint, streams) = (self.fingerprint(), Streams::new(self.seed));
         let observer = &mut Timed::new(observer);
         let teacher = Teacher::of(self.teacher).to(self.compute)?;
         let dims = [teacher.size[0], teacher.size[1], teacher.channels];
         let (samples, balance) = (self.samples, self.balance);
         let mut pool = Pool::new(self.sources, pool_size(self.pool, samples, balance), dims, &streams)?;
+        let filled_up = matches!(balance, Balance::Nayak { .. });
+        let largest = if filled_up { samples } else { samples.min(pool.len()) };
+        check_size([largest, self.boundary], dims, teacher.classes, self.views)?;
         let survey = Survey::of(&mut pool, &teacher, self.distinct, observer)?;
         let passed = observer.clock.elapsed();
-        let preference = match self.related {
-            true => Some(preference_of(&survey, &mut pool, &teacher, self.seed, observer)?),
+        let relatedness = match self.related {
+            true => Some(related::relatedness(&mut pool, &teacher, &survey.places, self.seed, observer)?),
             false => None,
         };
+        let preference = relatedness.as_deref().map(related::preference);
 
         let chosen = balance.choose(&survey, samples, preference.as_deref(), &streams);
         let mut growth = Growth::of(&mut pool, &survey, &chosen, IN_MEMORY, observer)?;
-        let wanted = Wanted { copies: chosen.missing.clone(), boundary: self.boundary };
+        let least = balance.least_confidence();
+        let wanted = Wanted { copies: chosen.missing.clone(), least, boundary: self.boundary };
         growth.grow(&teacher, &wanted, &streams, observer)?;
         let crossings = growth.crossings();
         let Growth { pixels, logits, filled, .. } = growth;
@@ -126,8 +134,10 @@ impl CollectJob<'_> {
         let images = Images::new(pixels, dims[2], dims[0], dims[1])?;
         let list = || view_list(self.views, &CropFlip::default(), &mut streams.stream("collect/views", 0));
         let views = (self.views > 0).then(|| record(&teacher, &images, list(), observer)).transpose()?;
-        let weights = weights(balance, &labels, teacher.classes, &chosen, preference.as_deref());
-        let unfilled = unfilled(&self.teacher.class_names(), &chosen.missing, &filled, &labels);
+        let sharpened = relatedness.as_deref().map(related::sharpened);
+        let weights = weights(balance, &labels, teacher.classes, &chosen, sharpened.as_deref());
+        let names = self.teacher.class_names();
+        let unfilled = unfilled(&names, &balance.quotas(samples, names.len()), &labels);
         let used = pool.count(chosen.rows.iter().map(|&row| survey.places[row]));
         let facts = json!({
             "sources": pool.provenance(&survey.progress, &used),
@@ -137,9 +147,11 @@ impl CollectJob<'_> {
                 "pool": survey.len(),
                 "pool_per_class": histogram(&survey.decisions(), teacher.classes),
                 "varied_copies": filled.iter().sum::<usize>(),
+                "copies_per_class": filled,
                 "boundary": crossings,
                 "repeated": survey.repeated,
                 "unfilled": unfilled,
+                "unseen": unseen(&names, &labels, self.teacher.network.arch.task),
             },
         });
         let times = [passed, observer.clock.elapsed()];
@@ -148,7 +160,7 @@ impl CollectJob<'_> {
             priority: weights.unwrap_or_else(|| vec![1.0; labels.len()]),
             labels,
             logits,
-            class_names: self.teacher.class_names(),
+            class_names: names,
             views,
             provenance: merge(provenance(self.teacher, times), facts),
         };
@@ -180,6 +192,32 @@ impl CollectJob<'_> {
             None => Ok(()),
         }
     }
+
+    /// # Errors
+    /// Images from borders, of a teacher that has none or cannot be followed to them.
+    fn check_boundary(&self) -> Result<()> {
+        let arch = &self.teacher.network.arch;
+        let found = match (self.boundary, self.teacher.config.num_classes) {
+            (0, _) => return Ok(()),
+            (_, 0 | 1) => "the teacher has one class, and no border",
+            _ if arch.trains() => return Ok(()),
+            _ => "it follows the teacher's gradients, and this teacher only answers",
+        };
+        Err(Error::invalid("--boundary", found, "leave it out"))
+    }
+}
+
+/// # Errors
+/// More images (chosen or made of these, and from borders) than a set can be read with.
+fn check_size([samples, boundary]: [usize; 2], dims: [usize; 3], classes: usize, views: usize) -> Result<()> {
+    let most = most_images(dims, classes, views);
+    if samples.saturating_add(boundary) <= most {
+        return Ok(());
+    }
+    let found = format!("{samples} images and {boundary} from borders, with their answers");
+    let limit = MAX_PIXEL_BYTES >> 30;
+    let hint = format!("a set is read up to {limit} GiB of pixels or of answers: at most {most} images here in all");
+    Err(Error::invalid("--samples", found, hint))
 }
 
 fn provenance(teacher: &Model, [pass, total]: [Duration; 2]) -> Value {
@@ -205,31 +243,20 @@ fn sampling(weighted: bool, related: bool) -> Value {
     }
 }
 
-/// Relatedness of the images in a survey.
-fn preference_of(
-    survey: &Survey,
-    pool: &mut Pool,
-    teacher: &Teacher,
-    seed: u64,
-    observer: &mut dyn Observer,
-) -> Result<Vec<f64>> {
-    let found = related::relatedness(pool, teacher, &survey.places, seed, observer)?;
-    Ok(related::preference(&found))
-}
-
-/// How often each image of the set is to be drawn: by balance, by preference, or both; images that were made count as average.
+/// How often each image of the set is to be drawn: by balance, by relatedness (of all images in the survey), or both; images that
+/// were made count as average.
 fn weights(
     balance: Balance,
     labels: &[u32],
     classes: usize,
     chosen: &Selection,
-    preference: Option<&[f64]>,
+    related: Option<&[f64]>,
 ) -> Option<Vec<f32>> {
     let by_class = balance.weights(labels, classes);
-    let Some(preference) = preference else { return by_class };
-    let mean = chosen.rows.iter().map(|&row| preference[row]).sum::<f64>() / chosen.rows.len().max(1) as f64;
+    let Some(related) = related else { return by_class };
+    let mean = chosen.rows.iter().map(|&row| related[row]).sum::<f64>() / chosen.rows.len().max(1) as f64;
     let mut weights = by_class.unwrap_or_else(|| vec![1.0; labels.len()]);
-    weights.iter_mut().zip(&chosen.rows).for_each(|(weight, &row)| *weight *= (preference[row] / mean) as f32);
+    weights.iter_mut().zip(&chosen.rows).for_each(|(weight, &row)| *weight *= (related[row] / mean) as f32);
     Some(weights)
 }
 
@@ -239,11 +266,43 @@ fn histogram(decisions: &[u32], classes: usize) -> Vec<usize> {
     counts
 }
 
-fn unfilled(names: &[String], missing: &[usize], filled: &[usize], labels: &[u32]) -> Vec<Unfilled> {
+fn unfilled(names: &[String], quotas: &[usize], labels: &[u32]) -> Vec<Unfilled> {
     let have = histogram(labels, names.len());
-    let one = |class: usize| {
-        let short = missing[class] - filled[class];
-        (short > 0).then(|| Unfilled { class: names[class].clone(), have: have[class], wanted: have[class] + short })
-    };
-    (0..names.len()).filter_map(one).collect()
+    let one = |class: usize| Unfilled { class: names[class].clone(), have: have[class], wanted: quotas[class] };
+    (0..names.len()).filter(|&class| have[class] < quotas[class]).map(one).collect()
+}
+
+/// Classes that the teacher sees in no image of the set; where it answers for pixels, an image has no one class.
+fn unseen<'a>(names: &'a [String], labels: &[u32], task: Task) -> Vec<&'a str> {
+    let have = histogram(labels, names.len());
+    let of_images = task == Task::Classification;
+    names.iter().zip(have).filter(|(_, count)| of_images && *count == 0).map(|(name, _)| name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_begun() {
+        let refusal = |sizes, dims, classes, views| {
+            check_size(sizes, dims, classes, views).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        // 16 GiB are 114,130 images of 224x224 in colour, or the answers of 1,000 classes to 252,645 images and 16 views of each.
+        assert_eq!(refusal([114_000, 130], [224, 224, 3], 1000, 0), "");
+        assert!(refusal([114_000, 131], [224, 224, 3], 1000, 0).contains("at most 114130 images"));
+        let said = refusal([300_000, 0], [32, 32, 3], 1000, 16);
+        assert!(said.starts_with("--samples: 300000 images") && said.contains("at most 252645 images"), "{said}");
+        assert_ne!(refusal([usize::MAX, usize::MAX], [32, 32, 3], 10, 0), "");
+    }
+
+    #[test]
+    fn unfilled_classes_have_less_than_their_quota_and_unseen_ones_nothing() {
+        let names = ["a", "b", "c"].map(String::from);
+        let short = |class: &str, have, wanted| Unfilled { class: class.into(), have, wanted };
+        assert_eq!(unfilled(&names, &[2, 2, 1], &[0, 0, 0, 1]), [short("b", 1, 2), short("c", 0, 1)]);
+        assert_eq!(unfilled(&names, &[0; 3], &[0, 0, 0, 1]), []);
+        assert_eq!(unseen(&names, &[0, 0, 0, 1], Task::Classification), ["c"]);
+        assert!(unseen(&names, &[0], Task::Segmentation).is_empty());
+    }
 }

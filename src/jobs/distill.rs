@@ -1,7 +1,8 @@
 //! A set becomes a student.
 
 use super::{
-    add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds, task_of,
+    add_course, add_health, answered_by, circumstances, essence, fingerprint, fresh_student, identity, merge, mib,
+    seconds, task_of,
 };
 use crate::data::Images;
 use crate::distill::{AnswerSource, Input, Stop, StudentRecipe, distill, start_from};
@@ -10,19 +11,16 @@ use crate::model::{Model, Overrides};
 use crate::nets::{Network, Task};
 use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
-use crate::report::Health;
+use crate::report::health::Balance;
+use crate::report::{Health, few_classes};
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
-use crate::train::batch_for;
 use crate::weights::ModelConfig;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
-
-/// Images per pass of another teacher through the whole set.
-const ANSWERED: usize = 256;
 
 /// Where answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +68,38 @@ pub struct DistillJob<'a> {
     pub stop: Stop,
     pub seed: u64,
     pub compute: &'a Compute,
+}
+
+/// The configuration of a set's teacher as the set, which lies in `folder`, has it: what a student takes over where the teacher
+/// itself is not there.
+///
+/// # Errors
+/// [`Error::File`] if the set does not have it, for values out of range, and for other classes or images than those of the set,
+/// whose number and size decide how much memory a student takes.
+pub fn teacher_config(set: &SyntheticSet, folder: &Path) -> Result<ModelConfig> {
+    let hint = "get the set again, or name the teacher with --teacher";
+    let refuse = |found: String| Error::file(folder.join("synth.json"), found, hint);
+    let stated = &set.provenance["teacher"]["config"];
+    if stated.is_null() {
+        return Err(refuse("it does not say what the teacher read".into()));
+    }
+    let config: ModelConfig =
+        serde_json::from_value(stated.clone()).map_err(|e| refuse(format!("the teacher's configuration: {e}")))?;
+    config.check().map_err(|found| refuse(format!("the teacher's configuration: {found}")))?;
+    let ([channels, height, width], images) = (config.pretrained_cfg.input_size, &set.images);
+    // One that answers for pixels takes images of any size.
+    let sides = task_of(&config) == Task::Segmentation || [height, width] == [images.height, images.width];
+    if config.num_classes != set.class_names.len() || channels != images.channels || !sides {
+        let dims = [images.channels, images.height, images.width];
+        let found = format!(
+            "a teacher of {} classes and images of {:?} for a set of {} classes and images of {dims:?}",
+            config.num_classes,
+            config.pretrained_cfg.input_size,
+            set.class_names.len()
+        );
+        return Err(refuse(found));
+    }
+    Ok(config)
 }
 
 impl DistillJob<'_> {
@@ -123,6 +153,11 @@ impl DistillJob<'_> {
         let (input, fresh) = (self.input(&student), student.network.to(self.compute)?);
         let answered = self.answered(frozen.as_ref())?;
         let set = answered.as_ref().unwrap_or(self.set);
+        let balance = Balance::of(set);
+        tracing::info!("the teacher's decisions on the set have an entropy of {:.3} of 1", balance.entropy);
+        if let Some(alarm) = few_classes(&set.provenance, &balance) {
+            observer.alarm(&alarm.to_string())?;
+        }
         let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
         let health = Health::of(set, frozen.as_ref())?.with_student(&done);
         let fingerprint = self.fingerprint();
@@ -193,19 +228,7 @@ impl DistillJob<'_> {
         let fits = ([images.height, images.width], images.channels) == (teacher.size, teacher.channels)
             && set.class_names.len() == teacher.classes;
         // What does not fit is refused by the stage itself.
-        if !fits || set.provenance["teacher"]["sha256"] == json!(model.sha256) {
-            return Ok(None);
-        }
-        let logits = teacher.answers_u8(images, batch_for(ANSWERED, teacher.size))?;
-        Ok(Some(SyntheticSet {
-            images: images.clone(),
-            labels: set.labels.clone(),
-            logits: logits.into(),
-            priority: set.priority.clone(),
-            class_names: set.class_names.clone(),
-            views: None,
-            provenance: set.provenance.clone(),
-        }))
+        if fits { answered_by(set, model, teacher) } else { Ok(None) }
     }
 
     /// Where the weights came from: a student of an adversary that had the teacher's blocks has them too.

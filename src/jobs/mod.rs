@@ -17,10 +17,10 @@ mod timed;
 mod train;
 
 pub use access::Access;
-pub use answered::answered_set;
+pub use answered::{answered_by, answered_set};
 pub use card::CardFile;
 pub use collect::{CollectJob, Collected, Unfilled, pool_size, usual_samples};
-pub use distill::{AnswerMode, DistillJob, Start};
+pub use distill::{AnswerMode, DistillJob, Start, teacher_config};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
 pub(crate) use run::FINISH_SHARE;

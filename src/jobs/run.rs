@@ -96,11 +96,11 @@ impl RunJob<'_> {
         }
     }
 
-    /// Recorded answers are faster, but mixing and RandAugment need live ones.
+    /// Recorded answers are faster, but mixing, RandAugment and parts of images need live ones.
     fn answers(&self) -> AnswerMode {
         let student = &self.recipe.student;
-        let views = self.recipe.clone().of_task(self.teacher.network.arch.task).views;
-        match views > 0 && student.mixup_until == 0.0 && student.rand_augment == 0 {
+        let changed = student.mixup_until > 0.0 || student.rand_augment > 0 || student.scale < 1.0;
+        match self.recipe.views > 0 && !changed {
             true => AnswerMode::Stored,
             false => AnswerMode::Live,
         }

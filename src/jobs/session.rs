@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoints, Resumable, Saved, Unfinished};
 use crate::events::{Observer, Pupil, Record, check_interrupt};
 use crate::files::Staging;
 use crate::ops::{self, Compute};
-use crate::report::{Every, Reporter, Snapshots, alarms_under_way};
+use crate::report::{Every, Reporter, Snapshots, alarms_under_way, duration};
 use crate::signs::Signs;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -32,6 +32,8 @@ pub struct Session {
     pending: Option<String>,
     /// Whether steps were done in this process.
     worked: bool,
+    /// Whether what an earlier run has left is to go, once a stage begins: until then something may be wrong with this one.
+    anew: bool,
 }
 
 impl Session {
@@ -53,9 +55,10 @@ impl Session {
             "precision": compute.precision.name(),
             "instructions": ops::simd::level().name(),
         });
+        let anew = !place.goes_on();
         let checkpoints = Checkpoints::in_folder(place.states(), fingerprint, circumstances, every)?;
         let reporter = Reporter::new(quiet, Some(&place.log()))?;
-        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None, worked: false })
+        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None, worked: false, anew })
     }
 
     /// Takes snapshots of the network of `stages`.
@@ -99,18 +102,30 @@ impl Session {
             return Ok(());
         }
         self.reporter.flush();
-        let kept = self.checkpoints.try_write(stage, state, &self.reporter);
-        Err(match (&self.pending, kept) {
-            (Some(alarm), _) if !interrupted => self.alarmed(alarm),
-            (_, true) => Error::Paused { path: self.place.folder().to_path_buf() },
-            (_, false) => Error::Interrupted,
+        // If the disk refuses, the message says so.
+        let _ = self.checkpoints.write(stage, state, &self.reporter);
+        Err(match &self.pending {
+            Some(alarm) if !interrupted => self.alarmed(alarm),
+            _ => Error::Paused { kept: self.kept("--resume") },
         })
     }
 
     fn alarmed(&self, alarm: &str) -> Error {
-        let folder = self.place.folder().display();
-        let hint = format!("{folder} keeps what was done: go on with --resume and without --stop-on-alarm");
+        let hint = self.kept("--resume and without --stop-on-alarm");
         Error::Failed { found: format!("alarm: {alarm}"), hint }
+    }
+
+    /// What there is of what was done, and `how` to go on from it.
+    fn kept(&self, how: &str) -> String {
+        let folder = self.place.folder().display();
+        let Some((why, since)) = self.checkpoints.lost() else {
+            return format!("{folder} keeps what was done: go on with {how}");
+        };
+        if !self.place.is_begun() {
+            return format!("what was done is lost ({why})");
+        }
+        let lost = format!("what was done in the last {} is lost ({why})", duration(since));
+        format!("{lost}; {folder} keeps the state before that: go on with {how}")
     }
 }
 
@@ -146,7 +161,7 @@ impl Observer for Session {
                 self.raised.push(alarm.name);
                 match self.strict {
                     true => self.pending = Some(alarm.to_string()),
-                    false => tracing::warn!("alarm: {alarm}"),
+                    false => tracing::error!("alarm: {alarm}"),
                 }
             }
         }
@@ -157,11 +172,15 @@ impl Observer for Session {
         if self.strict {
             return Err(self.alarmed(text));
         }
-        tracing::warn!("alarm: {text}");
+        tracing::error!("alarm: {text}");
         Ok(())
     }
 
     fn earlier(&mut self, stage: &'static str) -> Result<Option<Saved>> {
+        if std::mem::take(&mut self.anew) {
+            self.place.clear()?;
+            self.reporter.begin_anew();
+        }
         let Some((state, reporter)) = self.checkpoints.newest(stage)? else { return Ok(None) };
         // A stage before it was done again, whose last state the disk had refused: the log that this state speaks of is gone.
         if self.worked {
@@ -191,4 +210,74 @@ pub fn finished(folder: &Path, fingerprint: &Value) -> Result<Value> {
         return Err(Error::file(&path, "it is the finished result of another run, of other choices", again));
     }
     Ok(provenance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Begin, Saver};
+    use crate::ops::CPU;
+
+    /// How many were done.
+    struct Steps(usize);
+
+    impl Resumable for Steps {
+        fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+            to.value("done", self.0)
+        }
+
+        fn restore(&mut self, from: &Saved) -> Result<()> {
+            self.0 = from.value("done")?;
+            Ok(())
+        }
+    }
+
+    fn session(folder: &Path, begin: Begin) -> Session {
+        let place = Unfinished::open(folder.join("result"), begin).unwrap();
+        Session::open(place, json!({}), &CPU, None, true, true).unwrap()
+    }
+
+    /// The steps that a session goes on from, and the lines of its log then.
+    fn begun(mut session: Session) -> (Option<usize>, usize) {
+        let state = session.earlier("train").unwrap();
+        session.reporter.settle().unwrap();
+        let log = std::fs::read_to_string(session.place.log()).unwrap();
+        (state.map(|state| state.value("done").unwrap()), log.lines().count())
+    }
+
+    #[test]
+    fn what_was_kept_goes_only_when_another_run_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let (anew, on) = (Begin { force: true, resume: false }, Begin { force: false, resume: true });
+        let mut first = session(folder.path(), Begin::default());
+        assert!(first.earlier("train").unwrap().is_none());
+        first.record(&Record { stage: "train", done: 1, total: 9, images: 1, values: Vec::new() });
+        first.ended("train", &Steps(1)).unwrap();
+        drop(first);
+        // Something is wrong before the first step: no teacher, a value out of its range.
+        drop(session(folder.path(), anew));
+        assert_eq!(begun(session(folder.path(), on)), (Some(1), 1));
+        assert_eq!(begun(session(folder.path(), anew)), (None, 0));
+        assert!(!folder.path().join("result.unfinished").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_said_to_be_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut session = session(folder.path(), Begin::default());
+        assert!(session.earlier("train").unwrap().is_none());
+        session.ended("train", &Steps(1)).unwrap();
+        assert!(session.kept("--resume").ends_with("result.unfinished keeps what was done: go on with --resume"));
+        session.pending = Some("nothing moves".into());
+        let mut stopped = |done| session.between("train", &Steps(done)).unwrap_err().to_string();
+        // A folder has the name that the next state is written under.
+        let states = folder.path().join("result.unfinished/states");
+        std::fs::create_dir(states.join("train-000002.safetensors")).unwrap();
+        let text = stopped(2);
+        assert!(text.contains("alarm: nothing moves; what was done in the last"), "{text}");
+        assert!(text.contains("is lost (cannot write") && text.contains("keeps the state before that"), "{text}");
+        std::fs::rename(&states, folder.path().join("away")).unwrap();
+        let text = stopped(3);
+        assert!(text.contains("what was done is lost (cannot create") && !text.contains("--resume"), "{text}");
+    }
 }

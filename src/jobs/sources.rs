@@ -43,7 +43,7 @@ fn open_named(wish: &Wish, limit: Option<usize>, access: &Access) -> Result<Box<
     let fetched = match split {
         Some(_) => hub.dataset(&name, split, limit, &mut transfer)?,
         None => match hub.dataset(&name, Some("train"), limit, &mut transfer) {
-            Err(Error::File { .. } | Error::Hub { .. }) => hub.dataset(&name, None, limit, &mut transfer)?,
+            Err(Error::NoSplit { .. }) => hub.dataset(&name, None, limit, &mut transfer)?,
             other => other?,
         },
     };

@@ -31,6 +31,18 @@ pub struct Observed {
     pub moments: Var,
 }
 
+/// What a 2-d batch norm has read of every single image.
+pub struct ObservedEach {
+    /// Slot of its running mean.
+    pub norm: SlotId,
+    /// What it adds to variances.
+    pub eps: f64,
+    /// How many pixels an image has there.
+    pub pixels: usize,
+    /// Σ and Σ² per channel of its input over the pixels of an image, `[N, 2·C]`.
+    pub sums: Tensor,
+}
+
 /// State of one forward pass.
 pub struct Forward<'a> {
     pub tape: &'a Tape,
@@ -43,6 +55,8 @@ pub struct Forward<'a> {
     pub features: Option<Var>,
     /// If asked for, in [`Mode::Match`]: the mean over all pixels of what every 2-d batch norm reads, `[N, C]` each.
     pub inputs: Option<Vec<Var>>,
+    /// If asked for: every 2-d batch norm with what it reads of each image, in the order in which the layers run.
+    pub each: Option<Vec<ObservedEach>>,
     /// If asked for: the last map of every grid, `[N, h, w, C]` each, in the order of the layers. Networks that only answer tell
     /// none.
     pub stages: Option<Vec<Var>>,
@@ -51,12 +65,27 @@ pub struct Forward<'a> {
 impl<'a> Forward<'a> {
     pub fn new(tape: &'a Tape, weights: &'a Weights, mode: Mode) -> Self {
         let leaves = vec![None; weights.slots.len()];
-        Self { tape, weights, mode, leaves, moments: Vec::new(), features: None, inputs: None, stages: None }
+        Self {
+            tape,
+            weights,
+            mode,
+            leaves,
+            moments: Vec::new(),
+            features: None,
+            inputs: None,
+            each: None,
+            stages: None,
+        }
     }
 
     /// The same pass, which also collects `inputs`.
     pub fn with_inputs(self) -> Self {
         Self { inputs: Some(Vec::new()), ..self }
+    }
+
+    /// The same pass, which also collects `each`.
+    pub fn with_each(self) -> Self {
+        Self { each: Some(Vec::new()), ..self }
     }
 
     /// The same pass, which also collects `stages`.
@@ -114,9 +143,9 @@ impl<'a> Forward<'a> {
     }
 
     /// Whether a frozen norm is best folded into the convolution in front of it: on a card it is part of the pass that writes
-    /// the convolution's result.
+    /// the convolution's result. A folded norm reads nothing.
     pub(super) fn folds(&self) -> bool {
-        self.mode == Mode::Frozen && self.weights.compute().is_cpu()
+        self.mode == Mode::Frozen && self.each.is_none() && self.weights.compute().is_cpu()
     }
 
     /// What batch norms do in this pass.

@@ -1,10 +1,10 @@
 //! Layers: slots registered by a [`Builder`], run by a [`Forward`]. Which kernel path computes them is their secret.
 
-use super::forward::{Forward, Observed};
+use super::forward::{Forward, Observed, ObservedEach};
 use super::weights::{Init, Kind, Slot, SlotId};
 use crate::Result;
 use crate::ops::conv2d::{Conv2dSpec, Padding, Sums};
-use crate::ops::{Activation, layer_norm, mem};
+use crate::ops::{Activation, layer_norm, mem, norm};
 use crate::tape::{self, BatchNorm, Var};
 
 /// Registers layers in the order in which PyTorch would.
@@ -228,12 +228,15 @@ impl Norm {
         residual: Option<&Var>,
         act: Activation,
     ) -> Result<Var> {
-        let mut dense = None;
+        let x = &x.dense()?;
         if let Some(inputs) = f.inputs.as_mut().filter(|_| self.spatial) {
-            let x = dense.insert(x.dense()?);
             inputs.push(tape::global_mean(f.tape, x)?);
         }
-        let x = dense.as_ref().unwrap_or(x);
+        if let Some(each) = f.each.as_mut().filter(|_| self.spatial) {
+            let sums = norm::sums_each(&x.tensor()?)?;
+            let pixels = x.dims()[1..x.dims().len() - 1].iter().product();
+            each.push(ObservedEach { norm: self.mean, eps: self.eps, pixels, sums });
+        }
         let bn = BatchNorm {
             weight: f.param(self.weight),
             bias: f.param(self.bias),

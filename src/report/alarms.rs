@@ -3,7 +3,7 @@
 //! Each criterion is a number of [`Health`], a bound, and one sentence. The bounds lie in the gaps between small runs that
 //! went well and runs that were broken on purpose (`tests/alarms.rs`), so that they hold for budgets far below the default.
 
-use super::health::Health;
+use super::health::{Balance, Health};
 use super::progress::significant;
 use crate::nets::Task;
 use crate::signs::Signs;
@@ -40,6 +40,12 @@ const MOST_ENTROPY: f64 = 0.5;
 /// Labels are balanced, so decisions are unless the teacher does not follow. Healthy sets have 0.99; one class missing of
 /// ten leaves 0.95, half of the classes 0.7.
 const LEAST_BALANCE: f64 = 0.85;
+/// Where images were not made for any class, decisions are as uneven as they come: below this, a set hardly teaches some of the classes
+/// (Frank & Davis warn here).
+pub(super) const LEAST_SEEN: f64 = 0.6;
+/// What that means, and what to do.
+pub(super) const FEW_SEEN: &str = "the teacher sees few of its classes: mix other sources in, add images from its borders with \
+                                   --boundary, or take a larger pool with --balance nayak";
 /// Median over layers of the batch-norm distance, in standard deviations of the teacher. Small healthy runs have 0.29 to
 /// 0.47; with a wrong normalisation or without matching it is 0.58 and more, with an untrained or damaged teacher 1.2 and more.
 const MOST_BATCH_NORM_DISTANCE: f64 = 0.5;
@@ -107,7 +113,7 @@ const OF_MATCHED: [&str; 3] = ["classes missing", "batch norms apart", "one batc
 /// teacher's training data is no failure, nor that procedural images among inverted ones do not.
 pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> {
     let mut raised = alarms(health);
-    if provenance["task"] == Task::Segmentation.name() {
+    if of_pixels(provenance) {
         raised.retain(|alarm| !OF_CLASSIFIERS.contains(&alarm.name));
     }
     if provenance["recipe"]["fill_with"].as_str().is_some_and(|with| with != "generator") {
@@ -116,7 +122,23 @@ pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> 
     if provenance["kind"] == "collected" {
         raised.retain(|alarm| OF_ANY_SET.contains(&alarm.name));
     }
+    raised.extend(few_classes(provenance, &health.balance));
     raised
+}
+
+/// The alarm of a collected set that shows few of the teacher's classes, which is known before anything learns from it.
+pub fn few_classes(provenance: &serde_json::Value, balance: &Balance) -> Option<Alarm> {
+    if provenance["kind"] != "collected" || of_pixels(provenance) {
+        return None;
+    }
+    let mut raised = Raised(Vec::new());
+    raised.below("few classes", "entropy of the decisions", balance.entropy, LEAST_SEEN, FEW_SEEN);
+    raised.0.pop()
+}
+
+/// Whether an image has no one class.
+fn of_pixels(provenance: &serde_json::Value) -> bool {
+    provenance["task"] == Task::Segmentation.name()
 }
 
 /// Alarms so far.
@@ -285,6 +307,22 @@ mod tests {
             alarms_of(&serde_json::json!({ "kind": kind }), &health).iter().map(|alarm| alarm.name).collect()
         };
         assert_eq!((names("set"), names("collected")), (vec!["few images", "batch norms apart"], vec!["few images"]));
+    }
+
+    /// They may be uneven, up to a point; images that were made for their classes are held to more.
+    #[test]
+    fn collected_images_are_to_show_most_classes() {
+        let named = |about: serde_json::Value, entropy: f64| -> Vec<&str> {
+            let health = Health { balance: Balance { entropy, ..healthy().balance }, ..healthy() };
+            alarms_of(&about, &health).iter().map(|alarm| alarm.name).collect()
+        };
+        let collected = || serde_json::json!({ "kind": "collected" });
+        assert_eq!((named(collected(), 0.61), named(collected(), 0.3)), (vec![], vec!["few classes"]));
+        assert_eq!(named(serde_json::json!({ "kind": "set" }), 0.3), ["classes missing"]);
+        assert_eq!(named(serde_json::json!({ "kind": "collected", "task": Task::Segmentation.name() }), 0.3), [""; 0]);
+        let alarm = few_classes(&collected(), &Balance { entropy: 0.3, ..healthy().balance }).unwrap().to_string();
+        assert!(alarm.contains("entropy of the decisions is 0.300 (threshold 0.600)"), "{alarm}");
+        assert!(["--boundary", "--balance nayak"].iter().all(|way| alarm.contains(way)), "{alarm}");
     }
 
     /// Of an image with many things in it no class is the one.

@@ -64,7 +64,7 @@ fn page(
     raised: &[Alarm],
 ) -> String {
     let mut rows = numbers(set, health, quantiles);
-    rows.extend(of_criteria(criteria));
+    rows.extend(of_criteria(criteria, health.fit.is_some()));
     if let Some(fit) = &health.fit {
         rows.push(("batch norms", batch_norms(fit)));
     }
@@ -101,11 +101,14 @@ fn numbers(set: &SyntheticSet, health: &Health, [sure, unsure]: [&[f64; 5]; 2]) 
     ]
 }
 
-fn of_criteria(criteria: &Criteria) -> Vec<(&'static str, String)> {
+/// `asked`: whether the teacher was there to be asked.
+fn of_criteria(criteria: &Criteria, asked: bool) -> Vec<(&'static str, String)> {
     let Criteria { margins, duplicates, score, .. } = criteria;
     let distance = margins.distance.map_or(String::new(), |d| format!(", {} from the nearest border", significant(d)));
+    let entropy = criteria.relative_entropy;
+    let drawn = if criteria.weighted { ", as the weights draw them" } else { "" };
     let mut rows = vec![
-        ("balance", format!("entropy {:.3} of the decisions (1: all equally frequent)", criteria.relative_entropy)),
+        ("balance", format!("entropy {entropy:.3} of the decisions{drawn} (1: all equally frequent)")),
         ("coverage", format!("{:.3} is the highest probability that a class reaches, on average", criteria.coverage)),
         ("border", format!("{:.1} % of images are undecided{distance}", 100.0 * margins.near)),
     ];
@@ -115,7 +118,8 @@ fn of_criteria(criteria: &Criteria) -> Vec<(&'static str, String)> {
     }
     let (exact, near) = (100.0 * duplicates.exact, 100.0 * duplicates.near);
     rows.push(("duplicates", format!("{exact:.1} % exact, {near:.1} % by their fingerprint")));
-    rows.push(("score", format!("{:.2}: {}", score.value, score.verdict)));
+    let without = if asked { "" } else { ", without its teacher" };
+    rows.push(("score", format!("{:.2}: {}{without}", score.value, score.verdict)));
     rows.extend(score.reasons.iter().map(|reason| ("", reason.clone())));
     rows
 }
@@ -186,6 +190,7 @@ mod tests {
         let Description { text, json, html } = describe_set(&set, None).unwrap();
         assert!(text.contains("images        4 of 1x4x4") && text.contains("75.0 % of images"), "{text}");
         assert!(text.contains("teacher       a/b [31m") && text.contains("seed          3"), "{text}");
+        assert!(text.contains("poor, without its teacher"), "{text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
         assert!(html.contains("a/b") && !html.contains('\u{1b}'), "{html}");
         assert!(json["criteria"]["score"]["value"].as_f64().is_some_and(|score| (0.0..=1.0).contains(&score)));

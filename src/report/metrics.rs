@@ -71,6 +71,11 @@ impl Metrics {
         Self { path, out, waiting, written, cut: None, refused: false, began, flushed, lines }
     }
 
+    /// Cuts off all that an earlier run has logged, before anything is added.
+    pub fn begin_anew(&mut self) {
+        self.cut = Some(0);
+    }
+
     /// Hands everything to the system, as far as the disk takes it.
     pub fn flush(&mut self) {
         if self.waiting.is_empty() {

@@ -26,7 +26,7 @@ mod snapshots;
 mod summary;
 mod transfer;
 
-pub use alarms::{Alarm, alarms, alarms_of, alarms_under_way};
+pub use alarms::{Alarm, alarms, alarms_of, alarms_under_way, few_classes};
 pub use card::model_card;
 pub use criteria::Criteria;
 pub use describe::{Description, describe_set};
@@ -35,6 +35,7 @@ pub use metrics::Metrics;
 pub use model_index::{Arguments, MeasuredOn, with_accuracy};
 pub(crate) use page::escape;
 pub use progress::Progress;
+pub(crate) use progress::duration;
 pub use snapshots::{Every, Snapshot, Snapshots, read_snapshots};
 pub use summary::{StageSummary, Summary, Trend};
 pub use transfer::Transfer;
@@ -76,6 +77,11 @@ impl Reporter {
         self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.copy(folder))
     }
 
+    /// Leaves nothing in the log of what an earlier run has written there.
+    pub fn begin_anew(&mut self) {
+        self.metrics.iter_mut().for_each(Metrics::begin_anew);
+    }
+
     /// Hands the log to the system, as far as it is written.
     pub fn flush(&mut self) {
         self.metrics.iter_mut().for_each(Metrics::flush);
@@ -110,7 +116,8 @@ impl Observer for Reporter {
     }
 }
 
-/// What is logged goes on where it was; progress and summary are of this process.
+/// What is logged goes on where it was; progress and summary are of this process. Snapshots are taken to the end as they were
+/// begun: a curve with a part missing is none.
 impl Resumable for Reporter {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         self.metrics.as_ref().map_or(Ok(()), |metrics| to.part("metrics", metrics))?;
@@ -121,9 +128,11 @@ impl Resumable for Reporter {
         if let Some(metrics) = self.metrics.as_mut().filter(|_| from.has("metrics")) {
             from.restore("metrics", metrics)?;
         }
-        match &mut self.snapshots {
-            Some(snapshots) if from.has("snapshots") => from.restore("snapshots", snapshots),
-            _ => Ok(()),
+        match (&mut self.snapshots, from.has("snapshots")) {
+            (Some(snapshots), true) => from.restore("snapshots", snapshots),
+            (Some(_), false) => Err(snapshots::begun_otherwise(from, "without --snapshots")),
+            (None, true) => Err(snapshots::begun_otherwise(from, "with --snapshots")),
+            (None, false) => Ok(()),
         }
     }
 }
@@ -140,6 +149,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::data::Images;
     use crate::set::SyntheticSet;
+    use std::time::Duration;
 
     /// A set of 4x4 grey images of `K` classes; `pixel(image, position)` gives the values.
     pub fn set_of<const K: usize>(labels: &[u32], logits: &[[f32; K]], pixel: fn(usize, usize) -> u8) -> SyntheticSet {
@@ -167,5 +177,26 @@ pub(crate) mod tests {
         assert_eq!(reporter.summary().stage("distill").unwrap().images, 24);
         assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
         assert!(Reporter::new(true, Some(&folder.path().join("no/such/folder"))).is_err());
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_snapshots_that_it_was_begun_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let reporter = |every: Option<Every>| {
+            let mut reporter = Reporter::new(true, None).unwrap();
+            if let Some(every) = every {
+                reporter.take_snapshots(Snapshots::new(folder.path(), &["train"], every).unwrap());
+            }
+            reporter
+        };
+        let ways = [None, Some(Every::Updates(4)), Some(Every::Updates(9)), Some(Every::Time(Duration::from_secs(9)))];
+        for begun in ways {
+            let state = Saver::of(&reporter(begun)).unwrap().keep();
+            for now in ways {
+                let found = reporter(now).restore(&state).map_err(|error| error.to_string());
+                assert_eq!(found.is_ok(), begun == now, "{begun:?}, {now:?}: {found:?}");
+                assert!(found.err().is_none_or(|text| text.contains("--snapshots") && text.contains("begun with")));
+            }
+        }
     }
 }

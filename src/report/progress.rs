@@ -168,7 +168,7 @@ pub(super) fn significant(value: f64) -> String {
 }
 
 /// `45s`, `3m20s`, `2h05m`
-fn duration(d: Duration) -> String {
+pub fn duration(d: Duration) -> String {
     let s = d.as_secs_f64().round() as u64;
     match s {
         0..60 => format!("{s}s"),

@@ -15,7 +15,7 @@ const INDEX: &str = "index.jsonl";
 const MOST: usize = 100_000;
 
 /// When to look.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Every {
     Time(Duration),
     /// Updates of the student, in all stages together.
@@ -29,6 +29,13 @@ impl Every {
         match limit {
             Some(limit) => Self::Time(limit / count.min(MOST) as u32),
             None => Self::Updates(updates.div_ceil(count).max(1)),
+        }
+    }
+
+    fn in_words(self) -> String {
+        match self {
+            Self::Time(time) => format!("every {:.1} s", time.as_secs_f64()),
+            Self::Updates(updates) => format!("every {updates} updates"),
         }
     }
 }
@@ -143,6 +150,7 @@ impl Snapshots {
 /// Those taken after the state are taken again, to the same bits and other times.
 impl Resumable for Snapshots {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("every", self.every)?;
         to.value("seconds", self.elapsed().as_secs_f64().to_bits())?;
         to.value("updates", self.updates)?;
         to.value("due", self.due)?;
@@ -150,6 +158,11 @@ impl Resumable for Snapshots {
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
+        let every: Every = from.value("every")?;
+        if every != self.every {
+            let (there, here) = (every.in_words(), self.every.in_words());
+            return Err(begun_otherwise(from, &format!("with another number of --snapshots ({there}, here {here})")));
+        }
         let seconds = f64::from_bits(from.value("seconds")?);
         self.earlier = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         (self.began, self.writing) = (Instant::now(), Duration::ZERO);
@@ -162,6 +175,12 @@ impl Resumable for Snapshots {
             false => Err(from.fault("taken", "a snapshot is missing beside it")),
         }
     }
+}
+
+/// The refusal of a state of a run that was begun with other snapshots than this one.
+pub(super) fn begun_otherwise(from: &Saved, how: &str) -> Error {
+    let hint = "go on with what it was begun with, or start anew with --force";
+    Error::file(from.source(), format!("its run was begun {how}"), hint)
 }
 
 /// Whether a name is that of a file in the folder itself.

@@ -138,7 +138,7 @@ fn priorities_follow_the_gap() {
 fn wanted_probabilities_are_honoured() {
     use crate::rng::Streams;
     let rule = PriorityRule { alpha: 0.5, beta: 1.0, temperature: 1.0 };
-    let mut p = super::priority::Priorities::new(rule, 3).with_wanted(&[1.0, 3.0, 0.0]);
+    let mut p = super::priority::Priorities::new(rule, 3).with_wanted(&[1.0, 3.0, 0.0], None);
     assert!(p.probabilities().iter().zip([0.25, 0.75, 0.0]).all(|(a, b)| (a - b).abs() < 1e-9));
     p.update(&[0, 1], &[9.0, 1.0]);
     // 1·3 against 3·1
@@ -151,11 +151,20 @@ fn wanted_probabilities_are_honoured() {
     assert!((total(1) / total(0) - 3.0).abs() < 0.1, "{} {}", total(0), total(1));
     p.extend(1);
     assert_eq!(p.probabilities().len(), 4);
-    let mut p = super::priority::Priorities::new(rule, 4).with_wanted(&[1.0, 3.0, 0.0, 0.0]);
+    let mut p = super::priority::Priorities::new(rule, 4).with_wanted(&[1.0, 3.0, 0.0, 0.0], None);
     p.set_even_share(0.2);
     // 0.8·v + 0.2/4
     assert!(p.probabilities().iter().zip([0.25, 0.65, 0.05, 0.05]).all(|(a, b)| (a - b).abs() < 1e-9));
+    // What is even may weigh images too: 0.8·v + 0.2·(1, 1, 1, 5)/8, and in the end that alone.
+    let even = [1.0, 1.0, 1.0, 5.0];
+    let mut p = super::priority::Priorities::new(rule, 4).with_wanted(&[1.0, 3.0, 0.0, 0.0], Some(&even));
+    for (share, expected) in [(0.2, [0.225, 0.625, 0.025, 0.125]), (1.0, [0.125, 0.125, 0.125, 0.625])] {
+        p.set_even_share(share);
+        assert!(p.probabilities().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{:?}", p.probabilities());
+    }
+    p.extend(1);
+    assert_eq!(p.probabilities().len(), 5);
     // Nothing to go by: an even draw.
-    let even = super::priority::Priorities::new(rule, 2).with_wanted(&[0.0, 0.0]);
+    let even = super::priority::Priorities::new(rule, 2).with_wanted(&[0.0, 0.0], None);
     assert_eq!(even.probabilities(), [0.5, 0.5]);
 }

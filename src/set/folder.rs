@@ -1,9 +1,9 @@
 //! The set's folder: its files, their order, and `synth.json`.
 
-use super::{SyntheticSet, View, Views, card, preview, rows};
+use super::{MAX_VIEWS, SyntheticSet, View, Views, card, most_images, preview, rows};
 use crate::data::table::guard;
-use crate::data::{Images, MAX_PIXEL_BYTES, MAX_SIDE, shards};
-use crate::files::write_atomic;
+use crate::data::{Images, MAX_SIDE, shards};
+use crate::files::{PROVENANCE_LIMIT, json_text, write_atomic};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -11,9 +11,6 @@ use std::path::Path;
 
 /// Decoded pixels per parquet file: shards of 87,000 CIFAR or 1,800 ImageNet images.
 pub(super) const SHARD_PIXEL_BYTES: usize = 256 << 20;
-
-/// The largest `synth.json`, in bytes.
-const MAX_JSON_BYTES: u64 = 4 << 20;
 
 const FORMAT: u32 = 1;
 const JSON: &str = "synth.json";
@@ -41,15 +38,14 @@ impl Description {
 
     fn check(&self) -> std::result::Result<(), String> {
         let sides = 1..=MAX_SIDE;
-        let pixels = [self.count, self.height, self.width, self.channels].iter().map(|&v| v as u128).product::<u128>();
-        let answers = self.count as u128 * self.classes as u128 * (1 + self.views.len() as u128) * 4;
         if self.format != FORMAT {
             return Err(format!("format {} (this program reads {FORMAT})", self.format));
         }
         if !sides.contains(&self.height) || !sides.contains(&self.width) || !matches!(self.channels, 1 | 3) {
             return Err(format!("images of [{}, {}, {}]", self.height, self.width, self.channels));
         }
-        if self.views.len() > super::MAX_VIEWS || pixels.max(answers) > u128::from(MAX_PIXEL_BYTES) {
+        let most = most_images([self.height, self.width, self.channels], self.classes, self.views.len());
+        if self.views.len() > MAX_VIEWS || self.count > most {
             return Err(format!("{} images with {} views, too much to read", self.count, self.views.len()));
         }
         Ok(())
@@ -62,14 +58,19 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
     if data.exists() {
         return Err(Error::file(&data, "it exists already", "write the set into a new folder"));
     }
-    fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
     let description = serde_json::to_value(Description::of(set)).map_err(|e| json_error(folder, &e))?;
     let mut provenance = set.provenance.clone();
     provenance["set"] = description;
     if provenance.get("task").is_none() {
         provenance["task"] = "image-classification".into();
     }
+    let json = json_text(&provenance, PROVENANCE_LIMIT).map_err(|e| json_error(folder, &e))?;
+    if json.len() as u64 > PROVENANCE_LIMIT {
+        let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", json.len());
+        return Err(Error::file(folder.join(JSON), found, "shorten the teacher's config.json, which is in it"));
+    }
 
+    fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
     let per_shard = (shard_bytes / set.images.image_len()).max(1);
     let count = set.len().div_ceil(per_shard);
     let mut bytes = 0;
@@ -81,9 +82,7 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
     preview::write_preview(folder.join("preview.png"), &set.images, &set.labels, classes)?;
     let card = card::card(set, bytes, &provenance, &folder_name(folder));
     write_atomic(folder.join("README.md"), card.as_bytes())?;
-    let mut json = serde_json::to_vec_pretty(&provenance).map_err(|e| json_error(folder, &e))?;
-    json.push(b'\n');
-    write_atomic(folder.join(JSON), &json)
+    write_atomic(folder.join(JSON), json.as_bytes())
 }
 
 pub(super) fn read(folder: &Path) -> Result<SyntheticSet> {
@@ -121,8 +120,8 @@ pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description
     let refuse =
         |found: String| Error::file(&path, found, "name a folder that `synth invert` or `synth collect` finished");
     let size = fs::metadata(&path).map_err(|e| refuse(format!("no finished set ({e})")))?.len();
-    if size > MAX_JSON_BYTES {
-        return Err(refuse(format!("{size} bytes")));
+    if size > PROVENANCE_LIMIT {
+        return Err(refuse(format!("{size} bytes, more than the {PROVENANCE_LIMIT} that are read")));
     }
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(format!("broken JSON ({e})")))?;

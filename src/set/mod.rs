@@ -9,6 +9,7 @@
 
 pub mod buffer;
 pub(crate) mod card;
+mod classes;
 pub mod fingerprint;
 mod folder;
 pub mod preview;
@@ -20,7 +21,9 @@ mod buffer_tests;
 #[cfg(test)]
 mod tests;
 
-use crate::data::{Images, MAX_CLASSES};
+pub(crate) use classes::{balancing_weights, class_weights};
+
+use crate::data::{Images, MAX_CLASSES, MAX_PIXEL_BYTES};
 use crate::files::hex;
 use crate::nets::Task;
 use crate::ops::store::Store;
@@ -84,7 +87,8 @@ impl SyntheticSet {
     ///
     /// # Errors
     /// [`Error::Shape`] when the parts do not fit each other, [`Error::Invalid`] for values that cannot be stored (not
-    /// finite, label out of range), [`Error::Io`] for a full or read-only disk.
+    /// finite, label out of range), [`Error::File`] for a provenance that is too long to be read, [`Error::Io`] for a full or
+    /// read-only disk.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
         self.check()?;
         folder::write(self, folder.as_ref(), folder::SHARD_PIXEL_BYTES)
@@ -159,6 +163,13 @@ impl SyntheticSet {
         (self.provenance["sampling"]["weights"] == "priority").then_some(&self.priority[..])
     }
 
+    /// What an even draw among the sampling weights is in proportion to, `[n]`: the soft balance of the classes alone, where the
+    /// set has one (entry `balance` of its provenance); `None` where it is the same for all images.
+    pub fn even_weights(&self) -> Option<Vec<f32>> {
+        let rho = self.provenance["balance"]["rho"].as_f64()?;
+        Some(balancing_weights(&self.labels, self.class_names.len(), rho))
+    }
+
     /// Whether any of its images was made by inversion, or may have been, as far as its provenance says.
     pub fn is_inverted(&self) -> bool {
         is_inverted(&self.provenance)
@@ -218,6 +229,11 @@ impl SyntheticSet {
         if self.views.as_ref().is_some_and(|v| v.list.is_empty() || v.list.len() > MAX_VIEWS) {
             return refuse(format!("{} views", self.view_count()), "record 1 to 1024 views, or none at all");
         }
+        let Images { height, width, channels, .. } = *self.images;
+        let most = most_images([height, width, channels], classes, self.view_count());
+        if n > most {
+            return refuse(format!("{n} images, which could not be read again"), &format!("store at most {most}"));
+        }
         if let Some(row) = self.labels.iter().position(|&l| l as usize >= classes) {
             return refuse(format!("image {row}: label {} of {classes} classes", self.labels[row]), "relabel it");
         }
@@ -244,13 +260,32 @@ pub(crate) fn confidence(logits: &[f32]) -> f32 {
     (1.0 / sum) as f32
 }
 
-/// Whether images of a set with this `synth.json` were made by inversion: by a recipe, or taken from a set of such.
-pub(crate) fn is_inverted(provenance: &serde_json::Value) -> bool {
-    let sources = provenance["sources"].as_array();
-    provenance["recipe"].is_object() || sources.is_some_and(|all| all.iter().any(|source| source["inverted"] == true))
+/// The most images of `dims` (height, width, channels) that a set can have, with answers for `classes` classes to each image and
+/// to `views` of it: their pixels, and their answers, take what one dataset may.
+pub(crate) fn most_images(dims: [usize; 3], classes: usize, views: usize) -> usize {
+    let product = |sizes: &[usize]| sizes.iter().map(|&size| size as u128).product::<u128>();
+    let each = product(&dims).max(product(&[classes, 1 + views, size_of::<f32>()]));
+    usize::try_from(u128::from(MAX_PIXEL_BYTES) / each.max(1)).unwrap_or(usize::MAX)
 }
 
-/// Whether the set in `folder` says so of itself; what is no set says nothing.
-pub(crate) fn holds_inverted(folder: &Path) -> bool {
-    folder::read_json(folder).is_ok_and(|(provenance, _)| is_inverted(&provenance))
+/// Columns that the tables of a set have, and others do not.
+pub(crate) const OWN_COLUMNS: [&str; 2] = ["teacher_logits", "priority"];
+/// The mark of a source whose images inversion may have made.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// Whether images of a set with this `synth.json` were made by inversion, or may have been: by a recipe, or taken from a set of
+/// such.
+pub(crate) fn is_inverted(provenance: &serde_json::Value) -> bool {
+    let marked = |source: &serde_json::Value| source["inverted"] == true || source["inverted"] == UNKNOWN;
+    let sources = provenance["sources"].as_array();
+    provenance["recipe"].is_object() || sources.is_some_and(|all| all.iter().any(marked))
+}
+
+/// Whether the set at `path` (its folder, its `data`, or a table in there) says so of itself; what is no set says nothing.
+pub(crate) fn holds_inverted(path: &Path) -> Option<bool> {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let data = full.ancestors().take(2).filter(|folder| folder.ends_with("data"));
+    let mut folders = std::iter::once(full.as_path()).chain(data.filter_map(Path::parent));
+    let (provenance, _) = folders.find_map(|folder| folder::read_json(folder).ok())?;
+    Some(is_inverted(&provenance))
 }

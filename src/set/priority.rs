@@ -47,7 +47,9 @@ pub struct Priorities {
     weight: Vec<f64>,
     /// The probabilities that a set asks for, which gaps are multiplied by; even without them.
     wanted: Option<Vec<f64>>,
-    /// Share of an even draw among these, 0 to 1.
+    /// The probabilities of an even draw among these; the same for all without them.
+    even: Option<Vec<f64>>,
+    /// Its share, 0 to 1.
     even_share: f64,
 }
 
@@ -62,18 +64,31 @@ pub struct Draw {
 impl Priorities {
     /// `n` images that nobody has looked at yet.
     pub fn new(rule: PriorityRule, n: usize) -> Self {
-        Self { rule, gap: vec![1.0; n], mass: vec![rule.mass(1.0); n], weight: vec![1.0; n], wanted: None, even_share: 0.0 }
+        Self {
+            rule,
+            gap: vec![1.0; n],
+            mass: vec![rule.mass(1.0); n],
+            weight: vec![1.0; n],
+            wanted: None,
+            even: None,
+            even_share: 0.0,
+        }
     }
 
     /// The same, drawn in proportion to `weights` (one per image, not negative, not all 0) as well: importance weights then
-    /// lead back to these instead of to an even draw.
-    pub fn with_wanted(self, weights: &[f32]) -> Self {
-        let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
-        let usable = weights.len() == self.len() && sum > 0.0;
-        Self { wanted: usable.then(|| weights.iter().map(|w| f64::from(*w) / sum).collect()), ..self }
+    /// lead back to these instead of to an even draw. With `even` (as `weights`) an even draw among them is in proportion to that:
+    /// where classes are balanced by weights, it is not even over images.
+    pub fn with_wanted(self, weights: &[f32], even: Option<&[f32]>) -> Self {
+        let shares = |weights: &[f32]| {
+            let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+            let usable = weights.len() == self.len() && sum > 0.0;
+            usable.then(|| weights.iter().map(|w| f64::from(*w) / sum).collect::<Vec<f64>>())
+        };
+        let (wanted, even) = (shares(weights), even.and_then(shares));
+        Self { wanted, even, ..self }
     }
 
-    /// From now on a share of the wanted probabilities, 0 to 1, is even.
+    /// From now on a share of the wanted probabilities, 0 to 1, is that of an even draw.
     pub fn set_even_share(&mut self, share: f64) {
         self.even_share = share.clamp(0.0, 1.0);
     }
@@ -81,7 +96,8 @@ impl Priorities {
     /// The probability of image `i` that the set asks for.
     fn wanted(&self, i: usize) -> Option<f64> {
         let wanted = self.wanted.as_ref()?;
-        Some((1.0 - self.even_share) * wanted[i] + self.even_share / wanted.len() as f64)
+        let even = self.even.as_ref().map_or(1.0 / wanted.len() as f64, |even| even[i]);
+        Some((1.0 - self.even_share) * wanted[i] + self.even_share * even)
     }
 
     /// Takes over the gaps and importance weights of `earlier`, which is about the same images.
@@ -109,9 +125,9 @@ impl Priorities {
         self.gap.resize(self.gap.len() + n, fresh);
         self.mass.resize(self.mass.len() + n, self.rule.mass(fresh));
         self.weight.resize(self.weight.len() + n, 1.0);
-        if let Some(wanted) = &mut self.wanted {
-            let mean = 1.0 / wanted.len().max(1) as f64;
-            wanted.resize(wanted.len() + n, mean);
+        for shares in [&mut self.wanted, &mut self.even].into_iter().flatten() {
+            let mean = 1.0 / shares.len().max(1) as f64;
+            shares.resize(shares.len() + n, mean);
         }
     }
 

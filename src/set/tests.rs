@@ -127,6 +127,18 @@ fn parts_that_do_not_fit_are_not_written() {
     assert!(refused(&|s| s.provenance = json!([1])).contains("no JSON object"));
 }
 
+#[test]
+fn a_long_provenance_is_written_on_one_line_or_not_at_all() {
+    let mut set = sample(4, 2, (1, 3, 3), 0);
+    set.provenance["long"] = json!(vec![0; 700_000]);
+    round_trip(&set, usize::MAX);
+    set.provenance["long"] = json!(vec![0; 2_200_000]);
+    let folder = tempfile::tempdir().unwrap();
+    let message = set.write(folder.path().join("s")).unwrap_err().to_string();
+    assert!(message.contains("synth.json: ") && message.contains("more than the 4194304 that are read"), "{message}");
+    assert!(!folder.path().join("s").exists());
+}
+
 fn refusal(folder: &Path) -> String {
     let message = SyntheticSet::read(folder).unwrap_err().to_string();
     assert!(!message.contains('\n'), "{message}");

@@ -101,11 +101,35 @@ impl SupervisedRecipe {
         range("lr", self.lr, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        self.schedule.check("schedule")?;
+        range("warmup", self.warmup as f64, 0.0, 1e9)?;
+        range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;
         range("mixup", self.mixup, 0.0, 100.0)?;
         range("scale", self.scale, 1e-3, 1.0)?;
         range("focal", self.focal, 0.0, 100.0)?;
         range("label_smoothing", self.label_smoothing, 0.0, 0.9999)?;
         range("average", self.average, 0.0, 0.99999)
+    }
+}
+
+impl Schedule {
+    /// `key` is where a recipe has it.
+    ///
+    /// # Errors
+    /// The first of its numbers that is out of its range, with the range.
+    pub(crate) fn check(&self, key: &str) -> Result<()> {
+        let numbers = match self {
+            Self::Constant => Vec::new(),
+            Self::Cosine { floor } => vec![("floor", *floor)],
+            Self::Step { at, gamma } => at.iter().map(|at| ("at", *at)).chain([("gamma", *gamma)]).collect(),
+            Self::OneCycle { rise, start, floor } => vec![("rise", *rise), ("start", *start), ("floor", *floor)],
+        };
+        match numbers.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            None => Ok(()),
+            Some((name, value)) => {
+                Err(Error::invalid(format!("{key}.{name}"), format!("{value}"), "must be within 0 to 1"))
+            }
+        }
     }
 }
 
@@ -264,5 +288,25 @@ impl Resumable for Course {
         let epoch = |i: usize, loss: f64| Epoch { loss, hits: hits[i], labels: labels[i] };
         (self.epoch, self.sound) = (epoch(0, own), epoch(1, sound));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::overlaid;
+
+    #[test]
+    fn numbers_out_of_their_range_are_refused() {
+        for (pair, key) in [
+            ("augment.crop=3000000000", "augment.crop"),
+            ("warmup=2000000000", "warmup"),
+            ("schedule={cosine={floor=inf}}", "schedule.floor"),
+        ] {
+            let recipe = overlaid(&SupervisedRecipe::default(), None, &[pair.to_string()]).unwrap();
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{pair}: {error}");
+        }
+        SupervisedRecipe::default().check().unwrap();
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::fault::quote;
-use crate::files::write_atomic;
+use crate::files::{json_text, write_atomic};
 use crate::{Error, Result};
 
 /// The name of the file in its folder.
@@ -190,12 +190,15 @@ impl ModelConfig {
     /// Checks and writes `config.json` in `folder`, atomically; field order is fixed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a value is out of range; [`Error::Io`] if the file cannot be written.
+    /// [`Error::Invalid`] if a value is out of range, or it is too large to be read; [`Error::Io`] if the file cannot be
+    /// written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
         let invalid = |found| Error::invalid("model configuration", found, "it cannot be written");
         self.check().map_err(invalid)?;
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| invalid(error.to_string()))?;
-        text.push('\n');
+        let text = json_text(self, SIZE_LIMIT).map_err(|error| invalid(error.to_string()))?;
+        if text.len() as u64 > SIZE_LIMIT {
+            return Err(invalid(format!("{} bytes, more than the {SIZE_LIMIT} that are read", text.len())));
+        }
         write_atomic(folder.as_ref().join(FILE_NAME), text.as_bytes())
     }
 
@@ -262,6 +265,18 @@ mod tests {
         assert_eq!(ModelConfig::read(folder.path()).unwrap(), config);
         assert_eq!(config.extra["unknown"], serde_json::json!([1, 2]));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_too_long_indented_is_written_on_one_line_or_not_at_all() {
+        let mut config = read(GOOD).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        config.extra.insert("unknown".into(), serde_json::json!(vec![0; 700_000]));
+        config.write(folder.path()).unwrap();
+        assert_eq!(ModelConfig::read(folder.path()).unwrap(), config);
+        config.extra.insert("unknown".into(), serde_json::json!(vec![0; 2_200_000]));
+        let error = config.write(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("more than the 4194304 that are read"), "{error}");
     }
 
     #[test]

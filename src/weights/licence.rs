@@ -1,12 +1,11 @@
 //! The licence that a model folder states: in `config.json` as timm has it, else in the head of its `README.md`.
 
+use crate::files::PROVENANCE_LIMIT;
 use std::io::Read;
 use std::path::Path;
 
 /// The head of a card is at its start and short.
 const HEAD_LIMIT: u64 = 64 << 10;
-/// No `synth.json` is larger.
-const PROVENANCE_LIMIT: u64 = 4 << 20;
 /// The Hub's identifiers, such as `apache-2.0`, are shorter.
 const LONGEST: usize = 64;
 

@@ -8,6 +8,7 @@
 mod common;
 mod families;
 mod losses;
+mod moments;
 mod steps;
 
 use candle_core::Tensor;

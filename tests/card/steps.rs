@@ -17,9 +17,9 @@ use synth::set::priority::{Priorities, PriorityRule};
 use synth::teacher::Teacher;
 use synth::train::{SupervisedRecipe, evaluate, supervised};
 
-const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 
-fn model(arch: &str) -> Model {
+pub(super) fn model(arch: &str) -> Model {
     let shape = Shape { channels: 3, height: SIDE, width: SIDE, num_classes: 4 };
     let (architecture, config) = new_model(arch, &shape, None, &[0.5, 0.45, 0.4], &[0.25, 0.2, 0.3]).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
@@ -113,7 +113,7 @@ fn distillation_steps() {
             };
             losses.push(trainer.step(pool).unwrap().unwrap().loss);
         }
-        (trainer.finished(&data.images, None).unwrap().to(&CPU).unwrap().weights, losses)
+        (trainer.finished(&data.images, None, None).unwrap().to(&CPU).unwrap().weights, losses)
     };
     let ((here, losses), (there, theirs)) = (run(&CPU), run(&on(Precision::F32)));
     losses.iter().zip(&theirs).for_each(|(h, t)| near_number("loss", *t, *h, 1e-3));

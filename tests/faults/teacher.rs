@@ -83,3 +83,25 @@ fn changed() {
     row.ended = "refused with the difference, exit 1, the state stays; with the teacher back: the same bits".into();
     row.record("teacher changed before `--resume`");
 }
+
+/// `--force` begins anew once nothing is wrong any more; until then what was kept stays.
+#[test]
+fn gone_before_a_run_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, away) = (folder.path().join("teacher"), folder.path().join("away"));
+    copy(&teacher(), &own);
+    for work in [Work::Invert, Work::Distill] {
+        let run = work.with(&own, &folder.path().join(work.name()));
+        if !interrupt(&run, 1) {
+            continue; // it was faster
+        }
+        let (states, anew) = (run.states(), run.clone().with(&["--force"]));
+        finish(&anew.clone().with(&["--set", "student.lr=1000"])).expect_refusal(2, &["student.lr"]);
+        std::fs::rename(&own, &away).unwrap();
+        finish(&anew).expect_refusal(1, &["teacher", "no such file or folder"]);
+        std::fs::rename(&away, &own).unwrap();
+        assert_eq!(run.states(), states, "the state has changed");
+        finish(&run.clone().resumed()).expect_success();
+        assert_eq!(work.differences(&run.output), Vec::<String>::new());
+    }
+}

@@ -21,11 +21,7 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
             let batches = images / batch;
             let samples = recipe.samples(10).min(batches.saturating_sub(recipe.practice) * batch);
             let whole = samples.div_ceil(batch);
-            let fill = match (recipe.feed, recipe.fill) {
-                (Feed::Buffer, 0) => whole,
-                (Feed::Buffer, fill) => fill.min(whole),
-                _ => 0,
-            };
+            let fill = if recipe.feed == Feed::Buffer { recipe.fill.min(whole) } else { 0 };
             let before = recipe.practice + fill;
             match batches.saturating_sub(before) / recipe.batches.max(1) {
                 0 => {
@@ -36,7 +32,7 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
                 rounds => Ok([set("batch", batch), set("rounds", rounds), set("buffer.samples", samples)].concat()),
             }
         }
-        Budget::Steps(steps) if method.init == Start::Scratch && !on_the_fly => {
+        Budget::Steps(steps) if recipe.rounds == 0 || method.init == Start::Scratch && !on_the_fly => {
             Ok(set("student.steps", steps).to_vec())
         }
         Budget::Steps(steps) => {
@@ -57,6 +53,20 @@ mod tests {
         let method = Method { name: None, recipe: "ssd".into(), set: Vec::new(), on_the_fly, init, seeds: Vec::new() };
         let recipe = Recipe { adversary_steps: 80, practice: 10, fill: 20, batch: 0, ..Recipe::default() };
         spend(&recipe, budget, &method).map(|options| options.join(" "))
+    }
+
+    #[test]
+    fn a_recipe_without_rounds_spends_its_steps_on_the_finished_set() {
+        let method = Method {
+            name: None,
+            recipe: "deepinversion".into(),
+            set: Vec::new(),
+            on_the_fly: false,
+            init: Start::Adversary,
+            seeds: Vec::new(),
+        };
+        let options = spend(&Recipe::named("deepinversion").unwrap(), Budget::Steps(4000), &method).unwrap();
+        assert_eq!(options, ["--set", "student.steps=4000"]);
     }
 
     #[test]

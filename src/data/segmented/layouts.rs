@@ -1,7 +1,7 @@
 //! Folders in which pictures and label images lie side by side.
 
 use crate::data::image_folder::{entries, is_picture};
-use crate::data::locate::choose;
+use crate::data::locate::{alias, choose};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,14 +51,18 @@ pub(super) struct Pairs {
     pub first: Option<u8>,
 }
 
-/// The pairs of a split below `root`.
+/// The pairs of a split below `root`; where no folder is that of a split, all are to train on.
 pub(super) fn find(root: &Path, asked: Option<&str>) -> Result<Pairs> {
     for layout in LAYOUTS {
         if !layout.pictures.contains('*') {
-            if layout.holds(root, "") && asked.is_none() {
-                return Ok(Pairs { split: None, files: layout.pairs(root, "")?, first: layout.first });
+            if !layout.holds(root, "") {
+                continue;
             }
-            continue;
+            if let Some(split) = asked.filter(|split| alias(split) != "train") {
+                let found = format!("there is no folder for the split `{split}`");
+                return Err(Error::file(root, found, "leave the split out to read the pictures in this folder"));
+            }
+            return Ok(Pairs { split: None, files: layout.pairs(root, "")?, first: layout.first });
         }
         let splits: Vec<&str> = SPLITS.into_iter().filter(|split| layout.holds(root, split)).collect();
         if !splits.is_empty() {

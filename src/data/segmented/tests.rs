@@ -166,6 +166,19 @@ fn pictures_and_label_images_are_found_side_by_side() {
     }
 }
 
+/// As with folders of classes.
+#[test]
+fn pictures_without_folders_of_splits_are_to_train_on() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path().join("images/a.png"), picture(3, 5));
+    put(folder.path().join("masks/a.png"), grey(3, &VALUES));
+    let of = |split: &str| ReadOptions { split: Some(split.into()), ..ReadOptions::default() };
+    for split in ["train", "training"] {
+        assert_eq!(Segmented::read(folder.path(), &of(split), &CODES).unwrap().label(0), CLASSES);
+    }
+    assert!(refusal(folder.path(), &of("test")).contains("no folder for the split `test`; leave the split out"));
+}
+
 #[test]
 fn splits_pairs_and_codes_are_what_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();

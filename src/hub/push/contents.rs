@@ -8,12 +8,11 @@ use serde_json::Value;
 
 use super::super::hash::Running;
 use super::super::name::{Kind, quote};
+use crate::files::PROVENANCE_LIMIT;
 use crate::{Error, Result};
 
 const PROVENANCE: &str = "synth.json";
 const DATA: &str = "data";
-/// The largest `synth.json`.
-const JSON_LIMIT: u64 = 4 << 20;
 /// What a model folder may hold, and what it must.
 const MODEL: [&str; 5] = ["README.md", "config.json", "metrics.jsonl", "model.safetensors", PROVENANCE];
 const MODEL_NEEDS: [&str; 3] = ["config.json", "model.safetensors", PROVENANCE];
@@ -151,8 +150,9 @@ fn kind_of(folder: &Path) -> Result<Kind> {
             }
         }
     })?;
-    if about.len() > JSON_LIMIT {
-        return Err(Error::file(&path, format!("{} bytes", about.len()), hint));
+    if about.len() > PROVENANCE_LIMIT {
+        let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", about.len());
+        return Err(Error::file(&path, found, hint));
     }
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let json: Value =

@@ -15,10 +15,10 @@ pub const SUMMARY: &str = "deepinversion in competition with the student (Adapti
 pub fn recipe() -> Recipe {
     let base = deepinversion::recipe();
     let mut buffer = base.buffer;
-    buffer.samples = 201 * 256;
+    buffer.samples = 200 * 256;
     Recipe {
         name: "adi".into(),
-        fill: 1,
+        fill: 0,
         rounds: 200,
         adversary_steps: 400,
         on_the_fly: true,

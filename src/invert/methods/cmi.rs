@@ -14,7 +14,7 @@ pub const SUMMARY: &str =
 
 /// WRN-40-2 to WRN-16-1 on CIFAR-10.
 pub fn recipe() -> Recipe {
-    let base = pooled("cmi", 201 * 256);
+    let base = pooled("cmi", 200 * 256);
     Recipe {
         labels: Labels::Sorted,
         generator: GeneratorRecipe {

@@ -6,7 +6,7 @@
 
 use super::published::generative;
 use crate::distill::StudentRecipe;
-use crate::invert::recipe::{AdversaryMode, GeneratorRecipe, Keep, LossRecipe, Output, Target};
+use crate::invert::recipe::{GeneratorRecipe, Keep, LossRecipe, Output, Target};
 use crate::invert::{Feed, Recipe};
 use crate::train::Schedule;
 use std::f64::consts::LN_10;
@@ -33,7 +33,6 @@ pub fn recipe() -> Recipe {
             one_hot: 0.05,
             balance: 5.0 / LN_10,
             activation: 0.01,
-            adversary_mode: AdversaryMode::Train,
             ..base.loss
         },
         student: StudentRecipe {

@@ -16,7 +16,7 @@ pub const SUMMARY: &str = "pixels optimised against batch-norm statistics and im
 pub fn recipe() -> Recipe {
     let base = pooled("deepinversion", 50_000);
     Recipe {
-        fill: 0,
+        fill: Recipe::WHOLE,
         rounds: 0,
         on_the_fly: false,
         labels: Labels::Sorted,

@@ -45,6 +45,7 @@ fn with_steps(name: &str, steps: usize, lr: f64, lr_latent: f64) -> Recipe {
             lr,
             lr_latent,
             reset_first: 140,
+            reset_once: true,
             fresh: FreshWeights::Centred,
             ..base.generator
         },

@@ -17,7 +17,7 @@ pub fn pooled(name: &str, images: usize) -> Recipe {
         name: name.into(),
         batch: 256,
         practice: 0,
-        fill: 1,
+        fill: 0,
         rounds: 200,
         adversary_steps: 400,
         on_the_fly: true,
@@ -53,7 +53,6 @@ pub fn generative(name: &str, batch: usize, updates: usize) -> Recipe {
     let pooled = pooled(name, 10_000);
     Recipe {
         batch,
-        fill: 0,
         adversary_steps: updates,
         feed: Feed::Fresh,
         generator: GeneratorRecipe {

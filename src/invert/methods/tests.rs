@@ -1,6 +1,7 @@
 //! What every recipe must be, and that each line of the parity switches of the field is a key.
 
-use crate::invert::Recipe;
+use crate::invert::{Input, Lifecycle, Recipe, Target};
+use crate::nets::Task;
 use crate::overlay::overlaid;
 
 #[test]
@@ -59,6 +60,7 @@ fn every_choice_is_a_key() {
         "generator.lifecycle=reset",
         "generator.rebuild=20",
         "generator.reset_first=140",
+        "generator.reset_once=true",
         "generator.fresh=normal",
         // 8. what it reads
         "generator.input=noise",
@@ -106,8 +108,43 @@ fn combinations_that_make_no_sense_are_refused() {
     refused(&["generator.input=label-embedding"], "labels");
     refused(&["generator.keep_optimizer=true"], "generator.keep_optimizer");
     refused(&["feed=fresh"], "feed");
-    refused(&["feed=batch", "fill_with=shaders"], "fill_with");
     refused(&["feed=fresh", "generator.lifecycle=carry-over", "generator.input=pixels"], "feed");
+    let of_dafl = |pair: &str, key: &str| {
+        let dafl = Recipe::named("dafl").unwrap();
+        let error = overlaid(&dafl, None, &[pair.to_string()]).unwrap().check().unwrap_err().to_string();
+        assert!(error.starts_with(key), "{error}");
+    };
+    of_dafl("fill=3", "fill");
+    of_dafl("fill_with=shaders", "fill_with");
+    of_dafl("student.mixup_until=0.5", "student.mixup_until");
+    of_dafl("student.priority.alpha=0.3", "student.priority.alpha");
+}
+
+/// A set of an asked size is whole, however few rounds there are; a recipe's own `fill` is what it says.
+#[test]
+fn the_buffer_starts_with_what_rounds_do_not_add() {
+    let fast = Recipe { rounds: 20, ..Recipe::named("fast").unwrap() }.fitted([32, 32]);
+    assert_eq!((fast.fill(10), fast.clone().of_samples(256 * 30, [32, 32]).fill(10)), (20, 20));
+    assert_eq!(fast.of_samples(256 * 100, [32, 32]).fill(10), 80);
+    let synth = Recipe { rounds: 11, ..Recipe::named("synth").unwrap() }.fitted([32, 32]);
+    assert_eq!(synth.fill(10), 40);
+    let whole = Recipe::named("deepinversion").unwrap().fitted([32, 32]);
+    assert_eq!(whole.fill(10), 50_000_usize.div_ceil(256));
+}
+
+/// What many maps share cannot learn one that it is not told.
+#[test]
+fn for_pixels_generators_that_go_on_are_told_their_maps() {
+    for (name, _, make) in Recipe::ALL {
+        let recipe = make().of_task(Task::Segmentation);
+        let g = &recipe.generator;
+        let goes_on = matches!(g.input, Input::Latents | Input::Noise) && g.lifecycle != Lifecycle::Reset;
+        assert!(g.conditional || !goes_on, "{name}");
+        assert!(g.input != Input::LabelEmbedding || recipe.loss.target != Target::Label, "{name}");
+        assert_eq!((recipe.views, recipe.student.mixup_until), (0, 0.0), "{name}");
+        recipe.fitted([64, 64]).check().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(make().of_task(Task::Classification), make());
+    }
 }
 
 /// The recipe files beside the program fit the recipes that they are for.

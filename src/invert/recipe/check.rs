@@ -23,9 +23,10 @@ impl Recipe {
         range("batches", self.batches as f64, 1.0, 1e6)?;
         range("adversary_steps", self.adversary_steps as f64, 0.0, 1e9)?;
         range("views", self.views as f64, 0.0, crate::set::MAX_VIEWS as f64)?;
+        range("finish_steps", self.finish_steps as f64, 0.0, 1e9)?;
         range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;
         range("augment.scale", self.augment.scale, 1e-3, 1.0)?;
-        range("blocks_lr", self.blocks_lr, 0.0, 100.0)?;
+        range("blocks_share", self.blocks_share, 0.0, 100.0)?;
         range("phi.gamma", self.phi.gamma, 0.0, 100.0)?;
         range("buffer.guard_low", self.buffer.guard_low, 0.0, 1.0)?;
         range("buffer.guard_high", self.buffer.guard_high, 1.0, 1e9)?;
@@ -61,9 +62,19 @@ impl Recipe {
             let found = "fresh images come from a generator of noise";
             return refused("feed", found, "take buffer or batch");
         }
-        if self.feed != Feed::Buffer && self.fill_with != FillWith::Generator {
-            let found = "nobody learns from the buffer that it would fill";
-            return refused("fill_with", found, "take feed = buffer");
+        if self.feed != Feed::Buffer {
+            let none = "nobody learns from the buffer";
+            let student = &self.student;
+            let keys = [
+                ("fill", self.fill > 0),
+                ("fill_with", self.fill_with != FillWith::Generator),
+                ("student.mixup_until", student.mixup_until > 0.0),
+                ("student.scale", student.scale < 1.0),
+                ("student.priority.alpha", student.priority.alpha > 0.0),
+            ];
+            if let Some((key, _)) = keys.into_iter().find(|(_, stated)| *stated) {
+                return refused(key, none, "leave it at its value in dafl, or take feed = buffer");
+            }
         }
         if self.feed == Feed::Fresh && g.lifecycle != Lifecycle::CarryOver {
             let found = "only a generator that goes on from batch to batch makes good images from fresh noise";
@@ -81,6 +92,8 @@ fn generator(g: &GeneratorRecipe) -> Result<()> {
     range("generator.warmup_steps", g.warmup_steps as f64, 1.0, 1e6)?;
     range("generator.lr", g.lr, 0.0, 10.0)?;
     range("generator.lr_latent", g.lr_latent, 0.0, 10.0)?;
+    g.within_batch.check("generator.within_batch")?;
+    g.over_run.check("generator.over_run")?;
     range("generator.meta_factor", g.meta_factor, 0.0, 1e3)?;
     range("generator.betas.0", g.betas.0, 0.0, 0.99999)?;
     range("generator.betas.1", g.betas.1, 0.0, 0.99999)
@@ -103,4 +116,24 @@ fn losses(loss: &LossRecipe) -> Result<()> {
         range("loss.adversarial_form.js.temperature", temperature, 1e-3, 1000.0)?;
     }
     range("loss.bn_momentum", loss.bn_momentum, 0.0, 0.9999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::overlaid;
+
+    #[test]
+    fn numbers_out_of_their_range_are_refused() {
+        for (pair, key) in [
+            ("finish_steps=2000000000", "finish_steps"),
+            ("generator.within_batch={cosine={floor=nan}}", "generator.within_batch.floor"),
+            ("generator.over_run={step={at=[0.5], gamma=inf}}", "generator.over_run.gamma"),
+            ("student.augment.crop=3000000000", "student.augment.crop"),
+        ] {
+            let recipe = overlaid(&Recipe::default(), None, &[pair.to_string()]).unwrap();
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{pair}: {error}");
+        }
+    }
 }

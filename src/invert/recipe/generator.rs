@@ -21,8 +21,11 @@ pub struct GeneratorRecipe {
     pub text_encoder: String,
     pub lifecycle: Lifecycle,
     pub inner_steps: usize,
-    /// Every so many batches the generator's first layer (a noisy layer, if it has one) is drawn anew: 1 is every batch, 0 never.
+    /// Before every so-manieth batch the generator's first layer (a noisy layer, if it has one) is drawn anew: 1 is every batch,
+    /// 0 never.
     pub reset_first: usize,
+    /// Only before the first of these.
+    pub reset_once: bool,
     /// Every so many batches of the rounds the whole generator is drawn anew; 0 never.
     pub rebuild: usize,
     /// The same for the batches before the rounds.
@@ -58,6 +61,7 @@ impl Default for GeneratorRecipe {
             lifecycle: Lifecycle::Fomaml,
             inner_steps: 5,
             reset_first: 0,
+            reset_once: false,
             rebuild: 0,
             warmup_rebuild: 0,
             fresh: FreshWeights::Uniform,

@@ -16,6 +16,7 @@ use super::layout::Layout;
 use super::methods;
 use crate::augment::Augmentation;
 use crate::distill::StudentRecipe;
+use crate::loss::Adversarial;
 use crate::nets::Task;
 use crate::set::buffer::Replacement;
 use crate::train::batch_for;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BufferRecipe {
-    /// Images kept at most; 0 takes max(10000, 50 per class). The rounds fill what `fill` leaves, and replace when it is full.
+    /// Images kept at most; 0 takes max(10000, 50 per class). The rounds add to what `fill` makes, and replace when it is full.
     pub samples: usize,
     pub replacement: Replacement,
     pub guard_low: f64,
@@ -42,8 +43,7 @@ pub struct Recipe {
     pub batch: usize,
     /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
     pub practice: usize,
-    /// Batches with which the buffer starts, made without an adversary; 0 fills it, and where `buffer.samples` is stated
-    /// there are as many as it takes that the rounds fill the rest. More than the buffer holds are not made.
+    /// Batches with which the buffer starts, made without an adversary. More than it holds are not made: [`Recipe::WHOLE`].
     pub fill: usize,
     /// What these batches hold.
     pub fill_with: FillWith,
@@ -53,7 +53,7 @@ pub struct Recipe {
     pub batches: usize,
     /// Adversary updates per round.
     pub adversary_steps: usize,
-    /// What the adversary learns from.
+    /// What the adversary learns from: of the batch that was just made, whole; else `student.batch` images.
     pub feed: Feed,
     /// Whether the adversary is the student and leaves the rounds trained, without a second stage, as the papers have it.
     pub on_the_fly: bool,
@@ -74,9 +74,8 @@ pub struct Recipe {
     pub views: usize,
     /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
     pub finish_steps: usize,
-    /// Learning rate, in place of `student.lr`, of a student that starts with the teacher's blocks: it has less to learn and
-    /// more to lose.
-    pub blocks_lr: f64,
+    /// Share of the student's learning rate where it starts with the teacher's blocks: it has less to learn and more to lose.
+    pub blocks_share: f64,
     /// How the adversary learns; with `--on-the-fly` it is the student.
     pub student: StudentRecipe,
 }
@@ -111,13 +110,16 @@ impl Default for Recipe {
             augment: Augmentation::default(),
             views: 8,
             finish_steps: 1000,
-            blocks_lr: 0.2,
+            blocks_share: 0.4,
             student: StudentRecipe::default(),
         }
     }
 }
 
 impl Recipe {
+    /// A `fill` that no buffer is larger than.
+    pub const WHOLE: usize = 1_000_000_000;
+
     /// Every recipe: name, one line about it, and how to make it.
     pub const ALL: &'static [(&'static str, &'static str, fn() -> Recipe)] = methods::ALL;
 
@@ -147,14 +149,42 @@ impl Recipe {
     /// The recipe with its batches for images of `size` (height, width), where it leaves them open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
         let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
-        let student = self.student.fitted(size);
+        let mut student = self.student.fitted(size);
+        if self.feed == Feed::Batch {
+            student.batch = batch;
+        }
         Self { batch, student, ..self }
     }
 
-    /// The recipe for a teacher of `task`: answers for every pixel are not recorded.
-    pub fn of_task(self, task: Task) -> Self {
-        let views = if task == Task::Segmentation { 0 } else { self.views };
-        Self { views, ..self }
+    /// The recipe as it is for teachers of `task`, before anything is changed in it: for pixels, answers are not recorded, a generator
+    /// that goes on is told the map that its images should show (weights that many maps share cannot learn one that they are
+    /// not told), one that reads embeddings of labels is asked for the teacher's own decisions, and the distance of logits is
+    /// the bounded one, as DFAD has it there.
+    pub fn of_task(mut self, task: Task) -> Self {
+        if task == Task::Classification {
+            return self;
+        }
+        let g = &mut self.generator;
+        match g.input {
+            Input::LabelEmbedding if self.loss.target == Target::Label => self.loss.target = Target::Decision,
+            Input::Latents | Input::Noise => g.conditional |= g.lifecycle != Lifecycle::Reset,
+            _ => {}
+        }
+        if self.loss.adversarial_form == Adversarial::L1 {
+            self.loss.adversarial_form = Adversarial::LogL1;
+        }
+        if self.feed == Feed::Buffer {
+            self.student = self.student.of_task(task);
+        }
+        Self { views: 0, ..self }
+    }
+
+    /// The recipe for a set of `samples` images of `size`: what its rounds would not add, the buffer starts with.
+    pub fn of_samples(mut self, samples: usize, size: [usize; 2]) -> Self {
+        self.buffer.samples = samples;
+        let whole = samples.div_ceil(self.clone().fitted(size).batch);
+        self.fill = self.fill.max(whole.saturating_sub(self.rounds * self.batches));
+        self
     }
 
     /// Batches before the rounds that fill a buffer for `classes` classes, of a recipe with a batch; none where nobody learns
@@ -163,13 +193,7 @@ impl Recipe {
         if self.feed != Feed::Buffer {
             return 0;
         }
-        let whole = self.samples(classes).div_ceil(self.batch.max(1));
-        let fill = match self.fill {
-            0 => whole,
-            fill if self.buffer.samples > 0 => fill.max(whole.saturating_sub(self.rounds * self.batches)),
-            fill => fill,
-        };
-        fill.min(whole)
+        self.fill.min(self.samples(classes).div_ceil(self.batch.max(1)))
     }
 
     /// Whether images are made for labels; else an image's label is the teacher's answer.
@@ -184,8 +208,8 @@ impl Recipe {
 
     /// How a student learns that starts with the teacher's blocks, or without them.
     pub fn student(&self, teacher_blocks: bool) -> StudentRecipe {
-        let lr = if teacher_blocks { self.blocks_lr } else { self.student.lr };
-        StudentRecipe { lr, ..self.student.clone() }
+        let share = if teacher_blocks { self.blocks_share } else { 1.0 };
+        StudentRecipe { lr_share: share * self.student.lr_share, ..self.student.clone() }
     }
 
     /// Images that the buffer holds for `classes` classes.

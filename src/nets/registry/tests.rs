@@ -1,10 +1,10 @@
 //! Sizes of networks against the published ones, and every network run at several image sizes.
 
 use super::*;
-use crate::nets::{Forward, Kind, Mode, Network};
+use crate::nets::{Forward, Kind, Mode, Network, infer};
 use crate::ops::mem::{tensor, view};
 use crate::rng::{Streams, normal};
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 use std::sync::Arc;
 
 const RGB: Shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
@@ -202,6 +202,47 @@ fn check(name: &str, architecture: Architecture, shape: &Shape) {
             if let Some(grad) = grad {
                 assert_eq!(grad.dims(), slot.shape, "{name} {}", slot.name);
                 assert!(view(&grad).unwrap().iter().all(|v| v.is_finite()), "{name} {}", slot.name);
+            }
+        }
+    }
+}
+
+/// What every 2-d batch norm reads of each image of a batch is what it reads of that image alone.
+#[test]
+fn norms_tell_of_every_single_image() {
+    for name in ["resnet8", "resnet10", "wrn-16-1", "mnist-convnet", "mobilenetv2_035", "densenet-bc-40-12"] {
+        let [channels, height, width] = usual_input(name).unwrap();
+        let shape = Shape { channels, height: height.min(32), width: width.min(32), num_classes: 10 };
+        let mut rng = Streams::new(1).stream("test", 0);
+        let network = Network::init(Arc::new(from_name(name, &shape).unwrap().0), &mut rng).unwrap();
+        let dims = (3, shape.height, shape.width, channels);
+        let x = tensor(normal(&mut rng, 3 * shape.height * shape.width * channels), dims).unwrap();
+        let tape = Tape::new();
+        let mut f = Forward::new(&tape, &network.weights, Mode::Frozen).with_each();
+        let logits = network.forward(&mut f, Var::constant(x.clone())).unwrap().tensor().unwrap();
+        let folded = infer(&network, &x).unwrap();
+        let largest = view(&folded).unwrap().iter().fold(0f32, |m, v| m.max(v.abs()));
+        let same = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * largest;
+        assert!(view(&logits).unwrap().iter().zip(view(&folded).unwrap().iter()).all(same), "{name}");
+        let each = f.each.unwrap();
+        assert_eq!(each.len(), network.arch.norm_layers(), "{name}");
+        for image in 0..3 {
+            let mut f = Forward::new(&tape, &network.weights, Mode::Match);
+            network.forward(&mut f, Var::constant(x.narrow(0, image, 1).unwrap())).unwrap();
+            for (layer, (seen, alone)) in each.iter().zip(&f.moments).enumerate() {
+                let moments = alone.moments.tensor().unwrap();
+                let (sums, moments) = (view(&seen.sums).unwrap(), view(&moments).unwrap());
+                let (channels, pixels) = (moments.len() / 2, seen.pixels as f32);
+                let sums = &sums[image * 2 * channels..][..2 * channels];
+                // Mean squares: a variance that is small beside its mean has few digits.
+                let squares: Vec<f32> = (0..channels).map(|c| moments[channels + c] + moments[c].powi(2)).collect();
+                let size = squares.iter().fold(1e-6f32, |m, v| m.max(*v)).sqrt();
+                let off = (0..channels).fold(0f32, |off, c| {
+                    let (mean, square) = (sums[c] / pixels - moments[c], sums[channels + c] / pixels - squares[c]);
+                    off.max(mean.abs() / size).max(square.abs() / size.powi(2))
+                });
+                assert_eq!(seen.norm, alone.norm, "{name}");
+                assert!(off < 1e-3, "{name}, layer {layer}, image {image}: off by {off}");
             }
         }
     }

@@ -12,6 +12,8 @@ use candle_core::{DType, Tensor};
 const THREADS: usize = 256;
 /// Blocks of a sum: some four for each multiprocessor of a large card.
 const BLOCKS: usize = 512;
+/// Blocks that a grid may be high.
+const HIGHEST: usize = 65_535;
 
 /// How rows of channels are cut into blocks; it depends on sizes alone.
 struct Cut {
@@ -62,20 +64,30 @@ impl Cut {
     }
 }
 
-/// Σ and Σ² per channel, a row of `2·C` per piece.
-fn partial_sums(gpu: &Gpu, x: &Tensor, cut: &Cut) -> Result<(Tensor, usize)> {
-    let (pieces, each) = cut.summing();
+/// Σ and Σ² per channel, a row of `2·C` for each of the pieces of so many rows.
+fn partial_sums(gpu: &Gpu, x: &Tensor, cut: &Cut, (pieces, each): (usize, usize)) -> Result<Tensor> {
     let partial = gpu.tensor((pieces, 2 * cut.channels), DType::F32)?;
     let launch = cut.kernel(gpu, "moments", x.dtype()).tensor(x).tensor(&partial);
     cut.run(launch.size(cut.rows).size(cut.channels).size(each), pieces)?;
-    Ok((partial, pieces))
+    Ok(partial)
+}
+
+/// See [`crate::ops::norm::sums_each`].
+pub(crate) fn sums_each(x: &Tensor, images: usize) -> Result<Tensor> {
+    if images > HIGHEST {
+        return Err(Error::shape("batch_norm", format!("{images} images at once, at most {HIGHEST}")));
+    }
+    let (gpu, x) = (gpu_of(x)?, aligned(x)?);
+    let cut = Cut::new(&x, x.dims().last().copied().unwrap_or(0))?;
+    partial_sums(&gpu, &x, &cut, (images, cut.rows / images))
 }
 
 /// Σ over all rows, `[C]`.
 pub(crate) fn channel_sums(x: &Tensor) -> Result<Tensor> {
     let (gpu, x) = (gpu_of(x)?, aligned(x)?);
     let cut = Cut::new(&x, x.dims().last().copied().unwrap_or(0))?;
-    let (partial, pieces) = partial_sums(&gpu, &x, &cut)?;
+    let (pieces, each) = cut.summing();
+    let partial = partial_sums(&gpu, &x, &cut, (pieces, each))?;
     let out = gpu.tensor(cut.channels, DType::F32)?;
     let launch = Launch::new(&gpu, &NORM, "column_sums").tensor(&partial).size(pieces).size(cut.channels);
     cut.finish(launch.tensor(&out))?;
@@ -115,7 +127,8 @@ impl Prepared {
     pub fn of_batch(x: &Tensor, layer: &Layer, momentum: Option<f64>) -> Result<Self> {
         let (gpu, x) = (gpu_of(x)?, aligned(x)?);
         let cut = Cut::new(&x, layer.weight.elem_count())?;
-        let (partial, pieces) = partial_sums(&gpu, &x, &cut)?;
+        let (pieces, each) = cut.summing();
+        let partial = partial_sums(&gpu, &x, &cut, (pieces, each))?;
         let (moments, coefficients) =
             (gpu.tensor((2, cut.channels), DType::F32)?, gpu.tensor((4, cut.channels), DType::F32)?);
         let launch = Launch::new(&gpu, &NORM, "norm_finish").tensor(&partial).size(pieces).size(cut.channels);
@@ -144,7 +157,7 @@ pub(crate) fn apply(x: &Tensor, affine: &Affine, residual: Option<&Tensor>) -> R
     }
     let residual = residual.map(aligned).transpose()?;
     let y = gpu.tensor(x.shape().clone(), x.dtype())?;
-    let (pieces, each) = cut.pieces(4, 65_535);
+    let (pieces, each) = cut.pieces(4, HIGHEST);
     let launch = cut.kernel(&gpu, "norm_apply", x.dtype()).tensor(&x).tensor(&affine.scale).tensor(&affine.shift);
     let launch = launch.maybe(residual.as_ref()).tensor(&y).size(cut.rows).size(cut.channels).size(each);
     cut.run(launch.float(affine.act.slope).float(affine.act.cap), pieces)?;
@@ -214,7 +227,7 @@ pub(crate) fn backward(
             Some(dy) if !wanted.residual => dy.clone(),
             _ => gpu.tensor(x.shape().clone(), x.dtype())?,
         };
-        let (pieces, each) = cut.pieces(4, 65_535);
+        let (pieces, each) = cut.pieces(4, HIGHEST);
         let launch = cut.kernel(&gpu, "norm_backward", x.dtype()).maybe(dy.as_ref()).tensor(&x).maybe(done.y);
         let launch = launch.tensor(&done.prepared.coefficients).tensor(&k).tensor(&dx);
         let launch = launch.size(cut.rows).size(cut.channels).size(each).float(done.act.slope).float(done.act.cap);

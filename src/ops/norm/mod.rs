@@ -49,6 +49,27 @@ pub fn sums(x: &Tensor) -> Result<Sums> {
     Ok(Sums { count, sum, sum_sq })
 }
 
+/// Σ and Σ² per channel of each image of `x [N, .., C]`, `[N, 2·C]`.
+pub fn sums_each(x: &Tensor) -> Result<Tensor> {
+    let (images, channels) = match *x.dims() {
+        [n, .., c] if n > 0 => (n, c),
+        _ => return Err(Error::shape("batch_norm", format!("expected [N, .., C], found {:?}", x.dims()))),
+    };
+    let pixels = rows(x, channels)? / images;
+    on_cuda!(x, super::cuda::norm::sums_each(x, images));
+    let xv = view(x)?;
+    let xs: &[f32] = &xv;
+    // SAFETY: piece `i` reads the pixels of image `i` and writes its row, all of it; the pieces cover all images.
+    unsafe {
+        build((images, 2 * channels), |out| {
+            let out = Shared(out);
+            par::each(images, |i| {
+                kernels::sums(xs.as_ptr().add(i * pixels * channels), pixels, channels, out.at(i * 2 * channels));
+            });
+        })
+    }
+}
+
 /// `act(scale·x + shift + residual)`, written out.
 pub fn apply(x: &Tensor, affine: &Affine, residual: Option<&Tensor>) -> Result<Tensor> {
     on_cuda!(x, super::cuda::norm::apply(x, affine, residual));

@@ -15,8 +15,12 @@ pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
+use crate::{Error, Result};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The environment variable that names a level.
+const VARIABLE: &str = "SYNTH_SIMD";
 
 /// Which instruction set the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +83,24 @@ fn detected() -> Level {
     static DETECTED: OnceLock<Level> = OnceLock::new();
     *DETECTED.get_or_init(|| {
         let available = Level::available();
-        let wanted = std::env::var("SYNTH_SIMD").unwrap_or_default();
+        let wanted = std::env::var(VARIABLE).unwrap_or_default();
         let best = available.last().copied().unwrap_or(Level::Portable);
         available.into_iter().find(|l| l.name() == wanted).unwrap_or(best)
     })
+}
+
+/// Whether `SYNTH_SIMD`, where it says anything, names a level of this machine: otherwise [`level`] would be another than asked for.
+///
+/// # Errors
+/// [`Error::Invalid`] if it does not.
+pub fn check_variable() -> Result<()> {
+    let wanted = std::env::var_os(VARIABLE).unwrap_or_default();
+    let names: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
+    if wanted.is_empty() || names.iter().any(|name| wanted == *name) {
+        return Ok(());
+    }
+    let found = format!("{wanted:?} is no instruction set of this machine");
+    Err(Error::invalid(VARIABLE, found, format!("take one of {}, or leave it out", names.join(", "))))
 }
 
 /// Makes every operation that starts from now on use `level` (all threads); `None` goes back to the detected one.

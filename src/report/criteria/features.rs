@@ -26,9 +26,10 @@ pub struct Features {
 }
 
 impl Features {
-    /// `None` where the network does not say what its classifier reads.
-    pub(super) fn of(set: &SyntheticSet, teacher: &Teacher) -> Result<Option<Self>> {
+    /// `None` where the network does not say what its classifier reads. `shares` is how much every image counts, `[n]`.
+    pub(super) fn of(set: &SyntheticSet, shares: &[f64], teacher: &Teacher) -> Result<Option<Self>> {
         let rows = evenly(set.len(), COMPARED);
+        let weights: Vec<f64> = rows.iter().map(|&row| shares[row]).collect();
         let mut all = Vec::new();
         for chunk in rows.chunks(batch_for(BATCH, teacher.size)) {
             let x = teacher.normalised(&set.images, chunk, &vec![Placement::default(); chunk.len()])?;
@@ -39,9 +40,9 @@ impl Features {
         if count == 0 {
             return Ok(None);
         }
-        centre(&mut all, count);
+        centre(&mut all, count, &weights);
         let alive = (0..count).filter(|&j| all.iter().skip(j).step_by(count).any(|v| v.abs() > 1e-6)).count();
-        let effective_dimensions = participation(&all, count);
+        let effective_dimensions = participation(all, count, &weights);
         Ok(Some(Self { count, effective_dimensions, alive: alive as f64 / count as f64 }))
     }
 }
@@ -49,23 +50,34 @@ impl Features {
 /// `(Σλ)² / Σλ²` over the eigenvalues λ of the covariance of rows of `count` values each: 1 if all lie on a line, `count` if they
 /// spread evenly in all directions; 0 if all are the same.
 pub fn effective_dimensions(rows: &[f32], count: usize) -> f64 {
-    let mut rows = rows.to_vec();
-    centre(&mut rows, count);
-    participation(&rows, count)
+    weighted_dimensions(rows.to_vec(), count, &vec![1.0; rows.len() / count])
+}
+
+/// The same where rows count by `weights`.
+fn weighted_dimensions(mut rows: Vec<f32>, count: usize, weights: &[f64]) -> f64 {
+    centre(&mut rows, count, weights);
+    participation(rows, count, weights)
 }
 
 /// Takes the mean off every column.
-fn centre(rows: &mut [f32], count: usize) {
-    let n = (rows.len() / count).max(1) as f64;
+fn centre(rows: &mut [f32], count: usize, weights: &[f64]) {
+    let total = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     let mut mean = vec![0f64; count];
-    rows.chunks_exact(count).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v) / n));
+    for (row, weight) in rows.chunks_exact(count).zip(weights) {
+        mean.iter_mut().zip(row).for_each(|(m, v)| *m += weight * f64::from(*v) / total);
+    }
     rows.chunks_exact_mut(count).for_each(|row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v -= *m as f32));
 }
 
 /// `tr(C)² / tr(C²)` of the centred rows' covariance C: no eigenvalue is needed. Of C or of the products of rows with each other,
 /// which have the same eigenvalues, the smaller matrix is gone through.
-fn participation(rows: &[f32], count: usize) -> f64 {
+fn participation(mut rows: Vec<f32>, count: usize, weights: &[f64]) -> f64 {
     let n = rows.len() / count;
+    let mean = weights.iter().sum::<f64>() / n.max(1) as f64;
+    for (row, weight) in rows.chunks_exact_mut(count).zip(weights) {
+        let root = (weight / mean.max(f64::MIN_POSITIVE)).sqrt() as f32;
+        row.iter_mut().for_each(|v| *v *= root);
+    }
     let trace: f64 = rows.iter().map(|v| f64::from(*v).powi(2)).sum();
     let squares: f64 = if n <= count {
         let row = |i: usize| &rows[i * count..(i + 1) * count];
@@ -105,5 +117,14 @@ mod tests {
         // Around their mean (1, -2/3), (-1, -2/3), (0, 4/3): λ = 2 and 8/3, (14/3)² / (4 + 64/9) = 1.96
         assert!((effective_dimensions(&few, 4) - 1.96).abs() < 1e-5, "{}", effective_dimensions(&few, 4));
         assert_eq!(effective_dimensions(&[3.0; 12], 4), 0.0);
+    }
+
+    #[test]
+    fn a_row_of_twice_the_weight_counts_as_two() {
+        let rows = [1f32, 0.0, 0.0, 1.0, -1.0, 2.0, 3.0, 1.0];
+        let twice = [&rows[..], &rows[6..]].concat();
+        let weighted = weighted_dimensions(rows.to_vec(), 2, &[1.0, 1.0, 1.0, 2.0]);
+        assert!((weighted - effective_dimensions(&twice, 2)).abs() < 1e-5, "{weighted}");
+        assert!((weighted - effective_dimensions(&rows, 2)).abs() > 1e-3, "{weighted}");
     }
 }

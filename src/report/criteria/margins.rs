@@ -21,8 +21,8 @@ const BINS: usize = 10;
 /// Distances to the border.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Margins {
-    /// Images by the difference of the two highest probabilities, in tenths.
-    pub histogram: [usize; BINS],
+    /// Shares of images by the difference of the two highest probabilities, in tenths.
+    pub histogram: [f64; BINS],
     /// Share of images of which that is below a half.
     pub near: f64,
     /// Median over some images of the estimated distance to the border: the difference of the two highest logits over the length
@@ -32,14 +32,15 @@ pub struct Margins {
 }
 
 impl Margins {
-    pub(super) fn of(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Self> {
-        let mut histogram = [0; BINS];
-        let mut near = 0;
-        for row in set.logits.chunks_exact(set.class_names.len().max(1)) {
+    /// `shares` is how much every image counts, `[n]`.
+    pub(super) fn of(set: &SyntheticSet, shares: &[f64], teacher: Option<&Teacher>) -> Result<Self> {
+        let mut histogram = [0.0; BINS];
+        let mut near = 0.0;
+        for (row, share) in set.logits.chunks_exact(set.class_names.len().max(1)).zip(shares) {
             let p = super::super::health::probabilities(row);
             let margin = second(&p).map_or(1.0, |(first, second)| p[first] - p[second]);
-            histogram[((margin * BINS as f64) as usize).min(BINS - 1)] += 1;
-            near += usize::from(margin < NEAR);
+            histogram[((margin * BINS as f64) as usize).min(BINS - 1)] += share;
+            near += if margin < NEAR { *share } else { 0.0 };
         }
         let has_border = |teacher: &&Teacher| {
             let arch = &teacher.network.arch;
@@ -49,7 +50,7 @@ impl Margins {
             Some(teacher) => median(distances(set, teacher)?),
             None => None,
         };
-        Ok(Self { histogram, near: near as f64 / set.len().max(1) as f64, distance })
+        Ok(Self { histogram, near, distance })
     }
 }
 

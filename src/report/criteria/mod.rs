@@ -2,7 +2,8 @@
 //!
 //! After Frank & Davis ("What makes a good dataset for knowledge distillation?", 2025): the set should reach every class of the
 //! teacher about equally often, be diverse, and tell of the borders between classes. Their measure is the entropy of the
-//! teacher's decisions; the others here are ours, and so is the score that they are put together to.
+//! teacher's decisions; the others here are ours, and so is the score that they are put together to. Where a set asks for weights
+//! ([`SyntheticSet::sampling_weights`]), an image counts as much as it is drawn.
 
 mod duplicates;
 mod features;
@@ -14,7 +15,7 @@ pub use features::{Features, effective_dimensions};
 pub use margins::Margins;
 pub use score::{Part, Score};
 
-use super::health::Health;
+use super::health::{Health, probabilities, share_of_entropy};
 use crate::Result;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
@@ -26,14 +27,16 @@ pub const BINS: usize = 10;
 /// All criteria, beside those of [`Health`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Criteria {
+    /// Whether images count by the set's weights; if not, all count the same.
+    pub weighted: bool,
     /// Entropy of the histogram of the teacher's decisions, as a share of its largest value.
     pub relative_entropy: f64,
     /// The same of the mean answer.
     pub soft_entropy: f64,
-    /// Images per class by the teacher's decisions, `[classes]`.
+    /// Images per class by the teacher's decisions, each counted once, `[classes]`.
     pub decisions: Vec<usize>,
-    /// Images by the highest probability of the answer, in tenths.
-    pub confidence: [usize; BINS],
+    /// Shares of images by the highest probability of the answer, in tenths.
+    pub confidence: [f64; BINS],
     /// Mean over the classes of the highest probability that any image reaches: 1 if each is seen for certain somewhere.
     pub coverage: f64,
     pub margins: Margins,
@@ -48,25 +51,29 @@ impl Criteria {
     /// # Errors
     /// A teacher that does not take the set's images.
     pub fn of(set: &SyntheticSet, health: &Health, teacher: Option<&Teacher>) -> Result<Self> {
-        let classes = set.class_names.len();
-        let mut confidence = [0; BINS];
+        let (classes, shares) = (set.class_names.len(), shares(set));
+        let mut confidence = [0.0; BINS];
         let mut highest = vec![0f64; classes];
         let mut decisions = vec![0; classes];
-        for row in set.logits.chunks_exact(classes.max(1)) {
-            let p = super::health::probabilities(row);
+        let (mut decided, mut mean) = (vec![0f64; classes], vec![0f64; classes]);
+        for (row, share) in set.logits.chunks_exact(classes.max(1)).zip(&shares) {
+            let p = probabilities(row);
             let top = crate::loss::argmax(&p);
             decisions[top] += 1;
-            confidence[((p[top] * BINS as f64) as usize).min(BINS - 1)] += 1;
+            decided[top] += share;
+            confidence[((p[top] * BINS as f64) as usize).min(BINS - 1)] += share;
             highest.iter_mut().zip(&p).for_each(|(highest, p)| *highest = highest.max(*p));
+            mean.iter_mut().zip(&p).for_each(|(mean, p)| *mean += share * p);
         }
         let mut criteria = Self {
-            relative_entropy: health.balance.entropy,
-            soft_entropy: health.answers.entropy_of_mean,
+            weighted: set.sampling_weights().is_some(),
+            relative_entropy: share_of_entropy(&decided),
+            soft_entropy: share_of_entropy(&mean),
             decisions,
             confidence,
             coverage: highest.iter().sum::<f64>() / classes.max(1) as f64,
-            margins: Margins::of(set, teacher)?,
-            features: teacher.map(|teacher| Features::of(set, teacher)).transpose()?.flatten(),
+            margins: Margins::of(set, &shares, teacher)?,
+            features: teacher.map(|teacher| Features::of(set, &shares, teacher)).transpose()?.flatten(),
             duplicates: Duplicates::of(set),
             score: Score::default(),
         };
@@ -75,8 +82,49 @@ impl Criteria {
     }
 }
 
+/// The share of every image in what a student draws from the set at first, `[n]`.
+fn shares(set: &SyntheticSet) -> Vec<f64> {
+    let same = vec![1.0; set.len()];
+    let Some(weights) = set.sampling_weights() else { return in_all(&same) };
+    let (share, even) = (set.even_share(0.0), in_all(&set.even_weights().unwrap_or(same)));
+    in_all(weights).into_iter().zip(even).map(|(wanted, even)| (1.0 - share) * wanted + share * even).collect()
+}
+
+/// Weights in units of their sum; all the same where that is 0.
+fn in_all(weights: &[f32]) -> Vec<f64> {
+    let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+    let one = |w: &f32| if sum > 0.0 { f64::from(*w) / sum } else { 1.0 / weights.len() as f64 };
+    weights.iter().map(one).collect()
+}
+
 /// `most` of `count` rows, evenly spaced; all if there are no more.
 fn evenly(count: usize, most: usize) -> Vec<usize> {
     let chosen = count.min(most);
     (0..chosen).map(|i| i * count / chosen.max(1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::set_of;
+    use serde_json::json;
+
+    /// Three images of one class, and one of the other that is drawn as often as these together.
+    #[test]
+    fn images_count_as_much_as_they_are_drawn() {
+        let logits = [[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 0.1]];
+        let mut set = set_of(&[0, 0, 0, 1], &logits, |i, j| (i * 60 + j) as u8);
+        set.priority = vec![1.0, 1.0, 1.0, 3.0];
+        let of = |set: &SyntheticSet| Criteria::of(set, &Health::of(set, None).unwrap(), None).unwrap();
+        let (plain, near) = (of(&set), |a: f64, b: f64| (a - b).abs() < 1e-6);
+        // 1/4 and 3/4: 0.811 bits.
+        assert!(!plain.weighted && near(plain.relative_entropy, 0.811_278), "{plain:?}");
+        assert!(near(plain.confidence[9], 0.75) && near(plain.margins.near, 0.25), "{plain:?}");
+        set.provenance = json!({ "sampling": { "weights": "priority" } });
+        let drawn = of(&set);
+        assert!(drawn.weighted && near(drawn.relative_entropy, 1.0), "{drawn:?}");
+        assert!(near(drawn.confidence[9], 0.5) && near(drawn.margins.near, 0.5), "{drawn:?}");
+        assert!(drawn.soft_entropy > plain.soft_entropy && drawn.score.value > plain.score.value, "{drawn:?}");
+        assert_eq!(drawn.decisions, [3, 1]);
+    }
 }

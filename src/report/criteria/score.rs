@@ -1,11 +1,10 @@
 //! The criteria put together to one number, and what that means in plain words.
 
 use super::Criteria;
+use crate::report::alarms::{FEW_SEEN, LEAST_SEEN};
 use crate::report::health::Health;
 use serde::Serialize;
 
-/// Entropy of the decisions below which a set hardly teaches some of the classes (Frank & Davis warn below this).
-const LEAST_ENTROPY: f64 = 0.6;
 /// Parts below this are named as weaknesses.
 const WEAK: f64 = 0.5;
 /// Scores from which on a set is called good, and usable.
@@ -57,7 +56,7 @@ impl Score {
                 .push(format!("{} images are learnt by heart: take {FEWEST_IMAGES} at the very least", health.images));
             verdict = "poor";
         }
-        if criteria.relative_entropy < LEAST_ENTROPY && verdict == "good" {
+        if criteria.relative_entropy < LEAST_SEEN && verdict == "good" {
             verdict = "usable";
         }
         Self { value, parts, verdict: verdict.into(), reasons }
@@ -107,12 +106,9 @@ fn parts(criteria: &Criteria, health: &Health) -> Vec<Part> {
 fn reasons(parts: &[Part], criteria: &Criteria) -> Vec<String> {
     let mut reasons = Vec::new();
     let entropy = criteria.relative_entropy;
-    for part in parts.iter().filter(|part| part.value < if part.name == "balance" { LEAST_ENTROPY } else { WEAK }) {
+    for part in parts.iter().filter(|part| part.value < if part.name == "balance" { LEAST_SEEN } else { WEAK }) {
         reasons.push(match part.name {
-            "balance" => format!(
-                "the teacher sees few of its classes (entropy {entropy:.2}): mix other sources in, or take a larger pool with \
-                 --balance nayak"
-            ),
+            "balance" => format!("{FEW_SEEN} (the entropy of its decisions is {entropy:.2})"),
             "coverage" => "some classes are never seen with any certainty: mix in sources with more structure".into(),
             "border" => "the teacher is sure of nearly every image, so that nothing is said of its borders: train with mixing of images".into(),
             "uniqueness" => "many images are there more than once: remove them with `synth collect --from SET --distinct`".into(),
@@ -137,12 +133,13 @@ mod tests {
 
     fn criteria() -> Criteria {
         Criteria {
+            weighted: false,
             relative_entropy: 0.81,
             soft_entropy: 0.9,
             decisions: vec![300, 100],
-            confidence: [0; 10],
+            confidence: [0.0; 10],
             coverage: 0.9,
-            margins: Margins { histogram: [0; 10], near: 0.002, distance: None },
+            margins: Margins { histogram: [0.0; 10], near: 0.002, distance: None },
             features: Some(Features { count: 64, effective_dimensions: 0.5, alive: 1.0 }),
             duplicates: Duplicates { exact: 0.0, near: 0.1 },
             score: Score::default(),

@@ -151,7 +151,8 @@ impl Answers {
 }
 
 impl Balance {
-    fn of(set: &SyntheticSet) -> Self {
+    /// Of the answers that a set has.
+    pub fn of(set: &SyntheticSet) -> Self {
         let k = set.class_names.len();
         let mut decisions = vec![0usize; k];
         set.logits.chunks_exact(k.max(1)).for_each(|row| decisions[argmax(row)] += 1);
@@ -182,7 +183,7 @@ pub(super) fn probabilities(logits: &[f32]) -> Vec<f64> {
 }
 
 /// Entropy of probabilities as a share of its largest value; 0 for a single class.
-fn share_of_entropy(p: &[f64]) -> f64 {
+pub(super) fn share_of_entropy(p: &[f64]) -> f64 {
     if p.len() < 2 {
         return 0.0;
     }

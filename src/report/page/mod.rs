@@ -52,8 +52,9 @@ pub(super) fn html(
             set.class_names.iter().cloned().zip(criteria.decisions.iter().map(|n| *n as f64)).collect();
         section(&mut page, "Images per class, by the teacher's decisions", &svg::bars(&classes, None));
     }
-    section(&mut page, "Confidence of the teacher", &svg::bars(&tenths(&criteria.confidence), None));
-    let title = "Difference of the two highest probabilities";
+    let title = "Confidence of the teacher, in shares of the images";
+    section(&mut page, title, &svg::bars(&tenths(&criteria.confidence), None));
+    let title = "Difference of the two highest probabilities, in shares of the images";
     section(&mut page, title, &svg::bars(&tenths(&criteria.margins.histogram), None));
     if let Some(fit) = health.fit.as_ref().filter(|fit| !fit.layers.is_empty()) {
         let layers: Vec<(String, f64)> = fit.layers.iter().map(|l| (l.layer.clone(), l.distance)).collect();
@@ -89,8 +90,8 @@ fn section(page: &mut String, title: &str, content: &str) {
     let _ = writeln!(page, "<h2>{}</h2>\n{content}", escape(title));
 }
 
-fn tenths(counts: &[usize; 10]) -> Vec<(String, f64)> {
-    (0..10).map(|i| (format!("{:.1} to {:.1}", i as f64 / 10.0, (i + 1) as f64 / 10.0), counts[i] as f64)).collect()
+fn tenths(shares: &[f64; 10]) -> Vec<(String, f64)> {
+    (0..10).map(|i| (format!("{:.1} to {:.1}", i as f64 / 10.0, (i + 1) as f64 / 10.0), shares[i])).collect()
 }
 
 fn picture(images: &Images, labels: &[u32], classes: usize, columns: usize) -> Result<String> {
