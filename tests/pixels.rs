@@ -53,6 +53,7 @@ fn regions(count: usize, seed: u64) -> Segmented {
     Segmented {
         images: Images::new(pixels, 3, h, w).unwrap(),
         labels: labels.into(),
+        first: 0,
         name: "regions/train".into(),
         sha256: "0".repeat(64),
     }
@@ -383,6 +384,26 @@ fn commands_take_networks_for_pixels() {
     let run = ["run", &teacher, "-o", &both, "--student", "espnet-c-p1-q1", "--samples", "16", "--set=finish_steps=2"];
     done(&[&run[..], &tiny].concat());
     assert_eq!(done(&["eval", &format!("{both}/student"), "--data", &data])["count"], 8);
+}
+
+/// Where classes begin at 1, void is a value all the same; the model knows it by its class.
+#[test]
+fn void_is_a_value_of_label_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (data, teacher) = (at("data"), at("teacher"));
+    for (split, seed) in [("train", 1), ("test", 2)] {
+        let mut from_one = regions(8, seed);
+        let labels = from_one.labels.iter().map(|label| if *label == VOID { VOID } else { label + 1 });
+        from_one.labels = labels.collect::<Vec<u8>>().into();
+        write(&from_one, Path::new(&data), split);
+    }
+    let words = ["train", "espnet-p1-q1", "--data", &data, "-o", &teacher, "--epochs", "1", "--set", "batch=8"];
+    done(&[&words[..], &["--first-label", "1", "--void", "9", "--num-classes", "5"]].concat());
+    let config = Model::load(&teacher, None, &Overrides::default()).unwrap().config;
+    assert_eq!((config.num_classes, config.pretrained_cfg.ignore_index), (CLASSES, Some(8)));
+    let measured = done(&["eval", &teacher, "--data", &data, "--first-label", "1"]);
+    assert_eq!(measured["pixels"].as_u64(), Some(8 * 16 * 23));
 }
 
 /// A teacher whose first channel is blue has students whose first channel is blue: tensors that they share mean the same.
