@@ -268,6 +268,47 @@ fn images_come_to_show_their_label_maps() {
     }
 }
 
+/// What the teacher takes for void is worth nothing: no label is drawn for it, and the losses that take what they get look at the
+/// other classes.
+#[test]
+fn void_is_never_aimed_at() {
+    let with = |void: Option<i64>| {
+        let mut model = random_model("espnet-p1-q1", &shape());
+        model.config.pretrained_cfg.ignore_index = void;
+        Teacher::of(&model)
+    };
+    let recipe = |target: Target| {
+        let mut recipe = Recipe { batch: 2 * CLASSES, labels: synth::invert::Labels::Sweeps, ..tiny() };
+        recipe.loss.target = target;
+        (recipe.loss.one_hot, recipe.loss.balance, recipe.loss.bn) = (1.0, 1.0, 0.0);
+        recipe.phi.target = synth::invert::PhiTarget::Off;
+        recipe
+    };
+    // The class that an untrained network takes most pixels for.
+    let terms = |teacher: &Teacher, target: Target| {
+        let recipe = recipe(target);
+        let mut synthesiser = Synthesiser::new(teacher, &recipe, Streams::new(0)).unwrap();
+        synthesiser.batch(0, 1, &[], None).unwrap()
+    };
+    let plain = with(None);
+    let made = terms(&plain, Target::Decision);
+    let seen = plain.verdicts(&made.pixels, 2 * CLASSES).unwrap().logits;
+    let most = synth::loss::argmax(&seen[..CLASSES]);
+    let voided = with(Some(most as i64));
+    assert!(voided.known().len() == CLASSES - 1 && !voided.known().contains(&(most as u32)));
+    for target in [Target::Decision, Target::Sureness] {
+        let [before, after] = [&plain, &voided].map(|teacher| terms(teacher, target).last);
+        assert!((before.one_hot - after.one_hot).abs() > 1e-3, "{target:?}: {before:?} {after:?}");
+        assert!(after.balance >= -((CLASSES - 1) as f64).ln() - 1e-9, "{after:?}");
+        assert!((before.balance - after.balance).abs() > 1e-3, "{target:?}: {before:?} {after:?}");
+    }
+    assert!(terms(&voided, Target::Decision).last.one_hot > terms(&plain, Target::Decision).last.one_hot);
+    let labels = terms(&voided, Target::Decision).labels;
+    let known: Vec<u32> = voided.known().repeat(2);
+    assert_eq!(labels[..2 * CLASSES - 2], known, "whole sweeps over the others");
+    assert!(!labels.contains(&(most as u32)));
+}
+
 /// The gradient of a step's losses with respect to what the generator reads is that of its value: central differences through
 /// generator, movements, teacher and adversary, of cross-entropy per pixel and disagreement.
 #[test]

@@ -307,6 +307,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
         modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
             .then(|| recipe.phi.modulation()),
         task: teacher.network.arch.task,
+        void: teacher.void,
     };
     let views = match recipe.views {
         0 => Vec::new(),

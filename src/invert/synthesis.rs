@@ -357,7 +357,11 @@ fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmb
             Output::Tanh => ImageHead::Tanh { mean, std },
             Output::Norm => ImageHead::Norm { mean, std },
         },
-        labels: embeddings.map(|e| LabelInput { embedding: e.width, classes: teacher.classes, batch: recipe.batch }),
+        labels: embeddings.map(|e| LabelInput {
+            embedding: e.width,
+            classes: teacher.known().len(),
+            batch: recipe.batch,
+        }),
     })
 }
 

@@ -41,7 +41,9 @@ impl Synthesiser<'_> {
     /// What a batch is made for.
     pub fn wish(&self, rng: &mut Stream) -> Wish {
         let (teacher, recipe) = (self.teacher, &self.recipe);
-        let labels = recipe.labels.draw(recipe.batch, teacher.classes, rng);
+        let known = teacher.known();
+        let mut labels = recipe.labels.draw(recipe.batch, known.len(), rng);
+        labels.iter_mut().for_each(|label| *label = known[*label as usize]);
         let rows = match teacher.network.arch.task {
             Task::Classification => labels.clone(),
             Task::Segmentation if recipe.has_labels() => {
