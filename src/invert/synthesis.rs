@@ -118,7 +118,7 @@ impl<'a> Synthesiser<'a> {
         let arch = Arc::new(architecture(teacher, recipe, embeddings.as_ref())?);
         let generator = Network::init(arch.clone(), &mut streams.stream("invert/generator", 0))?;
         let generator = generator.to(teacher.network.compute())?;
-        let targets = batch_norm_targets(teacher)?;
+        let targets = batch_norm_targets(teacher, recipe.batch)?;
         let features = targets.iter().map(|layer| layer.mean.len()).sum();
         let contrast = (recipe.loss.contrast > 0.0).then(|| {
             let rng = &mut streams.stream("invert/contrast-head", 0);
@@ -365,8 +365,10 @@ fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmb
     })
 }
 
-/// Running statistics of every 2-d batch norm of the teacher, in the order in which a forward pass meets them.
-fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
+/// What the statistics of every 2-d batch norm of the teacher should be in a batch of images, in the order in which a forward pass
+/// meets them: the running ones. These hold unbiased variances, and what is matched is biased: with one value per image and
+/// channel, as in a pooled branch, that is (N − 1)/N of them; with more the difference is nothing.
+fn batch_norm_targets(teacher: &Teacher, batch: usize) -> Result<Vec<LayerStatistics>> {
     if teacher.network.arch.norm_layers() == 0 {
         return Ok(Vec::new());
     }
@@ -379,8 +381,34 @@ fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
     f.moments
         .iter()
         .map(|seen| {
-            let (mean, var) = teacher.network.weights.running_statistics(seen.norm)?;
+            let (mean, mut var) = teacher.network.weights.running_statistics(seen.norm)?;
+            if seen.values == 1 && batch > 1 {
+                let share = (batch - 1) as f32 / batch as f32;
+                var.iter_mut().for_each(|v| *v *= share);
+            }
             Ok(LayerStatistics { mean, var, eps: seen.eps as f32 })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::nets::registry::{Shape, new_model};
+
+    /// Of the statistics of DeepLabV3, one layer's are of one value per image: the pooled branch.
+    #[test]
+    fn the_variance_of_one_value_per_image_is_biased() {
+        let shape = Shape { channels: 3, height: 32, width: 48, num_classes: 3 };
+        let (architecture, config) =
+            new_model("deeplabv3_mobilenet_v2_035", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+        let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
+        let teacher = Teacher::of(&Model { network, config, sha256: String::new(), source: String::new() });
+        let [alone, eight] = [1, 8].map(|batch| batch_norm_targets(&teacher, batch).unwrap());
+        let other = |(a, b): &(&LayerStatistics, &LayerStatistics)| a.var != b.var;
+        let others: Vec<_> = alone.iter().zip(&eight).filter(other).collect();
+        assert_eq!((others.len(), &others[0].0.mean), (1, &others[0].1.mean));
+        assert!(others[0].0.var.iter().zip(&others[0].1.var).all(|(a, b)| (a * 0.875 - b).abs() < 1e-6));
+    }
 }

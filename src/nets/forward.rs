@@ -29,6 +29,8 @@ pub struct Observed {
     pub eps: f64,
     /// Mean and biased variance of its input, `[2, C]`.
     pub moments: Var,
+    /// Values of a channel that these are of: N·H·W.
+    pub values: usize,
 }
 
 /// State of one forward pass.
