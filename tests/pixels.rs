@@ -12,7 +12,7 @@ use std::sync::Arc;
 use synth::data::{Images, Segmented, VOID};
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Draws, Layout, Recipe, Synthesiser, Target};
+use synth::invert::{Draws, Layout, LayoutPrior, Recipe, Synthesiser, Target};
 use synth::jobs::{AnswerMode, DistillJob, Init, Ran, RunJob, Start, TrainJob, answered_set};
 use synth::model::{Model, Overrides};
 use synth::nets::Task;
@@ -307,6 +307,46 @@ fn void_is_never_aimed_at() {
     let known: Vec<u32> = voided.known().repeat(2);
     assert_eq!(labels[..2 * CLASSES - 2], known, "whole sweeps over the others");
     assert!(!labels.contains(&(most as u32)));
+}
+
+/// With a prior, practice asks for no maps, and its images tell which classes those of the rounds have more of.
+#[test]
+fn maps_follow_what_practice_showed() {
+    let teacher = Teacher::of(&random_model("espnet-p1-q1", &shape()));
+    let recipe = tiny();
+    let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+    let area = |synthesiser: &Synthesiser, class: u32| {
+        let draw = |i| synthesiser.wish(&mut Streams::new(1).stream("maps", i)).rows;
+        let maps: Vec<u32> = (0..40).flat_map(draw).collect();
+        maps.iter().filter(|c| **c == class).count() as f64 / maps.len() as f64
+    };
+    let even = area(&synthesiser, 2);
+    synthesiser.ask_for_maps(false);
+    let unasked = synthesiser.batch(0, 2, &[], None).unwrap().last;
+    assert_eq!((unasked.one_hot, unasked.on_label), (0.0, 0.0));
+    synthesiser.learn_prior(0, &[0.1f32, 0.1, 0.6, 0.1, 0.1].map(f32::ln));
+    let prior = area(&synthesiser, 2);
+    assert!(prior > 1.4 * even, "{even} {prior}");
+    synthesiser.ask_for_maps(true);
+    assert!(synthesiser.batch(1, 2, &[], None).unwrap().last.one_hot > 0.0);
+
+    let (mut saver, streams) = (synth::checkpoint::Saver::default(), Streams::new(0));
+    synth::checkpoint::Resumable::save(&synthesiser, &mut saver).unwrap();
+    let saved = saver.keep();
+    let mut again = Synthesiser::new(&teacher, &recipe, streams).unwrap();
+    synth::checkpoint::Resumable::restore(&mut again, &saved).unwrap();
+    assert_eq!(area(&again, 2), prior);
+}
+
+/// A run with a prior is another one than without, where its practice has something to tell.
+#[test]
+fn practice_tells_a_run_its_prior() {
+    let teacher = random_model("espnet-p1-q1", &shape());
+    let with = |layout_prior, practice| bits(&run(&teacher, &Recipe { layout_prior, practice, ..tiny() }));
+    let [even, told] = [LayoutPrior::Even, LayoutPrior::Teacher].map(|prior| with(prior, 1));
+    assert!(even != told);
+    let [even, told] = [LayoutPrior::Even, LayoutPrior::Teacher].map(|prior| with(prior, 0));
+    assert!(even == told, "without practice there is no prior");
 }
 
 /// The gradient of a step's losses with respect to what the generator reads is that of its value: central differences through

@@ -139,7 +139,8 @@ impl Synthesiser<'_> {
     /// Losses of the teacher's answers and last features.
     fn answers_losses(&self, answer: &Answer, labels: &[u32], histogram: &[usize], pull: &mut Pull) -> Result<()> {
         let (loss, logits, void) = (&self.recipe.loss, &answer.values, self.teacher.void);
-        if loss.one_hot > 0.0 {
+        let unasked = loss.target == Target::Label && labels.is_empty();
+        if loss.one_hot > 0.0 && !unasked {
             let phi = self.phi(logits, histogram)?;
             let found = match loss.target {
                 Target::Label => cross_entropy(logits, labels, phi.as_deref())?,

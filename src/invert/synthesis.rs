@@ -9,7 +9,7 @@ use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
 use super::wish::told;
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::loss::{BnStatsLoss, LayerStatistics};
+use crate::loss::{BnStatsLoss, LayerStatistics, softmax};
 use crate::nets::{
     Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, Task, generator, pixels,
 };
@@ -84,6 +84,10 @@ pub struct Synthesiser<'a> {
     pub(super) meta: Adam,
     pub(super) bn: BnStatsLoss,
     pub(super) contrast: Option<Contrast>,
+    /// Area that each class took in images of which no label maps were asked, `[classes]`; zeros before there are any.
+    pub(super) seen_areas: Vec<f64>,
+    /// Whether images are made for label maps now.
+    maps_asked: bool,
     pub(super) guard: Guard,
 }
 
@@ -136,6 +140,8 @@ impl<'a> Synthesiser<'a> {
             meta: Adam::new(betas),
             bn,
             contrast: contrast.transpose()?,
+            seen_areas: vec![0.0; teacher.classes],
+            maps_asked: true,
             guard: Guard::new("generator", "generator.lr"),
             recipe: recipe.clone(),
         })
@@ -149,6 +155,21 @@ impl<'a> Synthesiser<'a> {
     /// The run will have this many batches: what the rates over the run are shares of, instead of the recipe's plan.
     pub fn plan_batches(&mut self, batches: usize) {
         self.planned = batches;
+    }
+
+    /// Whether batches from now on are made for their label maps, if the recipe has any.
+    pub fn ask_for_maps(&mut self, asked: bool) {
+        self.maps_asked = asked;
+    }
+
+    /// Takes the areas of classes in a batch that was made for no maps into the prior of maps: `logits` `[N·K]` are those of
+    /// [`crate::loss::Verdicts`]. The generator is young: each batch counts as much more than the one before as this one did.
+    pub fn learn_prior(&mut self, index: usize, logits: &[f32]) {
+        for row in logits.chunks_exact(self.teacher.classes) {
+            let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+            let shares = softmax(&wide).into_iter().map(|share| (index + 1) as f64 * share);
+            self.seen_areas.iter_mut().zip(shares).for_each(|(seen, share)| *seen += share);
+        }
     }
 
     /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
@@ -211,7 +232,8 @@ impl<'a> Synthesiser<'a> {
         let mut moments = Vec::new();
         for step in 0..steps {
             let draws = self.draws(wish.labels.len(), &mut rng);
-            let pass = self.inner_step(&fast, &latents, &wish.rows, &draws, histogram, adversary)?;
+            let rows = if self.maps_asked { &wish.rows[..] } else { &[] };
+            let pass = self.inner_step(&fast, &latents, rows, &draws, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
                 return Ok(Attempt::NoNumber(pass.terms.total));
             }
@@ -324,12 +346,17 @@ impl Resumable for Synthesiser<'_> {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         self.save_own(to)?;
         self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("bank", contrast.bank()))?;
+        to.array("seen_areas", &self.seen_areas);
         to.part("guard", &self.guard)
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         self.restore_own(from)?;
         self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("bank", contrast.bank_mut()))?;
+        self.seen_areas = from.array("seen_areas")?;
+        if self.seen_areas.len() != self.teacher.classes {
+            return Err(from.fault("seen_areas", "it has another number of classes"));
+        }
         from.restore("guard", &mut self.guard)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Recipe;
 use super::layout::pooled;
+use super::prior::Prior;
 use super::recipe::Input;
 use super::synthesis::Synthesiser;
 use crate::Result;
@@ -47,7 +48,8 @@ impl Synthesiser<'_> {
         let rows = match teacher.network.arch.task {
             Task::Classification => labels.clone(),
             Task::Segmentation if recipe.has_labels() => {
-                recipe.layout.draw(&labels, teacher.classes, teacher.void, teacher.size, rng)
+                let prior = Prior::of(known, &self.seen_areas);
+                recipe.layout.draw(&labels, &prior, teacher.size, rng)
             }
             Task::Segmentation => Vec::new(),
         };
