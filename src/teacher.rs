@@ -48,6 +48,8 @@ impl Teacher {
         let images = &model.config.pretrained_cfg;
         let [channels, height, width] = images.input_size;
         let (mean, std) = images.rgb_mean_std();
+        // A class that is alone is no void.
+        let known = if model.config.num_classes > 1 { model.config.num_classes } else { 0 };
         let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
         Self {
             network: model.network.clone(),
@@ -56,9 +58,14 @@ impl Teacher {
             size: [height, width],
             channels,
             classes: model.config.num_classes,
-            void: images.ignore_index.and_then(|v| usize::try_from(v).ok()).filter(|v| *v < model.config.num_classes),
+            void: images.ignore_index.and_then(|v| usize::try_from(v).ok()).filter(|v| *v < known),
             passes: Passes::default(),
         }
+    }
+
+    /// All classes but the one that stands for void.
+    pub fn known(&self) -> Vec<u32> {
+        (0..self.classes).filter(|class| Some(*class) != self.void).map(|class| class as u32).collect()
     }
 
     /// The same teacher elsewhere; see [`Network::to`].

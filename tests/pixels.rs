@@ -12,7 +12,7 @@ use std::sync::Arc;
 use synth::data::{Images, Segmented, VOID};
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Draws, Layout, Recipe, Synthesiser, Target};
+use synth::invert::{Draws, Layout, LayoutPrior, Recipe, Synthesiser, Target};
 use synth::jobs::{AnswerMode, DistillJob, Init, Ran, RunJob, Start, TrainJob, answered_set};
 use synth::model::{Model, Overrides};
 use synth::nets::Task;
@@ -53,6 +53,7 @@ fn regions(count: usize, seed: u64) -> Segmented {
     Segmented {
         images: Images::new(pixels, 3, h, w).unwrap(),
         labels: labels.into(),
+        first: 0,
         name: "regions/train".into(),
         sha256: "0".repeat(64),
     }
@@ -273,6 +274,87 @@ fn images_come_to_show_their_label_maps() {
     }
 }
 
+/// What the teacher takes for void is worth nothing: no label is drawn for it, and the losses that take what they get look at the
+/// other classes.
+#[test]
+fn void_is_never_aimed_at() {
+    let with = |void: Option<i64>| {
+        let mut model = random_model("espnet-p1-q1", &shape());
+        model.config.pretrained_cfg.ignore_index = void;
+        Teacher::of(&model)
+    };
+    let recipe = |target: Target| {
+        let mut recipe = Recipe { batch: 2 * CLASSES, labels: synth::invert::Labels::Sweeps, ..tiny() };
+        recipe.loss.target = target;
+        (recipe.loss.one_hot, recipe.loss.balance, recipe.loss.bn) = (1.0, 1.0, 0.0);
+        recipe.phi.target = synth::invert::PhiTarget::Off;
+        recipe
+    };
+    // The class that an untrained network takes most pixels for.
+    let terms = |teacher: &Teacher, target: Target| {
+        let recipe = recipe(target);
+        let mut synthesiser = Synthesiser::new(teacher, &recipe, Streams::new(0)).unwrap();
+        synthesiser.batch(0, 1, &[], None).unwrap()
+    };
+    let plain = with(None);
+    let made = terms(&plain, Target::Decision);
+    let seen = plain.verdicts(&made.pixels, 2 * CLASSES).unwrap().logits;
+    let most = synth::loss::argmax(&seen[..CLASSES]);
+    let voided = with(Some(most as i64));
+    assert!(voided.known().len() == CLASSES - 1 && !voided.known().contains(&(most as u32)));
+    for target in [Target::Decision, Target::Sureness] {
+        let [before, after] = [&plain, &voided].map(|teacher| terms(teacher, target).last);
+        assert!((before.one_hot - after.one_hot).abs() > 1e-3, "{target:?}: {before:?} {after:?}");
+        assert!(after.balance >= -((CLASSES - 1) as f64).ln() - 1e-9, "{after:?}");
+        assert!((before.balance - after.balance).abs() > 1e-3, "{target:?}: {before:?} {after:?}");
+    }
+    assert!(terms(&voided, Target::Decision).last.one_hot > terms(&plain, Target::Decision).last.one_hot);
+    let labels = terms(&voided, Target::Decision).labels;
+    let known: Vec<u32> = voided.known().repeat(2);
+    assert_eq!(labels[..2 * CLASSES - 2], known, "whole sweeps over the others");
+    assert!(!labels.contains(&(most as u32)));
+}
+
+/// With a prior, practice asks for no maps, and its images tell which classes those of the rounds have more of.
+#[test]
+fn maps_follow_what_practice_showed() {
+    let teacher = Teacher::of(&random_model("espnet-p1-q1", &shape()));
+    let recipe = tiny();
+    let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+    let area = |synthesiser: &Synthesiser, class: u32| {
+        let draw = |i| synthesiser.wish(recipe.batch, &mut Streams::new(1).stream("maps", i)).rows;
+        let maps: Vec<u32> = (0..40).flat_map(draw).collect();
+        maps.iter().filter(|c| **c == class).count() as f64 / maps.len() as f64
+    };
+    let even = area(&synthesiser, 2);
+    synthesiser.ask_for_maps(false);
+    let unasked = synthesiser.batch(0, 2, &[], None).unwrap().last;
+    assert_eq!((unasked.one_hot, unasked.on_label), (0.0, 0.0));
+    synthesiser.learn_prior(0, &[0.1f32, 0.1, 0.6, 0.1, 0.1].map(f32::ln));
+    let prior = area(&synthesiser, 2);
+    assert!(prior > 1.4 * even, "{even} {prior}");
+    synthesiser.ask_for_maps(true);
+    assert!(synthesiser.batch(1, 2, &[], None).unwrap().last.one_hot > 0.0);
+
+    let (mut saver, streams) = (synth::checkpoint::Saver::default(), Streams::new(0));
+    synth::checkpoint::Resumable::save(&synthesiser, &mut saver).unwrap();
+    let saved = saver.keep();
+    let mut again = Synthesiser::new(&teacher, &recipe, streams).unwrap();
+    synth::checkpoint::Resumable::restore(&mut again, &saved).unwrap();
+    assert_eq!(area(&again, 2), prior);
+}
+
+/// A run with a prior is another one than without, where its practice has something to tell.
+#[test]
+fn practice_tells_a_run_its_prior() {
+    let teacher = random_model("espnet-p1-q1", &shape());
+    let with = |layout_prior, practice| bits(&run(&teacher, &Recipe { layout_prior, practice, ..tiny() }));
+    let [even, told] = [LayoutPrior::Even, LayoutPrior::Teacher].map(|prior| with(prior, 1));
+    assert!(even != told);
+    let [even, told] = [LayoutPrior::Even, LayoutPrior::Teacher].map(|prior| with(prior, 0));
+    assert!(even == told, "without practice there is no prior");
+}
+
 /// The gradient of a step's losses with respect to what the generator reads is that of its value: central differences through
 /// generator, movements, teacher and adversary, of cross-entropy per pixel and disagreement.
 #[test]
@@ -389,6 +471,26 @@ fn commands_take_networks_for_pixels() {
     let run = ["run", &teacher, "-o", &both, "--student", "espnet-c-p1-q1", "--samples", "16", "--set=finish_steps=2"];
     done(&[&run[..], &tiny].concat());
     assert_eq!(done(&["eval", &format!("{both}/student"), "--data", &data])["count"], 8);
+}
+
+/// Where classes begin at 1, void is a value all the same; the model knows it by its class.
+#[test]
+fn void_is_a_value_of_label_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (data, teacher) = (at("data"), at("teacher"));
+    for (split, seed) in [("train", 1), ("test", 2)] {
+        let mut from_one = regions(8, seed);
+        let labels = from_one.labels.iter().map(|label| if *label == VOID { VOID } else { label + 1 });
+        from_one.labels = labels.collect::<Vec<u8>>().into();
+        write(&from_one, Path::new(&data), split);
+    }
+    let words = ["train", "espnet-p1-q1", "--data", &data, "-o", &teacher, "--epochs", "1", "--set", "batch=8"];
+    done(&[&words[..], &["--first-label", "1", "--void", "9", "--num-classes", "5"]].concat());
+    let config = Model::load(&teacher, None, &Overrides::default()).unwrap().config;
+    assert_eq!((config.num_classes, config.pretrained_cfg.ignore_index), (CLASSES, Some(8)));
+    let measured = done(&["eval", &teacher, "--data", &data, "--first-label", "1"]);
+    assert_eq!(measured["pixels"].as_u64(), Some(8 * 16 * 23));
 }
 
 /// A teacher whose first channel is blue has students whose first channel is blue: tensors that they share mean the same.

@@ -142,7 +142,7 @@ fn what_does_not_fit_is_said_on_one_line() {
 fn the_published_network_has_its_accuracy() {
     let Some(data) = data() else { return };
     let model = Model::load(data.join(TEACHER), None, &Overrides::default()).unwrap();
-    let codes = LabelCodes { classes: 12, ignore: Some(11), first: None };
+    let codes = LabelCodes { classes: 12, ignore: Some(11), void: None, first: None };
     let images =
         Segmented::read(data.join("datasets/alexgkendall/camvid/320x240"), &ReadOptions::default(), &codes).unwrap();
     let teacher = Teacher::of(&model).at([240, 320]).unwrap();

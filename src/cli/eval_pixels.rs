@@ -29,7 +29,7 @@ impl Eval {
         let compute = self.computing.open(global.quiet)?;
         let ignore = ignored(model)?;
         let frozen = Teacher::of(model).to(&compute)?;
-        let codes = LabelCodes { classes: frozen.classes, ignore, first: self.first_label };
+        let codes = LabelCodes { classes: frozen.classes, ignore, void: None, first: self.first_label };
         let options = ReadOptions { channels: Some(frozen.channels), ..self.reading(&frozen) };
         let data = global.access().segmented(&self.data, &options, &codes)?;
         let images = &data.images;

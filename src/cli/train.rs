@@ -33,7 +33,7 @@ pub struct Train {
     /// For segmentation: number of classes [default: as many as the labels have]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=255))]
     num_classes: Option<u16>,
-    /// For segmentation: a value of label images that stands for void, beside 255
+    /// For segmentation: a value of label images that stands for void, beside 255, wherever classes begin
     #[arg(long, value_name = "VALUE")]
     void: Option<u8>,
     /// For segmentation: the value of the first class in label images; with 1, 0 is void [default: as the layout of the folders
@@ -139,7 +139,8 @@ impl Train {
         }
         let most = usize::from(VOID);
         let asked = self.num_classes.map(usize::from);
-        let codes = LabelCodes { classes: asked.unwrap_or(most), ignore: self.void, first: self.first_label };
+        let codes =
+            LabelCodes { classes: asked.unwrap_or(most), ignore: None, void: self.void, first: self.first_label };
         let data = global.access().segmented(&self.data, options, &codes)?;
         let highest = data.labels.iter().filter(|label| **label != VOID).max();
         let classes = asked.or(highest.map(|label| usize::from(*label) + 1)).unwrap_or(0);
@@ -158,7 +159,11 @@ impl Data {
     fn examples(&self, void: Option<u8>) -> Examples<'_> {
         match self {
             Self::Images(data) => data.into(),
-            Self::Pixels(data, classes) => Examples::Pixels { data, classes: *classes, void },
+            Self::Pixels(data, classes) => {
+                // A model knows void by its class, as it knows the others; 255 is void under any.
+                let class = |value: u8| if value == VOID { Some(VOID) } else { value.checked_sub(data.first) };
+                Examples::Pixels { data, classes: *classes, void: void.and_then(class) }
+            }
         }
     }
 }

@@ -115,8 +115,14 @@ impl<'a> Course<'a> {
         };
         self.synthesiser.limit_batch(self.limit.filter(|_| batch == 0));
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
+        let only_told = phase == Phase::Practice && self.recipe.practice_tells(self.teacher.network.arch.task);
+        self.synthesiser.ask_for_maps(!only_told);
         let made = self.synthesiser.batch(batch, steps, &self.buffer.class_counts(), opponent)?;
-        report_batch(observer, &self.plan, batch, &made, self.recipe, steps);
+        if only_told {
+            let found = self.teacher.verdicts(&made.pixels, made.labels.len())?;
+            self.synthesiser.learn_prior(batch, &found.logits);
+        }
+        report_batch(observer, &self.plan, batch, &made, self.recipe, steps, !only_told);
         self.look_at(&made, phase);
         if phase != Phase::Practice {
             let [h, w] = self.teacher.size;
@@ -308,6 +314,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
         modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
             .then(|| recipe.phi.modulation()),
         task: teacher.network.arch.task,
+        void: teacher.void,
     };
     let views = match recipe.views {
         0 => Vec::new(),
@@ -345,6 +352,7 @@ fn report_batch(
     made: &Synthesised,
     recipe: &Recipe,
     steps: usize,
+    asked: bool,
 ) {
     let (t, loss) = (made.last, &recipe.loss);
     let (stage, done, total) = match plan.phase(batch) {
@@ -355,13 +363,13 @@ fn report_batch(
     let mut values = vec![("loss", t.total)];
     let terms = [
         ("bn", t.bn, loss.bn),
-        ("one_hot", t.one_hot, loss.one_hot),
+        ("one_hot", t.one_hot, if asked { loss.one_hot } else { 0.0 }),
         ("adversarial", t.adversarial, loss.adversarial),
         ("balance", t.balance, loss.balance),
         ("activation", t.activation, loss.activation),
         ("prior", t.prior, loss.variation + loss.image_norm),
         ("contrast", t.contrast, loss.contrast),
-        ("on_label", t.on_label, f64::from(recipe.has_labels())),
+        ("on_label", t.on_label, f64::from(asked && recipe.has_labels())),
         ("agreement", t.agreement, loss.adversarial),
     ];
     values.extend(terms.into_iter().filter(|(_, _, weight)| *weight > 0.0).map(|(name, value, _)| (name, value)));

@@ -10,6 +10,7 @@ mod memory;
 mod methods;
 mod objective;
 mod plan;
+mod prior;
 mod recipe;
 mod synthesis;
 mod wish;
@@ -20,6 +21,7 @@ pub use labels::{Labels, balanced_labels};
 pub use layout::Layout;
 pub use objective::InnerPass;
 pub use plan::Plan;
+pub use prior::LayoutPrior;
 pub use recipe::{
     AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FillWith, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
     LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,

@@ -4,8 +4,8 @@ use super::contrast::{ContrastPass, apart, side_by_side};
 use super::recipe::{AdversaryMode, Input, PhiTarget, Target};
 use super::synthesis::{Draws, Synthesiser, Terms};
 use crate::loss::{
-    Loss, UNLABELLED, Value, activation, answer_entropy, class_balance, cross_entropy, decisions, image_norm, sureness,
-    total_variation,
+    Held, Loss, UNLABELLED, Value, activation, answer_entropy, class_balance, cross_entropy, decisions, image_norm,
+    known_decisions, sureness, total_variation,
 };
 use crate::nets::{Forward, Mode, Network, Task};
 use crate::ops::pointwise::{clear_columns, scale};
@@ -138,18 +138,19 @@ impl Synthesiser<'_> {
 
     /// Losses of the teacher's answers and last features.
     fn answers_losses(&self, answer: &Answer, labels: &[u32], histogram: &[usize], pull: &mut Pull) -> Result<()> {
-        let (loss, logits) = (&self.recipe.loss, &answer.values);
-        if loss.one_hot > 0.0 {
+        let (loss, logits, void) = (&self.recipe.loss, &answer.values, self.teacher.void);
+        let unasked = loss.target == Target::Label && labels.is_empty();
+        if loss.one_hot > 0.0 && !unasked {
             let phi = self.phi(logits, histogram)?;
             let found = match loss.target {
                 Target::Label => cross_entropy(logits, labels, phi.as_deref())?,
-                Target::Decision => cross_entropy(logits, &decisions(logits)?, phi.as_deref())?,
-                Target::Sureness => answer_entropy(logits)?,
+                Target::Decision => cross_entropy(logits, &known_decisions(logits, void)?, phi.as_deref())?,
+                Target::Sureness => answer_entropy(logits, void)?,
             };
             pull.add(|t| &mut t.one_hot, loss.one_hot, &answer.logits, found)?;
         }
         if loss.balance > 0.0 {
-            pull.add(|t| &mut t.balance, loss.balance, &answer.logits, class_balance(logits)?)?;
+            pull.add(|t| &mut t.balance, loss.balance, &answer.logits, class_balance(logits, void)?)?;
         }
         if loss.activation > 0.0 {
             let missing = || Error::invalid("loss.activation", "the teacher does not tell its features", "set it to 0");
@@ -229,7 +230,8 @@ impl Synthesiser<'_> {
             return Ok(None);
         }
         let (class, sure) = (decisions(logits)?, sureness(logits)?);
-        Ok(Some(phi.modulation().weights(&class, &sure, histogram, logits.dims()[0])))
+        let held = Held { counts: histogram, void: self.teacher.void };
+        Ok(Some(phi.modulation().weights(&class, &sure, held, logits.dims()[0])))
     }
 }
 

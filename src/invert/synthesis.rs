@@ -9,7 +9,7 @@ use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
 use super::wish::told;
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::loss::{BnStatsLoss, LayerStatistics};
+use crate::loss::{BnStatsLoss, LayerStatistics, softmax};
 use crate::nets::{
     Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, Task, generator, pixels,
 };
@@ -90,6 +90,10 @@ pub struct Synthesiser<'a> {
     pub(super) meta: Adam,
     pub(super) bn: BnStatsLoss,
     pub(super) contrast: Option<Contrast>,
+    /// Area that each class took in images of which no label maps were asked, `[classes]`; zeros before there are any.
+    pub(super) seen_areas: Vec<f64>,
+    /// Whether images are made for label maps now.
+    maps_asked: bool,
     pub(super) guard: Guard,
 }
 
@@ -124,7 +128,7 @@ impl<'a> Synthesiser<'a> {
         let arch = Arc::new(architecture(teacher, recipe, embeddings.as_ref())?);
         let generator = Network::init(arch.clone(), &mut streams.stream("invert/generator", 0))?;
         let generator = generator.to(teacher.network.compute())?;
-        let targets = batch_norm_targets(teacher)?;
+        let targets = batch_norm_targets(teacher, recipe.batch)?;
         let features = targets.iter().map(|layer| layer.mean.len()).sum();
         let contrast = (recipe.loss.contrast > 0.0).then(|| {
             let rng = &mut streams.stream("invert/contrast-head", 0);
@@ -143,6 +147,8 @@ impl<'a> Synthesiser<'a> {
             meta: Adam::new(betas),
             bn,
             contrast: contrast.transpose()?,
+            seen_areas: vec![0.0; teacher.classes],
+            maps_asked: true,
             guard: Guard::new("generator", "generator.lr"),
             recipe: recipe.clone(),
         })
@@ -161,6 +167,21 @@ impl<'a> Synthesiser<'a> {
     /// A batch that begins now and would take longer than `limit` is refused after its first steps, not made.
     pub fn limit_batch(&mut self, limit: Option<Duration>) {
         self.limit = limit;
+    }
+
+    /// Whether batches from now on are made for their label maps, if the recipe has any.
+    pub fn ask_for_maps(&mut self, asked: bool) {
+        self.maps_asked = asked;
+    }
+
+    /// Takes the areas of classes in a batch that was made for no maps into the prior of maps: `logits` `[N·K]` are those of
+    /// [`crate::loss::Verdicts`]. The generator is young: each batch counts as much more than the one before as this one did.
+    pub fn learn_prior(&mut self, index: usize, logits: &[f32]) {
+        for row in logits.chunks_exact(self.teacher.classes) {
+            let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+            let shares = softmax(&wide).into_iter().map(|share| (index + 1) as f64 * share);
+            self.seen_areas.iter_mut().zip(shares).for_each(|(seen, share)| *seen += share);
+        }
     }
 
     /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
@@ -232,7 +253,8 @@ impl<'a> Synthesiser<'a> {
                 _ => {}
             }
             let draws = self.draws(wish.labels.len(), &mut rng);
-            let pass = self.inner_step(&fast, &latents, &wish.rows, &draws, histogram, adversary)?;
+            let rows = if self.maps_asked { &wish.rows[..] } else { &[] };
+            let pass = self.inner_step(&fast, &latents, rows, &draws, histogram, adversary)?;
             if !pass.terms.total.is_finite() {
                 return Ok(Attempt::NoNumber(pass.terms.total));
             }
@@ -354,12 +376,17 @@ impl Resumable for Synthesiser<'_> {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         self.save_own(to)?;
         self.contrast.as_ref().map_or(Ok(()), |contrast| to.part("bank", contrast.bank()))?;
+        to.array("seen_areas", &self.seen_areas);
         to.part("guard", &self.guard)
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         self.restore_own(from)?;
         self.contrast.as_mut().map_or(Ok(()), |contrast| from.restore("bank", contrast.bank_mut()))?;
+        self.seen_areas = from.array("seen_areas")?;
+        if self.seen_areas.len() != self.teacher.classes {
+            return Err(from.fault("seen_areas", "it has another number of classes"));
+        }
         from.restore("guard", &mut self.guard)
     }
 }
@@ -387,12 +414,18 @@ fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmb
             Output::Tanh => ImageHead::Tanh { mean, std },
             Output::Norm => ImageHead::Norm { mean, std },
         },
-        labels: embeddings.map(|e| LabelInput { embedding: e.width, classes: teacher.classes, batch: recipe.batch }),
+        labels: embeddings.map(|e| LabelInput {
+            embedding: e.width,
+            classes: teacher.known().len(),
+            batch: recipe.batch,
+        }),
     })
 }
 
-/// Running statistics of every 2-d batch norm of the teacher, in the order in which a forward pass meets them.
-fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
+/// What the statistics of every 2-d batch norm of the teacher should be in a batch of images, in the order in which a forward pass
+/// meets them: the running ones. These hold unbiased variances, and what is matched is biased: with one value per image and
+/// channel, as in a pooled branch, that is (N − 1)/N of them; with more the difference is nothing.
+fn batch_norm_targets(teacher: &Teacher, batch: usize) -> Result<Vec<LayerStatistics>> {
     if teacher.network.arch.norm_layers() == 0 {
         return Ok(Vec::new());
     }
@@ -405,8 +438,34 @@ fn batch_norm_targets(teacher: &Teacher) -> Result<Vec<LayerStatistics>> {
     f.moments
         .iter()
         .map(|seen| {
-            let (mean, var) = teacher.network.weights.running_statistics(seen.norm)?;
+            let (mean, mut var) = teacher.network.weights.running_statistics(seen.norm)?;
+            if seen.values == 1 && batch > 1 {
+                let share = (batch - 1) as f32 / batch as f32;
+                var.iter_mut().for_each(|v| *v *= share);
+            }
             Ok(LayerStatistics { mean, var, eps: seen.eps as f32 })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::nets::registry::{Shape, new_model};
+
+    /// Of the statistics of DeepLabV3, one layer's are of one value per image: the pooled branch.
+    #[test]
+    fn the_variance_of_one_value_per_image_is_biased() {
+        let shape = Shape { channels: 3, height: 32, width: 48, num_classes: 3 };
+        let (architecture, config) =
+            new_model("deeplabv3_mobilenet_v2_035", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+        let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
+        let teacher = Teacher::of(&Model { network, config, sha256: String::new(), source: String::new() });
+        let [alone, eight] = [1, 8].map(|batch| batch_norm_targets(&teacher, batch).unwrap());
+        let other = |(a, b): &(&LayerStatistics, &LayerStatistics)| a.var != b.var;
+        let others: Vec<_> = alone.iter().zip(&eight).filter(other).collect();
+        assert_eq!((others.len(), &others[0].0.mean), (1, &others[0].1.mean));
+        assert!(others[0].0.var.iter().zip(&others[0].1.var).all(|(a, b)| (a * 0.875 - b).abs() < 1e-6));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::Recipe;
 use super::layout::pooled;
+use super::prior::Prior;
 use super::recipe::Input;
 use super::synthesis::Synthesiser;
 use crate::Result;
@@ -41,11 +42,14 @@ impl Synthesiser<'_> {
     /// What a batch of `n` images is made for.
     pub fn wish(&self, n: usize, rng: &mut Stream) -> Wish {
         let (teacher, recipe) = (self.teacher, &self.recipe);
-        let labels = recipe.labels.draw(n, teacher.classes, rng);
+        let known = teacher.known();
+        let mut labels = recipe.labels.draw(n, known.len(), rng);
+        labels.iter_mut().for_each(|label| *label = known[*label as usize]);
         let rows = match teacher.network.arch.task {
             Task::Classification => labels.clone(),
             Task::Segmentation if recipe.has_labels() => {
-                recipe.layout.draw(&labels, teacher.classes, teacher.void, teacher.size, rng)
+                let prior = Prior::of(known, &self.seen_areas);
+                recipe.layout.draw(&labels, &prior, teacher.size, rng)
             }
             Task::Segmentation => Vec::new(),
         };

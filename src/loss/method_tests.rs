@@ -121,7 +121,7 @@ fn adversarial_forms_reach_both_networks() {
 /// `-(p * p.log()).sum(1).mean()`
 #[test]
 fn entropy_of_answers() {
-    let l = answer_entropy(&student()).unwrap();
+    let l = answer_entropy(&student(), None).unwrap();
     close(
         "entropy",
         value(&l),
@@ -137,14 +137,14 @@ fn entropy_of_answers() {
         ],
     );
     // An answer that is as sure as f32 allows costs nothing and is finite.
-    let sure = answer_entropy(&mem::tensor(vec![900.0, -900.0, 0.0], (1, 3)).unwrap()).unwrap();
+    let sure = answer_entropy(&mem::tensor(vec![900.0, -900.0, 0.0], (1, 3)).unwrap(), None).unwrap();
     close("sure", value(&sure), 0.0, &sure.grad, &[0.0; 3]);
 }
 
 /// `b = p.mean(0); (b * b.log()).sum()`
 #[test]
 fn balance_of_classes() {
-    let l = class_balance(&student()).unwrap();
+    let l = class_balance(&student(), None).unwrap();
     close(
         "balance",
         value(&l),
@@ -159,11 +159,34 @@ fn balance_of_classes() {
             0.03715808313798307,
         ],
     );
-    let even = class_balance(&mem::tensor(vec![1.0; 6], (2, 3)).unwrap()).unwrap();
+    let even = class_balance(&mem::tensor(vec![1.0; 6], (2, 3)).unwrap(), None).unwrap();
     close("even", value(&even), -3f64.ln(), &even.grad, &[0.0; 6]);
     // A class that nobody takes: 0·ln 0 = 0.
-    let none = class_balance(&mem::tensor(vec![2000.0, -2000.0, 2000.0, -2000.0], (2, 2)).unwrap()).unwrap();
+    let none = class_balance(&mem::tensor(vec![2000.0, -2000.0, 2000.0, -2000.0], (2, 2)).unwrap(), None).unwrap();
     close("one class", value(&none), 0.0, &none.grad, &[0.0; 4]);
+}
+
+/// A column for void changes nothing, whatever is in it, and nothing pulls at it.
+#[test]
+fn void_is_left_out_of_entropies() {
+    let known = student();
+    for (void, value) in [(0, 3.0), (1, -2.0), (3, 400.0)] {
+        let rows = mem::view(&known).unwrap().chunks(3).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        let with = |row: &Vec<f32>| [&row[..void], &[value], &row[void..]].concat();
+        let all = mem::tensor(rows.iter().flat_map(with).collect(), (rows.len(), 4)).unwrap();
+        let losses: [fn(&Tensor, Option<usize>) -> crate::Result<Loss>; 2] = [answer_entropy, class_balance];
+        for loss in losses {
+            let (plain, found) = (loss(&known, None).unwrap(), loss(&all, Some(void)).unwrap());
+            assert_eq!(plain.value.get().unwrap(), found.value.get().unwrap());
+            let grad = mem::view(&plain.grad).unwrap().to_vec();
+            let expected: Vec<f32> = grad.chunks(3).flat_map(|g| [&g[..void], &[0.0], &g[void..]].concat()).collect();
+            assert_eq!(mem::view(&found.grad).unwrap()[..], expected);
+            assert_ne!(loss(&all, None).unwrap().value.get().unwrap(), found.value.get().unwrap());
+        }
+        assert_eq!(known_decisions(&known, None).unwrap(), decisions(&known).unwrap());
+        let shifted = decisions(&known).unwrap().into_iter().map(|c| c + u32::from(c as usize >= void));
+        assert_eq!(known_decisions(&all, Some(void)).unwrap(), shifted.collect::<Vec<u32>>());
+    }
 }
 
 /// `-s.abs().mean()`

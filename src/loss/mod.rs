@@ -44,9 +44,9 @@ pub use image_prior::{Variation, image_norm, total_variation};
 pub use jensen_shannon::jensen_shannon;
 pub use labelled_pixels::{class_weights, labelled_pixels};
 pub use logit_distance::logit_distance;
-pub use modulation::{Diversity, Modulation, PhiNorm};
+pub use modulation::{Diversity, Held, Modulation, PhiNorm};
 pub use relative_error::relative_error;
-pub use rows::{Verdicts, argmax, decisions, sureness, verdicts};
+pub use rows::{Verdicts, argmax, decisions, known_decisions, sureness, verdicts};
 pub(crate) use rows::{confidence, log_softmax, softmax};
 
 use crate::Result;

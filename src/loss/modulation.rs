@@ -37,14 +37,23 @@ pub struct Modulation {
     pub norm: PhiNorm,
 }
 
+/// What a buffer holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// Images of each class or, where answers are of pixels, of its area in them; nothing before there is a buffer.
+    pub counts: &'a [usize],
+    /// The class that is none.
+    pub void: Option<usize>,
+}
+
 /// Bound of the relative diversity term.
 const RELATIVE_BOUND: f64 = 5.0;
 
 impl Modulation {
     /// φ for each image, given the teacher's class and confidence of each of its rows (one, or its pixels: φ is then the mean over
-    /// them), and the buffer's histogram of teacher classes. All `images` have equally many rows.
-    pub fn weights(&self, class: &[u32], confidence: &[f32], histogram: &[usize], images: usize) -> Vec<f32> {
-        let diversity = self.diversities(histogram);
+    /// them), and what the buffer holds of each class. All `images` have equally many rows.
+    pub fn weights(&self, class: &[u32], confidence: &[f32], held: Held, images: usize) -> Vec<f32> {
+        let diversity = self.diversities(held);
         let of_row = |(c, p): (&u32, &f32)| {
             let diversity = diversity.get(*c as usize).copied().unwrap_or(1.0);
             diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
@@ -52,7 +61,20 @@ impl Modulation {
         let rows = (class.len() / images.max(1)).max(1);
         let of_image =
             |(class, confidence): (&[u32], &[f32])| class.iter().zip(confidence).map(of_row).sum::<f64>() / rows as f64;
-        let mut phi: Vec<f64> = class.chunks(rows).zip(confidence.chunks(rows)).map(of_image).collect();
+        self.normed(class.chunks(rows).zip(confidence.chunks(rows)).map(of_image).collect())
+    }
+
+    /// φ for each image, given the share of its area that each class takes, `[N·K]`, and how surely the teacher sees it.
+    pub fn weights_by_area(&self, shares: &[f32], confidence: &[f32], held: Held) -> Vec<f32> {
+        let diversity = self.diversities(held);
+        let of_image = |(shares, p): (&[f32], &f32)| {
+            let diversity: f64 = shares.iter().zip(&diversity).map(|(share, d)| f64::from(*share) * d).sum();
+            diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
+        };
+        self.normed(shares.chunks(diversity.len().max(1)).zip(confidence).map(of_image).collect())
+    }
+
+    fn normed(&self, mut phi: Vec<f64>) -> Vec<f32> {
         if self.norm == PhiNorm::BatchMean {
             let mean = phi.iter().sum::<f64>() / phi.len().max(1) as f64;
             // A batch of which the teacher is wholly sure has no difficulty to order: all weights are then 1.
@@ -61,16 +83,20 @@ impl Modulation {
         phi.into_iter().map(|v| v as f32).collect()
     }
 
-    /// How rare each class is.
-    fn diversities(&self, histogram: &[usize]) -> Vec<f64> {
-        let total: usize = histogram.iter().sum();
-        let of_class = |count: &usize| match self.diversity {
+    /// How rare each class is: void is the last thing of which there should be more.
+    fn diversities(&self, Held { counts, void }: Held) -> Vec<f64> {
+        let known = || counts.iter().enumerate().filter(|(class, _)| Some(*class) != void).map(|(_, count)| *count);
+        let (total, classes) = (known().sum::<usize>() as f64, known().count() as f64);
+        let of_class = |(class, count): (usize, &usize)| match self.diversity {
             Diversity::Off => 1.0,
-            _ if total == 0 => 1.0,
-            Diversity::Share => 1.0 - *count as f64 / total as f64,
-            Diversity::Relative => (total as f64 / histogram.len() as f64 / (1.0 + *count as f64))
-                .clamp(1.0 / RELATIVE_BOUND, RELATIVE_BOUND),
+            _ if total == 0.0 => 1.0,
+            Diversity::Share if Some(class) == void => 0.0,
+            Diversity::Share => 1.0 - *count as f64 / total,
+            Diversity::Relative if Some(class) == void => 1.0 / RELATIVE_BOUND,
+            Diversity::Relative => {
+                (total / classes / (1.0 + *count as f64)).clamp(1.0 / RELATIVE_BOUND, RELATIVE_BOUND)
+            }
         };
-        histogram.iter().map(of_class).collect()
+        counts.iter().enumerate().map(of_class).collect()
     }
 }

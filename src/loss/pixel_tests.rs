@@ -6,7 +6,7 @@
 //! y = tensor([1, 2, 255, 0]); w = tensor([2, .5, 1.25])
 //! ```
 
-use super::tests::close;
+use super::tests::{close, held};
 use super::*;
 
 const LOGITS: [f32; 12] = [1.0, 2.0, -1.0, 0.5, -0.5, 3.0, 2.0, 0.0, 1.0, -1.0, 0.5, 2.0];
@@ -108,8 +108,8 @@ fn pixels_are_rows() {
         both(&|s, t| matching_loss(s, t, Matching::Kl { temperature: 4.0 }, None).unwrap()),
         both(&|s, t| matching_loss(s, t, Matching::KlAndDecision { temperature: 2.0, decision: 0.3 }, None).unwrap()),
         both(&|s, _| cross_entropy(s, &labels, None).unwrap()),
-        both(&|s, _| answer_entropy(s).unwrap()),
-        both(&|s, _| class_balance(s).unwrap()),
+        both(&|s, _| answer_entropy(s, None).unwrap()),
+        both(&|s, _| class_balance(s, None).unwrap()),
         both(&|s, t| {
             let found = masked_disagreement(t, s).unwrap();
             Loss { value: Value::Known(found.value_and_agreement().unwrap().0), grad: found.adversary_grad }
@@ -121,7 +121,7 @@ fn pixels_are_rows() {
     ];
     // The reference for the sums over chunks: one row after the other.
     let one = |i: usize| mem::tensor(draw(1)[i * k..(i + 1) * k].to_vec(), (1, k)).unwrap();
-    let entropy = (0..n).map(|i| answer_entropy(&one(i)).unwrap().value.get().unwrap()).sum::<f64>() / n as f64;
+    let entropy = (0..n).map(|i| answer_entropy(&one(i), None).unwrap().value.get().unwrap()).sum::<f64>() / n as f64;
     assert!((values[3] - entropy).abs() < 1e-12, "{} {entropy}", values[3]);
     let threads = |count: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
@@ -167,10 +167,27 @@ fn an_image_is_what_its_pixels_say_on_average() {
     assert!(verdicts(&mem::tensor(vec![f32::NAN; 4], (1, 1, 2, 2)).unwrap()).unwrap().logits[0].is_nan());
 }
 
+/// What is seen as void is worth least, though there is none of it; its column is no class, of which the others have a share.
+#[test]
+fn void_is_no_rare_class() {
+    let held = |void| Held { counts: &[10, 90, 0], void };
+    let rule = |diversity| Modulation { diversity, gamma: 0.0, norm: PhiNorm::None };
+    let phi = |diversity, void| rule(diversity).weights(&[0, 1, 2], &[0.5; 3], held(void), 3);
+    assert_eq!(phi(Diversity::Relative, None)[2], 5.0);
+    let relative = phi(Diversity::Relative, Some(2));
+    assert!((relative[0] - 50.0 / 11.0).abs() < 1e-6 && relative[2] == 0.2, "{relative:?}");
+    assert!((phi(Diversity::Share, Some(2))[0] - 0.9).abs() < 1e-6);
+    assert_eq!((phi(Diversity::Share, Some(2))[2], phi(Diversity::Off, Some(2))), (0.0, vec![1.0; 3]));
+}
+
 /// Rows of an image count on average: two pixels of which one is sure are as one image between.
 #[test]
 fn phi_of_an_image_is_the_mean_over_its_pixels() {
     let rule = Modulation { diversity: Diversity::Share, gamma: 1.0, norm: PhiNorm::None };
-    let phi = rule.weights(&[0, 1, 1, 1], &[0.5, 1.0, 0.5, 0.5], &[10, 90], 2);
+    let phi = rule.weights(&[0, 1, 1, 1], &[0.5, 1.0, 0.5, 0.5], held(&[10, 90]), 2);
+    let shares = [0.5, 0.5, 0.0, 1.0];
+    let areas = rule.weights_by_area(&shares, &[0.75, 0.5], held(&[10, 90]));
+    // (0.5·0.9 + 0.5·0.1)·0.25, 0.1·0.5
+    assert!((areas[0] - 0.125).abs() < 1e-6 && (areas[1] - 0.05).abs() < 1e-6, "{areas:?}");
     assert!((phi[0] - 0.225).abs() < 1e-6 && (phi[1] - 0.05).abs() < 1e-6, "{phi:?}");
 }

@@ -245,6 +245,16 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
     best
 }
 
+/// The class of the highest logit of every row; if there is a class `void`, the highest of the others.
+pub fn known_decisions(logits: &Tensor, void: Option<usize>) -> Result<Vec<u32>> {
+    let Some(void) = void else { return decisions(logits) };
+    Rows::of(logits)?.map(|row| {
+        let mut row = row.to_vec();
+        row[void] = f64::NEG_INFINITY;
+        argmax(&row) as u32
+    })
+}
+
 /// The class of the highest logit of every row.
 pub fn decisions(logits: &Tensor) -> Result<Vec<u32>> {
     Rows::of(logits)?.map(|row| argmax(row) as u32)

@@ -183,19 +183,24 @@ fn matched_statistics_pull_nowhere() {
     }
 }
 
+/// A buffer with these numbers of images.
+pub(super) fn held(counts: &[usize]) -> Held<'_> {
+    Held { counts, void: None }
+}
+
 /// φ by hand: 100 images, 10 of class 0 and 90 of class 1; γ = 2.
 #[test]
 fn modulation_prefers_rare_classes_and_unsure_answers() {
     let plain = Modulation { diversity: Diversity::Share, gamma: 2.0, norm: PhiNorm::None };
-    let phi = plain.weights(&[0, 1, 1], &[0.5, 0.5, 0.9], &[10, 90], 3);
+    let phi = plain.weights(&[0, 1, 1], &[0.5, 0.5, 0.9], held(&[10, 90]), 3);
     for (p, e) in phi.iter().zip([0.9 * 0.25, 0.1 * 0.25, 0.1 * 0.01]) {
         assert!((p - e).abs() < 1e-6, "{phi:?}");
     }
     // (100 / 2) / (1 + 10) = 4.545; (100 / 2) / (1 + 90) = 0.549
     let relative = Modulation { diversity: Diversity::Relative, gamma: 0.0, norm: PhiNorm::None };
-    let phi = relative.weights(&[0, 1], &[0.5, 0.9], &[10, 90], 2);
+    let phi = relative.weights(&[0, 1], &[0.5, 0.9], held(&[10, 90]), 2);
     assert!((phi[0] - 4.5454545).abs() < 1e-5 && (phi[1] - 0.5494505).abs() < 1e-5, "{phi:?}");
     let normed = Modulation { norm: PhiNorm::BatchMean, ..relative };
-    let phi = normed.weights(&[0, 1], &[0.5, 0.9], &[10, 90], 2);
+    let phi = normed.weights(&[0, 1], &[0.5, 0.9], held(&[10, 90]), 2);
     assert!((phi.iter().sum::<f32>() - 2.0).abs() < 1e-5 && phi[0] > phi[1], "{phi:?}");
 }

@@ -29,6 +29,8 @@ pub struct Observed {
     pub eps: f64,
     /// Mean and biased variance of its input, `[2, C]`.
     pub moments: Var,
+    /// Values of a channel that these are of: N·H·W.
+    pub values: usize,
 }
 
 /// What a 2-d batch norm has read of every single image.

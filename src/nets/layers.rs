@@ -246,7 +246,8 @@ impl Norm {
         };
         let out = tape::batch_norm(f.tape, x, sums, &bn, f.norm_mode(), act, residual)?;
         if let Some(moments) = out.moments.filter(|_| self.spatial) {
-            f.moments.push(Observed { norm: self.mean, eps: self.eps, moments });
+            let values = x.dims()[..3].iter().product();
+            f.moments.push(Observed { norm: self.mean, eps: self.eps, moments, values });
         }
         Ok(out.y)
     }

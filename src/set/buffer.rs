@@ -1,11 +1,12 @@
 //! The replay buffer: a fixed number of inverted images, partly replaced each round.
 
+use super::areas::Areas;
 use super::priority::{Priorities, PriorityRule};
 use super::{View, Views};
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
-use crate::loss::{Modulation, argmax, confidence, softmax};
+use crate::loss::{Held, Modulation, argmax, confidence};
 use crate::nets::Task;
 use crate::ops::store::Store;
 use serde::{Deserialize, Serialize};
@@ -27,12 +28,15 @@ pub enum Replacement {
 pub struct BufferRule {
     pub capacity: usize,
     pub replacement: Replacement,
-    /// No class falls below / rises above these multiples of capacity / classes by replacement.
+    /// No class falls below / rises above these multiples of capacity / classes by replacement. Where answers are of pixels, the
+    /// first one keeps the images with the most of a rare class, and the second, as images hold many classes, has no meaning.
     pub guards: (f64, f64),
     /// φ as a factor of the priority to stay, where the recipe wants it in replacement.
     pub modulation: Option<Modulation>,
     /// What answers are of.
     pub task: Task,
+    /// The class that stands for void, of which nobody wants more.
+    pub void: Option<usize>,
 }
 
 /// One stored image's bookkeeping.
@@ -63,7 +67,7 @@ pub struct Batch<'a> {
 
 /// A fixed-size store of images and answers.
 pub struct ReplayBuffer {
-    rule: BufferRule,
+    pub(super) rule: BufferRule,
     classes: usize,
     pub images: Images,
     pub logits: Store<f32>,
@@ -72,6 +76,8 @@ pub struct ReplayBuffer {
     pub entries: Vec<Entry>,
     pub priorities: Priorities,
     histogram: Vec<usize>,
+    /// Where answers are of pixels.
+    areas: Option<Areas>,
 }
 
 impl ReplayBuffer {
@@ -92,6 +98,7 @@ impl ReplayBuffer {
             entries: Vec::new(),
             priorities: Priorities::new(priority, 0),
             histogram: vec![0; classes],
+            areas: (rule.task == Task::Segmentation).then(|| Areas::of(&[], classes)),
         })
     }
 
@@ -114,15 +121,7 @@ impl ReplayBuffer {
 
     /// What φ counts: images per class or, where answers are of pixels, thousandths of an image's area per class.
     pub fn class_counts(&self) -> Vec<usize> {
-        if self.rule.task == Task::Classification {
-            return self.histogram.clone();
-        }
-        let mut mass = vec![0f64; self.classes];
-        for row in self.logits.chunks_exact(self.classes) {
-            let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
-            mass.iter_mut().zip(softmax(&wide)).for_each(|(mass, share)| *mass += share);
-        }
-        mass.into_iter().map(|mass| (1000.0 * mass).round() as usize).collect()
+        self.areas.as_ref().map_or_else(|| self.histogram.clone(), Areas::counts)
     }
 
     /// Images per class as they were asked for.
@@ -145,8 +144,9 @@ impl ReplayBuffer {
             let logits = row(batch.logits, i, self.classes);
             let confidence = batch.confidence.get(i).copied().unwrap_or_else(|| confidence(logits));
             let entry = Entry { label, class: argmax(logits) as u32, confidence, round: batch.round };
+            let shares = self.areas.as_ref().map(|areas| areas.shares_of(logits));
             let slot = if self.is_full() {
-                let Some(slot) = self.leaver(entry.class, &keep, batch.round) else { continue };
+                let Some(slot) = self.leaver(&entry, shares.as_deref(), &keep) else { continue };
                 self.histogram[self.entries[slot].class as usize] -= 1;
                 self.entries[slot] = entry;
                 self.priorities.reset(slot);
@@ -157,6 +157,9 @@ impl ReplayBuffer {
                 self.len() - 1
             };
             self.histogram[entry.class as usize] += 1;
+            if let (Some(areas), Some(shares)) = (&mut self.areas, &shares) {
+                areas.place(slot, shares);
+            }
             place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len))?;
             place(&mut self.logits, slot, logits)?;
             if let Some(views) = &mut self.views {
@@ -176,20 +179,27 @@ impl ReplayBuffer {
         if let Some(m) = self.rule.modulation {
             let class: Vec<u32> = self.entries.iter().map(|e| e.class).collect();
             let confidence: Vec<f32> = self.entries.iter().map(|e| e.confidence).collect();
-            let phi = m.weights(&class, &confidence, &self.histogram, class.len());
+            let held = Held { counts: &self.class_counts(), void: self.rule.void };
+            let phi = match &self.areas {
+                Some(areas) => m.weights_by_area(&areas.shares(), &confidence, held),
+                None => m.weights(&class, &confidence, held, class.len()),
+            };
             keep.iter_mut().zip(phi).for_each(|(k, p)| *k *= f64::from(p));
         }
         keep
     }
 
-    /// Who leaves for an image of `class`: someone of the same class if that class is full, else anyone of a class that
-    /// can spare one. Images of this round stay. `None` if the newcomer itself has no place.
-    fn leaver(&self, class: u32, keep: &[f64], round: u64) -> Option<usize> {
+    /// Who leaves for a newcomer: someone of the same class if that class is full, else anyone of a class that can spare one;
+    /// where answers are of pixels, of which the newcomer's `shares` are, anyone who can be spared ([`Areas::needs`]). Images of
+    /// this round stay. `None` if the newcomer itself has no place.
+    fn leaver(&self, newcomer: &Entry, shares: Option<&[u32]>, keep: &[f64]) -> Option<usize> {
         if self.rule.replacement == Replacement::Never {
             return None;
         }
-        let share = self.rule.capacity as f64 / self.classes as f64;
+        let known = self.classes - usize::from(self.rule.void.is_some());
+        let share = self.rule.capacity as f64 / known as f64;
         let (low, high) = (self.rule.guards.0 * share, self.rule.guards.1 * share);
+        let Entry { class, round, .. } = *newcomer;
         let own_only = self.histogram[class as usize] as f64 + 1.0 > high;
         let better = |a: usize, b: usize| {
             let (ka, kb) = (keep.get(a), keep.get(b));
@@ -197,12 +207,14 @@ impl ReplayBuffer {
         };
         let mut best: Option<usize> = None;
         for (i, e) in self.entries.iter().enumerate() {
-            let allowed = if own_only {
-                e.class == class
-            } else {
-                e.class == class || self.histogram[e.class as usize] as f64 - 1.0 >= low
+            // Where most are worse candidates, what costs more is asked last.
+            let candidate = e.round != round && best.is_none_or(|b| better(i, b));
+            let allowed = || match (&self.areas, shares) {
+                (Some(areas), Some(shares)) => !areas.needs(i, shares, low, self.rule.void),
+                _ if own_only => e.class == class,
+                _ => e.class == class || self.histogram[e.class as usize] as f64 - 1.0 >= low,
             };
-            if allowed && e.round != round && best.is_none_or(|b| better(i, b)) {
+            if candidate && allowed() {
                 best = Some(i);
             }
         }
@@ -253,6 +265,7 @@ impl Resumable for ReplayBuffer {
         self.entries = rows.map(entry).collect();
         self.histogram = vec![0; self.classes];
         self.entries.iter().for_each(|e| self.histogram[e.class as usize] += 1);
+        self.areas = self.areas.as_ref().map(|_| Areas::of(&self.logits, self.classes));
         Ok(())
     }
 }

@@ -2,13 +2,14 @@
 
 use super::buffer::{Batch, BufferRule, Replacement, ReplayBuffer};
 use super::priority::PriorityRule;
+use crate::checkpoint::{Resumable, Saver};
 use crate::loss::{Diversity, Modulation, PhiNorm};
 use crate::nets::Task;
 
 const CLASSES: usize = 4;
 
 fn buffer(modulation: Option<Modulation>, guards: (f64, f64), replacement: Replacement) -> ReplayBuffer {
-    let rule = BufferRule { capacity: 100, replacement, guards, modulation, task: Task::Classification };
+    let rule = BufferRule { capacity: 100, replacement, guards, modulation, task: Task::Classification, void: None };
     ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap()
 }
 
@@ -79,6 +80,53 @@ fn guards_bound_every_class() {
         put(&mut guarded, 1, &[0; 20], &all, round);
         assert!(guarded.histogram().iter().all(|n| (12..=38).contains(n)), "{:?}", guarded.histogram());
     }
+}
+
+/// A buffer of 100 images of streets, of which the first ten show 30 % of class 3, and most of class 0 as all do; then many that show
+/// none of it.
+fn streets(modulation: Option<Modulation>, guards: (f64, f64)) -> ReplayBuffer {
+    let rule = BufferRule {
+        capacity: 100,
+        replacement: Replacement::Oldest,
+        guards,
+        modulation,
+        task: Task::Segmentation,
+        void: None,
+    };
+    let mut buffer = ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap();
+    let logits = |shares: [f32; CLASSES], n: usize| shares.map(f32::ln).repeat(n);
+    let (rare, usual) = ([0.6, 0.05, 0.05, 0.3], [0.6, 0.2, 0.19, 0.01]);
+    put(&mut buffer, 1, &[0; 10], &logits(rare, 10), 0);
+    put(&mut buffer, 0, &[0; 90], &logits(usual, 90), 1);
+    assert_eq!(buffer.class_counts(), [60_000, 18_500, 17_600, 3_900]);
+    for round in 2..30 {
+        assert_eq!(put(&mut buffer, 0, &[0; 20], &logits(usual, 20), round).len(), 20, "newcomers have a place");
+    }
+    buffer
+}
+
+/// Images of pixels are judged by the area of their classes: those that hold a rare one stay, though all are mostly of class 0.
+#[test]
+fn areas_of_rare_classes_stay() {
+    let old = |buffer: &ReplayBuffer| buffer.entries.iter().filter(|entry| entry.round == 0).count();
+    let free = (0.0, 1e9);
+    assert_eq!(old(&streets(None, free)), 0, "the oldest leave");
+    assert_eq!(old(&streets(None, (0.5, 1.5))), 10, "a guard keeps them");
+    let phi = Modulation { diversity: Diversity::Relative, gamma: 0.0, norm: PhiNorm::None };
+    assert_eq!(old(&streets(Some(phi), free)), 10, "φ keeps them");
+}
+
+/// Counts are kept as images come and go, and are the same after a state is read.
+#[test]
+fn areas_are_those_of_the_images() {
+    let buffer = streets(None, (0.0, 1e9));
+    assert_eq!(buffer.class_counts(), [60_000, 20_000, 19_000, 1_000]);
+    let mut saver = Saver::default();
+    buffer.save(&mut saver).unwrap();
+    let rule = BufferRule { capacity: 100, ..buffer.rule };
+    let mut again = ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, Vec::new()).unwrap();
+    again.restore(&saver.keep()).unwrap();
+    assert_eq!(again.class_counts(), buffer.class_counts());
 }
 
 /// By age: after a full turn nothing old is left; images of the running round never leave for each other.

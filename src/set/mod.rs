@@ -7,6 +7,7 @@
 //! | `preview.png` | a grid of examples, one row per class |
 //! | `synth.json` | provenance, and under `set` the counts, sizes and views; written last |
 
+mod areas;
 pub mod buffer;
 pub(crate) mod card;
 mod classes;

@@ -17,6 +17,8 @@ pub struct LabelCodes {
     pub classes: usize,
     /// A class that counts as void.
     pub ignore: Option<u8>,
+    /// A value that counts as void, wherever classes begin.
+    pub void: Option<u8>,
     /// The value of the first class: 0, or 1 where 0 is void. Without it: what the folder's layout says, else 0.
     pub first: Option<u8>,
 }
@@ -24,7 +26,8 @@ pub struct LabelCodes {
 impl LabelCodes {
     /// The class (or [`VOID`]) that a value stands for, if any. 255 is void everywhere.
     fn class(&self, value: u8) -> Option<u8> {
-        let Some(class) = value.checked_sub(self.first.unwrap_or(0)).filter(|_| value != VOID) else {
+        let known = value != VOID && Some(value) != self.void;
+        let Some(class) = value.checked_sub(self.first.unwrap_or(0)).filter(|_| known) else {
             return Some(VOID);
         };
         match class {
@@ -43,6 +46,10 @@ pub(super) struct LabelCollector {
 impl LabelCollector {
     pub fn new(codes: LabelCodes) -> Self {
         Self { codes, values: Store::new() }
+    }
+
+    pub fn first(&self) -> u8 {
+        self.codes.first.unwrap_or(0)
     }
 
     pub fn finish(self) -> Store<u8> {

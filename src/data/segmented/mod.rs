@@ -31,6 +31,8 @@ pub struct Segmented {
     pub images: Images,
     /// `[N, H, W]`: a class, or [`VOID`] where nothing is said.
     pub labels: Store<u8>,
+    /// The value that the first class had in the label images.
+    pub first: u8,
     /// Folder or file name and split, such as `camvid/test`.
     pub name: String,
     /// Of the one parquet file that was read, else of the list of all files as `sha256sum` prints it.
@@ -182,6 +184,7 @@ impl Gathered {
     fn finish(self, root: &Path, name: String, sha256: String) -> Result<Segmented> {
         let nothing = || Error::file(root, "it has no rows", "choose another dataset or split");
         let images = self.pictures.finish().ok_or_else(nothing)?;
-        Ok(Segmented { images, labels: self.labels.finish(), name, sha256 })
+        let first = self.labels.first();
+        Ok(Segmented { images, labels: self.labels.finish(), first, name, sha256 })
     }
 }

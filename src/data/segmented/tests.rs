@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::Cursor;
 use std::sync::Arc;
 
-const CODES: LabelCodes = LabelCodes { classes: 4, ignore: Some(3), first: None };
+const CODES: LabelCodes = LabelCodes { classes: 4, ignore: Some(3), void: None, first: None };
 /// Labels of 3x2 pixels, and what they mean with [`CODES`].
 const VALUES: [u8; 6] = [0, 1, 2, 3, 255, 1];
 const CLASSES: [u8; 6] = [0, 1, 2, VOID, VOID, 1];
@@ -200,6 +200,12 @@ fn splits_pairs_and_codes_are_what_is_asked_for() {
     let codes = LabelCodes { first: Some(1), ..CODES };
     assert_eq!(Segmented::read(root, &options, &codes).unwrap().label(0), [VOID; 6]);
     assert_eq!(read(root, &codes).unwrap().label(0), [0; 6]);
+    // A value that is void is that value, and a class that is void that class, wherever classes begin.
+    let none = LabelCodes { ignore: None, ..codes };
+    assert_eq!((test.first, read(root, &codes).unwrap().first), (0, 1));
+    assert_eq!(read(root, &LabelCodes { void: Some(1), ..none }).unwrap().label(0), [VOID; 6]);
+    assert_eq!(read(root, &LabelCodes { void: Some(0), ..none }).unwrap().label(0), [0; 6]);
+    assert_eq!(read(root, &LabelCodes { ignore: Some(0), ..none }).unwrap().label(0), [VOID; 6]);
     fs::remove_file(root.join("testannot/1.png")).unwrap();
     let message = refusal(root, &ReadOptions::default());
     assert!(message.contains("1.png: no label image for it"), "{message}");
@@ -229,7 +235,7 @@ fn label_images_are_resized_to_the_nearest_pixel() {
 #[test]
 fn camvid_has_its_pixels() {
     let Some(path) = crate::data::tests::test_data("datasets/alexgkendall/camvid/160x120") else { return };
-    let codes = LabelCodes { classes: 12, ignore: Some(11), first: None };
+    let codes = LabelCodes { classes: 12, ignore: Some(11), void: None, first: None };
     let data = read(&path, &codes).unwrap();
     assert_eq!((data.len(), data.images.height, data.images.width), (233, 120, 160));
     let mut counts = [0usize; 256];

@@ -42,6 +42,7 @@ fn every_choice_is_a_key() {
         "labels=sorted",
         "labels=sweeps",
         "layout=scene",
+        "layout_prior=even",
         // 4. batch norms
         "loss.bn_form=sum-of-norms",
         "loss.bn_form=gaussian-kl",

@@ -14,6 +14,7 @@ pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
 use super::labels::Labels;
 use super::layout::Layout;
 use super::methods;
+use super::prior::LayoutPrior;
 use crate::augment::Augmentation;
 use crate::distill::StudentRecipe;
 use crate::loss::Adversarial;
@@ -60,6 +61,9 @@ pub struct Recipe {
     pub labels: Labels,
     /// What every pixel should show, where the teacher answers for pixels and `loss.target` is the label.
     pub layout: Layout,
+    /// Which classes these maps have more of: with `teacher`, practice (where there is one, and batch norms are matched) asks for
+    /// none, and its images tell.
+    pub layout_prior: LayoutPrior,
     pub quantise: Quantise,
     pub generator: GeneratorRecipe,
     pub loss: LossRecipe,
@@ -101,6 +105,7 @@ impl Default for Recipe {
             on_the_fly: false,
             labels: Labels::Balanced,
             layout: Layout::Smooth,
+            layout_prior: LayoutPrior::Teacher,
             quantise: Quantise::Round,
             generator: GeneratorRecipe::default(),
             loss: LossRecipe::default(),
@@ -199,6 +204,12 @@ impl Recipe {
     /// Whether images are made for labels; else an image's label is the teacher's answer.
     pub fn has_labels(&self) -> bool {
         self.loss.target == Target::Label && self.loss.one_hot > 0.0
+    }
+
+    /// Whether practice asks a teacher of `task` what classes its images show, and asks for no label maps so far.
+    pub(super) fn practice_tells(&self, task: Task) -> bool {
+        let maps = task == Task::Segmentation && self.has_labels();
+        maps && self.layout_prior == LayoutPrior::Teacher && self.loss.bn > 0.0
     }
 
     /// Updates of the adversary in all.
