@@ -45,20 +45,26 @@ impl Modulation {
     /// them), and the buffer's histogram of teacher classes. All `images` have equally many rows.
     pub fn weights(&self, class: &[u32], confidence: &[f32], histogram: &[usize], images: usize) -> Vec<f32> {
         let diversity = self.diversities(histogram);
-        let of_row = |(c, p): (&u32, &f32)| {
-            let diversity = diversity.get(*c as usize).copied().unwrap_or(1.0);
-            diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
+        let rarity = |i: usize| diversity.get(class[i] as usize).copied().unwrap_or(1.0);
+        let of_row = |i: usize| match self.needs_confidence() {
+            true => rarity(i) * (1.0 - f64::from(confidence[i])).max(0.0).powf(self.gamma),
+            false => rarity(i),
         };
         let rows = (class.len() / images.max(1)).max(1);
-        let of_image =
-            |(class, confidence): (&[u32], &[f32])| class.iter().zip(confidence).map(of_row).sum::<f64>() / rows as f64;
-        let mut phi: Vec<f64> = class.chunks(rows).zip(confidence.chunks(rows)).map(of_image).collect();
+        let first = (0..class.len()).step_by(rows);
+        let of_image = |first: usize| (first..class.len().min(first + rows)).map(of_row).sum::<f64>() / rows as f64;
+        let mut phi: Vec<f64> = first.map(of_image).collect();
         if self.norm == PhiNorm::BatchMean {
             let mean = phi.iter().sum::<f64>() / phi.len().max(1) as f64;
             // A batch of which the teacher is wholly sure has no difficulty to order: all weights are then 1.
             phi.iter_mut().for_each(|v| *v = if mean > 1e-12 { (*v / mean).clamp(0.1, 10.0) } else { 1.0 });
         }
         phi.into_iter().map(|v| v as f32).collect()
+    }
+
+    /// Whether difficulty plays a part: else no row's confidence is looked at.
+    pub fn needs_confidence(&self) -> bool {
+        self.gamma != 0.0
     }
 
     /// How rare each class is.
