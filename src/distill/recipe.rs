@@ -3,9 +3,9 @@
 use super::Signal;
 use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
-use crate::nets::Network;
+use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
-use crate::train::{Decay, Schedule, batch_for};
+use crate::train::{Decay, Schedule, batch_for, batch_of};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,12 @@ impl StudentRecipe {
     /// The recipe with its batch for images of `size` (height, width), where it leaves that open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
         let batch = if self.batch > 0 { self.batch } else { batch_for(USUAL_BATCH, size) };
+        Self { batch, ..self }
+    }
+
+    /// As [`StudentRecipe::fitted`], of a student of `task`: pixels make do with smaller batches.
+    pub fn fitted_for(self, task: Task, size: [usize; 2]) -> Self {
+        let batch = if self.batch > 0 { self.batch } else { batch_of(task, USUAL_BATCH, size) };
         Self { batch, ..self }
     }
 
