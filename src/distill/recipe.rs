@@ -5,7 +5,7 @@ use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
 use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
-use crate::train::{Decay, Schedule, batch_for};
+use crate::train::{Decay, Schedule, batch_for, batch_of};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,12 @@ impl StudentRecipe {
                 ..self
             },
         }
+    }
+
+    /// As [`StudentRecipe::fitted`], of a student of `task`: pixels make do with smaller batches.
+    pub fn fitted_for(self, task: Task, size: [usize; 2]) -> Self {
+        let batch = if self.batch > 0 { self.batch } else { batch_of(task, USUAL_BATCH, size) };
+        Self { batch, ..self }
     }
 
     /// The recipe of an adversary, which learns from images that change: answers on crops.

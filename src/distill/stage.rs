@@ -1,22 +1,21 @@
 //! The distillation stage proper: from a set on disk to a student.
 
-use super::trainer::{Answers, Input, Pool, Trainer, agreement, check_memory};
-use super::{Hints, StudentRecipe, views};
+use super::checks::{CHECKS, Checks, affordable, compare, watched};
+use super::memory::check_memory;
+use super::trainer::{Answers, Input, Pool, Trainer};
+use super::{Hints, StudentRecipe};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::{Observer, Record};
-use crate::loss::kl_per_sample;
-use crate::nets::{Network, Task, infer};
-use crate::ops::mem::{host, tensor};
-use crate::ops::place::{Gallery, Placement, place_bytes};
+use crate::nets::{Network, Task};
+use crate::ops::place::Gallery;
 use crate::rng::Streams;
 use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
 use crate::teacher::Teacher;
-use crate::train::{batch_for, fitting};
-use crate::trend::{Ends, Trend};
+use crate::train::fitting;
+use crate::trend::Trend;
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use std::time::{Duration, Instant};
 
 /// Where the teacher's answers come from.
@@ -54,7 +53,7 @@ pub struct Distilled {
     pub steps: usize,
     /// The recipe with nothing left open; its steps are those that the schedule was made for.
     pub recipe: StudentRecipe,
-    /// On the held-out tenth: share of images (or pixels) on which student and teacher decide alike, and mean KL at temperature 1.
+    /// On the held-out tenth (of large images, on a part of it): share of images (or pixels) on which student and teacher decide alike, and mean KL at temperature 1.
     pub held_out_agreement: f64,
     pub held_out_kl: f64,
     /// Loss of the first and of the last 50 updates.
@@ -64,9 +63,6 @@ pub struct Distilled {
     /// Time of the updates, over all processes.
     pub clock: Clock,
 }
-
-/// Checks on the held-out tenth per run.
-const CHECKS: usize = 20;
 
 /// Trains `student` on nine tenths of `set`.
 ///
@@ -87,6 +83,7 @@ pub fn distill(
     check_task(set, &answers, &student, input)?;
     let streams = Streams::new(seed);
     let (train, held_out) = split(set.len(), &streams);
+    let held_out = watched(&held_out, input.largest());
     let stored = match (&answers, &set.views) {
         (AnswerSource::Stored, None) => {
             return Err(Error::invalid(
@@ -103,7 +100,7 @@ pub fn distill(
         (AnswerSource::Stored, Some(views)) => Ok(Answers::Stored(views)),
         (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
     };
-    let mut recipe = recipe.clone().fitted(input.largest());
+    let mut recipe = recipe.clone().fitted_for(student.arch.task, input.largest());
     let live = match &answers {
         AnswerSource::Live(teacher) => Some(*teacher),
         AnswerSource::Stored => None,
@@ -119,25 +116,28 @@ pub fn distill(
     let (hints, trial_hints) = (hints()?, hints()?);
     let earlier = observer.earlier(STAGE)?;
     recipe.steps = stop.steps(&recipe, set.len());
+    let mut checks = CHECKS;
     if let Some(saved) = &earlier {
         recipe.steps = saved.value("steps")?;
     } else if let Some(limit) = stop.limit {
         let copy = Trainer::new(student.duplicate()?, recipe.clone(), input.clone(), streams, "distill/trial")?;
         let copy = copy.with_hints(trial_hints);
         let begin = Instant::now();
-        // One check tells what this one, those to come and the one at the end take.
+        // One check tells what all of them take.
         compare(&copy.current(), set, &held_out, input, live)?;
-        let checks = begin.elapsed() * (CHECKS as u32 + 2);
-        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(checks))?;
+        let (count, time) = affordable(begin.elapsed(), limit);
+        checks = count;
+        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(time))?;
     }
     let priorities = priorities_of(set, &train, recipe.priority);
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
-    let mut course = Course { trainer, priorities, clock: Clock::default(), checks: Checks::default() };
+    let check_every = recipe.steps.div_ceil(checks).max(1);
+    let mut course = Course { trainer, priorities, clock: Clock::default(), check_every, checks: Checks::default() };
     if let Some(saved) = earlier {
         course.restore(&saved)?;
     }
-    let (check_every, total) = (recipe.steps.div_ceil(CHECKS).max(1), recipe.steps);
+    let total = recipe.steps;
     while !course.checks.over && (course.trainer.done() < total || !course.trainer.is_sound(&mut course.priorities)?) {
         observer.between(STAGE, &course)?;
         course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total as f64));
@@ -150,7 +150,7 @@ pub fn distill(
         let done = course.trainer.done();
         observer.record(&Record { stage: STAGE, done, total, images: recipe.batch, values });
         observer.updated(STAGE, &course.trainer)?;
-        if done.is_multiple_of(check_every) || done == total {
+        if done.is_multiple_of(course.check_every) || done == total {
             let found = compare(&course.trainer.current(), set, &held_out, input, live)?;
             let values = vec![("agreement", found.0), ("kl", found.1)];
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
@@ -184,37 +184,9 @@ struct Course {
     trainer: Trainer,
     priorities: Priorities,
     clock: Clock,
+    /// Updates between checks.
+    check_every: usize,
     checks: Checks,
-}
-
-/// What the checks on the held-out tenth found.
-struct Checks {
-    /// Agreement and KL of the last one.
-    last: (f64, f64),
-    best: f64,
-    since_best: usize,
-    /// Whether patience has run out.
-    over: bool,
-    /// The loss of the updates.
-    loss: Ends,
-}
-
-/// Updates behind each end of the loss's trend.
-const TREND: usize = 50;
-
-impl Default for Checks {
-    fn default() -> Self {
-        Self { last: (0.0, f64::NAN), best: f64::INFINITY, since_best: 0, over: false, loss: Ends::of(TREND) }
-    }
-}
-
-impl Checks {
-    fn take(&mut self, found: (f64, f64), patience: Option<usize>) {
-        self.last = found;
-        self.since_best = if found.1 < self.best { 0 } else { self.since_best + 1 };
-        self.best = self.best.min(found.1);
-        self.over = patience.is_some_and(|patience| self.since_best >= patience);
-    }
 }
 
 impl Resumable for Course {
@@ -223,6 +195,7 @@ impl Resumable for Course {
         to.part("trainer", &self.trainer)?;
         to.part("priorities", &self.priorities)?;
         to.part("clock", &self.clock)?;
+        to.value("check_every", self.check_every)?;
         to.owned("checks", &[self.checks.last.0, self.checks.last.1, self.checks.best]);
         to.value("since_best", self.checks.since_best)?;
         to.value("over", self.checks.over)?;
@@ -237,6 +210,10 @@ impl Resumable for Course {
             return Err(from.fault("priorities", "the set has another number of images"));
         }
         from.restore("clock", &mut self.clock)?;
+        // States of earlier versions do not say.
+        if from.has("check_every") {
+            self.check_every = from.value::<usize>("check_every")?.max(1);
+        }
         let checks: Vec<f64> = from.array("checks")?;
         let [agreement, kl, best] = checks[..] else { return Err(from.fault("checks", "there are not three")) };
         let (since_best, over) = (from.value("since_best")?, from.value("over")?);
@@ -338,38 +315,6 @@ fn priorities_of(set: &SyntheticSet, train: &[usize], rule: PriorityRule) -> Pri
     let of_train = |weights: &[f32]| train.iter().map(|&row| weights[row]).collect::<Vec<f32>>();
     let even = set.even_weights().map(|even| of_train(&even));
     priorities.with_wanted(&of_train(weights), even.as_deref())
-}
-
-/// Agreement and mean KL between a network and the recorded answers on `rows` of a set, without augmentation; where answers are
-/// of pixels, they are those of the `live` teacher.
-fn compare(
-    network: &Network,
-    set: &SyntheticSet,
-    rows: &[usize],
-    input: &Input,
-    live: Option<&Teacher>,
-) -> Result<(f64, f64)> {
-    let live = live.filter(|_| network.arch.task == Task::Segmentation);
-    let (mut same, mut kl) = (0.0, 0.0);
-    for chunk in rows.chunks(batch_for(views::BATCH, input.largest())) {
-        let x = plain(&set.images, chunk, input, &network.compute().device)?;
-        let logits = host(&infer(network, &x)?)?;
-        let recorded = || chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
-        let answers: Tensor = match live {
-            Some(teacher) => host(&teacher.answers(&x)?)?,
-            None => tensor(recorded(), (chunk.len(), input.classes))?,
-        };
-        same += agreement(&logits, &answers)? * chunk.len() as f64;
-        kl += kl_per_sample(&logits, &answers, 1.0)?.iter().map(|v| f64::from(*v)).sum::<f64>();
-    }
-    let n = rows.len().max(1) as f64;
-    Ok((same / n, kl / n))
-}
-
-fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> Result<Tensor> {
-    let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-    let places = vec![Placement::default(); indices.len()];
-    input.seen(place_bytes(&slices, input.dims, &places, &input.mean, &input.std, device)?)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use crate::augment::{Mixing, RandAugment, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::Pupil;
-use crate::loss::kl_per_sample;
+use crate::loss::{agreement, compared};
 use crate::model::write_weights;
 use crate::nets::{Forward, Mode, Network};
-use crate::ops::mem::{host, tensor, view};
+use crate::ops::mem::tensor;
 use crate::ops::place::{Gallery, Placement, place, place_bytes};
 use crate::ops::spatial;
 use crate::rng::Streams;
@@ -18,25 +18,11 @@ use crate::set::priority::Priorities;
 use crate::set::{View, Views};
 use crate::tape::{Tape, Var};
 use crate::teacher::{Teacher, Told};
-use crate::train::{BN_MOMENTUM, Beside, Goal, Guard, Learner, LearnerRule, Need, Prepared};
+use crate::train::{Beside, Goal, Guard, Learner, LearnerRule, Prepared};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
 use std::path::Path;
-
-/// Whether a student's batch of `recipe` fits into memory, with the answers of `teacher` if it gives them live.
-///
-/// # Errors
-/// As [`Need::check`]; a recipe out of range.
-pub fn check_memory(student: &Network, teacher: Option<&Teacher>, input: &Input, recipe: &StudentRecipe) -> Result<()> {
-    recipe.check()?;
-    let ([h, w, c], [height, width]) = (input.dims, input.sees);
-    let mut need = Need::of(student, &[height, width, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
-    if let Some(teacher) = teacher.filter(|teacher| teacher.network.arch.trains()) {
-        need = need.then(Need::of(&teacher.network, &[h, w, c], Mode::Frozen, false)?);
-    }
-    need.check("student.batch", recipe.batch, input.largest())
-}
 
 /// Where the teacher's answers on augmented images come from.
 pub enum Answers<'a> {
@@ -243,13 +229,12 @@ impl Trainer {
             (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
         };
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
-        let temperature = r.priority.temperature;
-        let Some((report, logits)) = self.update(x, &told, weights)? else {
+        let temperature = mixing.is_none().then_some(r.priority.temperature);
+        let Some((report, gaps)) = self.update(x, &told, weights, temperature)? else {
             self.go_back(pool.priorities)?;
             return Ok(None);
         };
-        if mixing.is_none() {
-            let gaps = kl_per_sample(&logits, &told.answers, temperature)?;
+        if let Some(gaps) = gaps {
             pool.priorities.update(&draw.indices, &gaps);
         }
         Ok(Some(report))
@@ -268,7 +253,7 @@ impl Trainer {
         let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
         let x = self.zoomed(place(images, &places, &self.input.mean, &self.input.std)?, &mut rng)?;
         let told = self.asked(teacher, &x)?;
-        Ok(self.update(x, &told, None)?.map(|(report, _)| report))
+        Ok(self.update(x, &told, None, None)?.map(|(report, _)| report))
     }
 
     /// What the teacher tells, as far as somebody listens.
@@ -288,8 +273,15 @@ impl Trainer {
         }
     }
 
-    /// The update itself on normalised images; the second value is the student's logits before it.
-    fn update(&mut self, x: Tensor, told: &Told, weights: Option<&[f32]>) -> Result<Option<(TrainReport, Tensor)>> {
+    /// The update itself on normalised images; the second value is, at a temperature, how far each image's answers before it were
+    /// from the teacher's.
+    fn update(
+        &mut self,
+        x: Tensor,
+        told: &Told,
+        weights: Option<&[f32]>,
+        temperature: Option<f64>,
+    ) -> Result<Option<(TrainReport, Option<Vec<f32>>)>> {
         let r = &self.recipe;
         let lr = r.lr * r.schedule.factor(self.learner.done(), r.steps, r.warmup);
         let seen = self.input.seen(x)?;
@@ -298,8 +290,14 @@ impl Trainer {
         let beside = beside.as_mut().map(|beside| beside as &mut dyn Beside);
         let Some(report) = self.learner.step(seen, lr, goal, beside)? else { return Ok(None) };
         let lr = lr * self.learner.factor();
-        let found = TrainReport { loss: report.loss, lr, agreement: agreement(&report.logits, &told.answers)? };
-        Ok(Some((found, report.logits)))
+        let (agreement, gaps) = match temperature {
+            Some(temperature) => {
+                let found = compared(&report.logits, &told.answers, temperature)?;
+                (found.agreement, Some(found.kl))
+            }
+            None => (agreement(&report.logits, &told.answers)?, None),
+        };
+        Ok(Some((TrainReport { loss: report.loss, lr, agreement }, gaps)))
     }
 
     /// Augmented, normalised images, and their answers if those are recorded.
@@ -408,13 +406,4 @@ impl Resumable for Trainer {
         }
         Ok(())
     }
-}
-
-/// Share of rows whose largest entries are at the same place.
-pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let k = a.dims().last().copied().unwrap_or(1);
-    let (a, b) = (host(a)?, host(b)?);
-    let (a, b) = (view(&a)?, view(&b)?);
-    let same = a.chunks(k).zip(b.chunks(k)).filter(|(a, b)| crate::loss::argmax(a) == crate::loss::argmax(b)).count();
-    Ok(same as f64 / (a.len() / k).max(1) as f64)
 }

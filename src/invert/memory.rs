@@ -6,7 +6,7 @@ use crate::Result;
 use crate::distill::check_memory as check_updates;
 use crate::nets::{Mode, Network};
 use crate::teacher::Teacher;
-use crate::train::{BN_MOMENTUM, Need};
+use crate::train::{BN_MOMENTUM, Need, answer_bytes};
 
 /// Looks at an inner step and at an update of the adversary before either is made.
 ///
@@ -16,7 +16,10 @@ pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &N
     let ([h, w], g) = (teacher.size, &recipe.generator);
     let image = [h, w, teacher.channels];
     let mode = if recipe.loss.bn > 0.0 { Mode::Match } else { Mode::Frozen };
-    let mut need = Need::of(&teacher.network, &image, mode, true)?;
+    let answers = answer_bytes(teacher.network.arch.task, teacher.size, teacher.classes);
+    // A gradient of each loss of the answers (what they should say, and two of the disagreement), and the tape's copies.
+    let lists = 2 * (usize::from(recipe.loss.one_hot > 0.0) + 2 * usize::from(recipe.loss.adversarial > 0.0));
+    let mut need = Need::of(&teacher.network, &image, mode, true)?.beside(lists, answers);
     // What reads labels' names is of about the same size; pixels have no generator.
     if matches!(g.input, Input::Latents | Input::Noise) {
         need = Need::of(generator, &[g.latent + told(teacher, recipe)], Mode::Train { momentum: BN_MOMENTUM }, true)?

@@ -14,6 +14,7 @@ use crate::train::BN_MOMENTUM;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 /// What one inner step found.
 pub struct InnerPass {
@@ -60,9 +61,21 @@ struct Answer {
     seen: Var,
     logits: Var,
     values: Tensor,
+    /// The class of the highest logit of every row, once somebody has asked.
+    decided: OnceCell<Vec<u32>>,
     moments: Vec<Var>,
     features: Option<Var>,
     inputs: Vec<Var>,
+}
+
+impl Answer {
+    fn decisions(&self) -> Result<&[u32]> {
+        if let Some(known) = self.decided.get() {
+            return Ok(known);
+        }
+        let found = decisions(&self.values)?;
+        Ok(self.decided.get_or_init(|| found))
+    }
 }
 
 impl Synthesiser<'_> {
@@ -103,7 +116,7 @@ impl Synthesiser<'_> {
 
         let mut grads = tape.backward(std::mem::take(&mut pull.seeds))?;
         let latent_grad = self.latent_grad(&mut grads, &z)?;
-        let mut terms = Terms { on_label: on_label(&answer.values, labels)?, ..Terms::default() };
+        let mut terms = Terms { on_label: on_label(answer.decisions()?, labels), ..Terms::default() };
         if let Some(disagreement) = agreement {
             (terms.adversarial, terms.agreement) = disagreement.value_and_agreement()?;
             terms.total = loss.adversarial * terms.adversarial;
@@ -133,7 +146,7 @@ impl Synthesiser<'_> {
         let values = logits.tensor()?;
         let moments = t.moments.iter().map(|norm| norm.moments.clone()).collect();
         let (features, inputs) = (t.features.clone(), t.inputs.take().unwrap_or_default());
-        Ok(Answer { seen, logits, values, moments, features, inputs })
+        Ok(Answer { seen, logits, values, decided: OnceCell::new(), moments, features, inputs })
     }
 
     /// Losses of the teacher's answers and last features.
@@ -141,10 +154,13 @@ impl Synthesiser<'_> {
         let (loss, logits, void) = (&self.recipe.loss, &answer.values, self.teacher.void);
         let unasked = loss.target == Target::Label && labels.is_empty();
         if loss.one_hot > 0.0 && !unasked {
-            let phi = self.phi(logits, histogram)?;
+            let phi = self.phi(answer, histogram)?;
             let found = match loss.target {
                 Target::Label => cross_entropy(logits, labels, phi.as_deref())?,
-                Target::Decision => cross_entropy(logits, &known_decisions(logits, void)?, phi.as_deref())?,
+                Target::Decision if void.is_some() => {
+                    cross_entropy(logits, &known_decisions(logits, void)?, phi.as_deref())?
+                }
+                Target::Decision => cross_entropy(logits, answer.decisions()?, phi.as_deref())?,
                 Target::Sureness => answer_entropy(logits, void)?,
             };
             pull.add(|t| &mut t.one_hot, loss.one_hot, &answer.logits, found)?;
@@ -224,21 +240,21 @@ impl Synthesiser<'_> {
         Ok(grad)
     }
 
-    fn phi(&self, logits: &Tensor, histogram: &[usize]) -> Result<Option<Vec<f32>>> {
+    fn phi(&self, answer: &Answer, histogram: &[usize]) -> Result<Option<Vec<f32>>> {
         let phi = &self.recipe.phi;
         if !matches!(phi.target, PhiTarget::CrossEntropy | PhiTarget::Both) {
             return Ok(None);
         }
-        let (class, sure) = (decisions(logits)?, sureness(logits)?);
+        let (rule, logits) = (phi.modulation(), &answer.values);
+        let sure = if rule.needs_confidence() { sureness(logits)? } else { Vec::new() };
         let held = Held { counts: histogram, void: self.teacher.void };
-        Ok(Some(phi.modulation().weights(&class, &sure, held, logits.dims()[0])))
+        Ok(Some(rule.weights(answer.decisions()?, &sure, held, logits.dims()[0])))
     }
 }
 
 /// The share of labelled rows that the teacher takes for their label.
-fn on_label(logits: &Tensor, labels: &[u32]) -> Result<f64> {
-    let decisions = decisions(logits)?;
+fn on_label(decisions: &[u32], labels: &[u32]) -> f64 {
     let labelled = decisions.iter().zip(labels).filter(|(_, label)| **label != UNLABELLED);
     let hits = labelled.clone().filter(|(decision, label)| decision == label).count();
-    Ok(hits as f64 / labelled.count().max(1) as f64)
+    hits as f64 / labelled.count().max(1) as f64
 }

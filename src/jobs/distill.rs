@@ -192,7 +192,8 @@ impl DistillJob<'_> {
     /// Updates of the student that the recipe or `stop` asks for, if there is no time limit.
     pub fn updates(&self) -> usize {
         let images = &self.set.images;
-        self.stop.steps(&self.recipe.clone().fitted([images.height, images.width]), self.set.len())
+        let recipe = self.recipe.clone().fitted_for(task_of(self.like), [images.height, images.width]);
+        self.stop.steps(&recipe, self.set.len())
     }
 
     /// Height and width of the images that the student reads, if not those of `like`. Answers for pixels are for those of the set.

@@ -1,7 +1,8 @@
 //! Cross-entropy against labels or soft targets.
 
-use super::rows::{Rows, Weights, like, log_softmax, size, with_grads};
+use super::rows::{Rows, Weights, in_chunks, like, log_softmax, size, softmax_of, with_grads};
 use super::{Loss, Value};
+use crate::ops::logits::Slope;
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
 use crate::{Error, Result};
@@ -31,17 +32,21 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -
         let flat = super::rows::flat(logits)?;
         return Loss::on_card(card::cross_entropy(&flat, &card::Targets::Labels(&labels), weights.as_ref())?, logits);
     }
-    let (value, [grad]) = with_grads([&Rows::of(logits)?], |i, [row], [grad]| {
-        if labels[i] == UNLABELLED {
-            return 0.0;
+    let (parts, [grad]) = in_chunks([&Rows::of(logits)?], [k], |range, [x], [grad]| {
+        let labels = &labels[range.clone()];
+        let mut shares = weights.shares(&range, 1.0);
+        shares.iter_mut().zip(labels).filter(|(_, y)| **y == UNLABELLED).for_each(|(share, _)| *share = 0.0);
+        let found = softmax_of(x, k, &shares, Slope::Probability, grad);
+        let mut sum = 0.0;
+        for (row, label) in labels.iter().enumerate().filter(|(_, y)| **y != UNLABELLED) {
+            let at = |class: usize| row * k + class;
+            grad[at(*label as usize)] -= shares[row];
+            let [best, own] = [found.best[row] as usize, *label as usize].map(|class| f64::from(x[at(class)]));
+            sum += weights.share(range.start + row) * (best - own + f64::from(found.log_sum[row]));
         }
-        let (log_p, label, w) = (log_softmax(row, 1.0), labels[i] as usize, weights.share(i));
-        for (c, (g, l)) in grad.iter_mut().zip(&log_p).enumerate() {
-            *g = w * (l.exp() - if c == label { 1.0 } else { 0.0 });
-        }
-        -w * log_p[label]
+        sum
     })?;
-    Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
+    Ok(Loss { value: Value::Known(parts.iter().sum()), grad: like(grad, logits)? })
 }
 
 /// Any label and a weight of 0 for what has none: the kernel knows no such rows.

@@ -1,8 +1,9 @@
 //! Decision-adversarial loss: the generator looks for images on which teacher and adversary agree in their decision
 //! but differ in their answers (Fang et al., "Contrastive Model Inversion", 2021, and FastDFKD).
 
-use super::rows::{Rows, argmax, like, log_softmax, with_grads};
+use super::rows::{CHUNK, Divergence, Rows, in_chunks, like};
 use crate::Result;
+use crate::ops::logits::Pair;
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
 use candle_core::Tensor;
@@ -70,19 +71,15 @@ pub fn disagreement(teacher: &Tensor, adversary: &Tensor) -> Result<Disagreement
 fn divergence(teacher: &Tensor, adversary: &Tensor, masked: bool) -> Result<Disagreement> {
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
-    let n = t.n as f64;
-    let (value, [dt, ds]) = with_grads([&t, &s], |_, [t, s], [dt, ds]| {
-        if masked && argmax(t) != argmax(s) {
-            return 0.0;
-        }
-        let (lt, ls) = (log_softmax(t, 1.0), log_softmax(s, 1.0));
-        let kl: f64 = lt.iter().zip(&ls).map(|(t, s)| t.exp() * (t - s)).sum();
-        for c in 0..t.len() {
-            let p = lt[c].exp();
-            dt[c] = -p * (lt[c] - ls[c] - kl) / n;
-            ds[c] = -(ls[c].exp() - p) / n;
-        }
-        -kl / n
+    let (n, k) = (t.n.max(1) as f64, t.k);
+    let (parts, [dt, ds]) = in_chunks([&t, &s], [k; 2], |range, [t, s], [dt, ds]| {
+        let pair = Pair { teacher: t, student: s, k, temperature: 1.0, masked };
+        let found = Divergence::of(pair, &[(-1.0 / n) as f32; CHUNK], ds, dt);
+        let rows = found.kl[..range.len()].iter().zip(&found.alike);
+        let counted = rows.clone().filter(|(_, alike)| !masked || **alike > 0.0);
+        let kl: f64 = counted.map(|(kl, _)| f64::from(*kl)).sum();
+        [-kl / n, rows.filter(|(_, alike)| **alike > 0.0).count() as f64 / n]
     })?;
-    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
+    let [value, agreement] = [0, 1].map(|which| parts.iter().map(|part| part[which]).sum());
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, agreement))
 }

@@ -1,8 +1,11 @@
 //! What a student minimises: divergence from the teacher's answers.
 
-use super::rows::{Rows, Weights, argmax, each_row, like, log_softmax, with_grads};
-use super::{Loss, Value};
+use super::rows::{CHUNK, Divergence, Rows, Weights, decisions, in_chunks, like};
+use super::{Loss, Value, cross_entropy};
 use crate::Result;
+use crate::ops::Activation;
+use crate::ops::logits::Pair;
+use crate::ops::pointwise::{add, scale};
 #[cfg(feature = "cuda")]
 use crate::ops::{cuda::loss as card, mem};
 use candle_core::Tensor;
@@ -37,6 +40,13 @@ impl Matching {
 /// The weighted mean over the N rows (`(1/N) Σ wᵢ·…`, a weight per image or per row) and its gradient with respect to the
 /// student's logits.
 pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights: Option<&[f32]>) -> Result<Loss> {
+    if let Matching::KlAndDecision { temperature, decision } = how {
+        let kl = matching_loss(student, teacher, Matching::Kl { temperature }, weights)?;
+        let own = cross_entropy(student, &decisions(teacher)?, weights)?;
+        scale(&own.grad, decision as f32)?;
+        let value = kl.value.get()? + decision * own.value.get()?;
+        return Ok(Loss { value: Value::Known(value), grad: add(&kl.grad, &own.grad, Activation::IDENTITY)? });
+    }
     let weights = Weights::of(weights, student)?;
     #[cfg(feature = "cuda")]
     if let Some(temperature) = how.on_card().filter(|_| student.device().is_cuda()) {
@@ -46,71 +56,78 @@ pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights:
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    let (value, [grad]) = with_grads([&s, &t], |i, [row, goal], [grad]| {
-        let w = weights.share(i);
-        w * match how {
-            Matching::Kl { temperature } => divergence(row, goal, temperature, w, grad),
-            Matching::Logits => centred(row, goal, w, grad),
-            Matching::L1 => distance(row, goal, w, grad),
-            Matching::KlAndDecision { temperature, decision } => {
-                let kl = divergence(row, goal, temperature, w, grad);
-                kl + decision * against_decision(row, argmax(goal), w * decision, grad)
-            }
+    let k = s.k.max(1);
+    let (parts, [grad]) = in_chunks([&s, &t], [s.k], |range, [s, t], [grad]| match how {
+        Matching::Kl { temperature } | Matching::KlAndDecision { temperature, .. } => {
+            let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
+            let found = Divergence::of(pair, &weights.shares(&range, temperature), grad, &mut []);
+            let sum: f64 = range.zip(found.kl).map(|(i, kl)| weights.share(i) * f64::from(kl)).sum();
+            temperature * temperature * sum
+        }
+        Matching::Logits | Matching::L1 => {
+            let of = if how == Matching::L1 { distance } else { centred };
+            let rows = s.chunks_exact(k).zip(t.chunks_exact(k)).zip(grad.chunks_exact_mut(k));
+            range.zip(rows).map(|(i, ((s, t), grad))| weights.share(i) * of(s, t, weights.share(i), grad)).sum()
         }
     })?;
-    Ok(Loss { value: Value::Known(value), grad: like(grad, student)? })
+    Ok(Loss { value: Value::Known(parts.iter().sum()), grad: like(grad, student)? })
 }
 
-// Each returns the loss of one row and adds `w` times its gradient.
+// Each returns the loss of one row and writes `w` times its gradient.
 
-fn divergence(s: &[f64], t: &[f64], temperature: f64, w: f64, grad: &mut [f64]) -> f64 {
-    let (log_s, log_t) = (log_softmax(s, temperature), log_softmax(t, temperature));
-    let mut kl = 0.0;
-    for (g, (s, t)) in grad.iter_mut().zip(log_s.iter().zip(&log_t)) {
-        let p = t.exp();
-        kl += p * (t - s);
-        *g += w * temperature * (s.exp() - p);
-    }
-    temperature * temperature * kl
-}
-
-fn centred(s: &[f64], t: &[f64], w: f64, grad: &mut [f64]) -> f64 {
-    let (k, d): (f64, Vec<f64>) = (s.len() as f64, s.iter().zip(t).map(|(s, t)| s - t).collect());
-    let mean = d.iter().sum::<f64>() / k;
-    grad.iter_mut().zip(&d).for_each(|(g, d)| *g += w * (d - mean) / k);
-    d.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (2.0 * k)
-}
-
-fn distance(s: &[f64], t: &[f64], w: f64, grad: &mut [f64]) -> f64 {
+fn centred(s: &[f32], t: &[f32], w: f64, grad: &mut [f32]) -> f64 {
     let k = s.len() as f64;
+    let apart = || s.iter().zip(t).map(|(s, t)| f64::from(*s) - f64::from(*t));
+    let mean = apart().sum::<f64>() / k;
+    grad.iter_mut().zip(apart()).for_each(|(g, d)| *g = (w * (d - mean) / k) as f32);
+    apart().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (2.0 * k)
+}
+
+fn distance(s: &[f32], t: &[f32], w: f64, grad: &mut [f32]) -> f64 {
+    let k = s.len() as f64;
+    let step = (w / k) as f32;
     for (g, (s, t)) in grad.iter_mut().zip(s.iter().zip(t)) {
-        *g += if s == t { 0.0 } else { w * (s - t).signum() / k };
+        *g = if s == t { 0.0 } else { step * (s - t).signum() };
     }
-    s.iter().zip(t).map(|(s, t)| (s - t).abs()).sum::<f64>() / k
+    s.iter().zip(t).map(|(s, t)| (f64::from(*s) - f64::from(*t)).abs()).sum::<f64>() / k
 }
 
-/// Cross-entropy.
-fn against_decision(s: &[f64], class: usize, w: f64, grad: &mut [f64]) -> f64 {
-    let log_s = log_softmax(s, 1.0);
-    for (c, (g, l)) in grad.iter_mut().zip(&log_s).enumerate() {
-        *g += w * (l.exp() - if c == class { 1.0 } else { 0.0 });
-    }
-    -log_s[class]
+/// What two networks' answers have to do with each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// `KL(softmax(t/T) ‖ softmax(s/T))` of every image, the mean over its rows: the information gap that priorities follow.
+    pub kl: Vec<f32>,
+    /// Share of all rows whose first largest entries are at the same place.
+    pub agreement: f64,
 }
 
-/// `KL(softmax(t/T) ‖ softmax(s/T))` of every image, the mean over its rows: the information gap that priorities follow.
-pub fn kl_per_sample(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+/// Compares a student's answers with its teacher's.
+///
+/// # Errors
+/// Logits of different shapes.
+pub fn compared(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Compared> {
     #[cfg(feature = "cuda")]
     if student.device().is_cuda() && teacher.device().is_cuda() {
         let (s, t) = (super::rows::flat(student)?, super::rows::flat(teacher)?);
-        let found = card::gaps(&s, &t, temperature as f32)?.get(0)?;
-        return Ok(super::rows::per_image(&mem::view(&mem::host(&found)?)?, student.dims()[0]));
+        let found = mem::host(&card::gaps(&s, &t, temperature as f32)?)?;
+        let found = mem::view(&found)?;
+        let (kl, alike) = found.split_at(found.len() / 2);
+        let agreement = alike.iter().map(|v| f64::from(*v)).sum::<f64>() / alike.len().max(1) as f64;
+        return Ok(Compared { kl: super::rows::per_image(kl, student.dims()[0]), agreement });
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    let gaps = each_row([&s, &t], |_, [s, t]| {
-        let (log_s, log_t) = (log_softmax(s, temperature), log_softmax(t, temperature));
-        log_t.iter().zip(&log_s).map(|(t, s)| t.exp() * (t - s)).sum::<f64>().max(0.0) as f32
+    let k = s.k;
+    let (alike, [kl]) = in_chunks([&s, &t], [1], |range, [s, t], [kl]| {
+        let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
+        let found = Divergence::of(pair, &[0.0; CHUNK], &mut [], &mut []);
+        kl.copy_from_slice(&found.kl[..range.len()]);
+        found.alike[..range.len()].iter().filter(|alike| **alike > 0.0).count()
     })?;
-    Ok(s.per_image(&gaps))
+    Ok(Compared { kl: s.per_image(&kl), agreement: alike.iter().sum::<usize>() as f64 / s.n.max(1) as f64 })
+}
+
+/// The divergences of [`compared`] alone.
+pub fn kl_per_sample(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+    Ok(compared(student, teacher, temperature)?.kl)
 }

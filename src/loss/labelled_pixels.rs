@@ -1,6 +1,6 @@
 //! Cross-entropy of labelled pixels: void ones count nowhere, rare classes and pixels that are not yet known may count more.
 
-use super::rows::{Rows, like, log_softmax, size, sum, with_grads};
+use super::rows::{Rows, like, size, with_grads};
 use super::{Loss, Value};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -32,18 +32,21 @@ pub fn labelled_pixels(logits: &Tensor, labels: &[u8], void: u8, weights: Option
         None => 1.0,
     };
     let rows = Rows::of(logits)?;
-    let total = sum([&rows], |i, _| weight(labels[i]))?.max(f64::MIN_POSITIVE);
+    let total = labels.iter().map(|y| weight(*y)).sum::<f64>().max(f64::MIN_POSITIVE);
     let (value, [grad]) = with_grads([&rows], |i, [row], [grad]| {
         let (y, w) = (usize::from(labels[i]), weight(labels[i]) / total);
         if labels[i] == void {
             return 0.0;
         }
-        let log_p = log_softmax(row, 1.0);
-        let (factor, slope) = focusing(log_p[y], focal);
-        for (c, (g, l)) in grad.iter_mut().zip(&log_p).enumerate() {
-            *g = w * slope * (if c == y { 1.0 } else { 0.0 } - l.exp());
+        let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        grad.iter_mut().zip(row).for_each(|(g, v)| *g = (v - max).exp());
+        let sum: f64 = grad.iter().sum();
+        let log_p = row[y] - max - sum.ln();
+        let (factor, slope) = focusing(log_p, focal);
+        for (c, g) in grad.iter_mut().enumerate() {
+            *g = w * slope * (if c == y { 1.0 } else { 0.0 } - *g / sum);
         }
-        -w * factor * log_p[y]
+        -w * factor * log_p
     })?;
     Ok(Loss { value: Value::Known(value), grad: like(grad, logits)? })
 }

@@ -2,7 +2,7 @@
 //! bounded form of their segmentation experiments.
 
 use super::Disagreement;
-use super::rows::{Rows, like, sum, with_grads};
+use super::rows::{Rows, agreement, in_chunks, like};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -11,19 +11,21 @@ pub fn logit_distance(teacher: &Tensor, adversary: &Tensor, bounded: bool) -> Re
     let (t, s) = (Rows::of(teacher)?, Rows::of(adversary)?);
     t.same_shape(&s)?;
     let count = (t.n * t.k).max(1) as f64;
-    let distance = sum([&s, &t], |_, [s, t]| s.iter().zip(t).map(|(s, t)| (s - t).abs()).sum())? / count;
+    let apart = |s: &f32, t: &f32| f64::from(*s) - f64::from(*t);
+    let (parts, []) =
+        in_chunks([&s, &t], [], |_, [s, t], []| s.iter().zip(t).map(|(s, t)| apart(s, t).abs()).sum::<f64>())?;
+    let distance = parts.iter().sum::<f64>() / count;
     let (value, slope) = match bounded {
         true => (-distance.ln_1p(), -1.0 / (1.0 + distance)),
         false => (-distance, -1.0),
     };
     // At a difference of exactly 0 there is no way to go.
-    let sign = |d: f64| if d == 0.0 { 0.0 } else { d.signum() };
-    let (_, [dt, ds]) = with_grads([&t, &s], |_, [t, s], [dt, ds]| {
-        for c in 0..t.len() {
-            ds[c] = slope * sign(s[c] - t[c]) / count;
-            dt[c] = -ds[c];
+    let step = (slope / count) as f32;
+    let (_, [dt, ds]) = in_chunks([&t, &s], [t.k; 2], |_, [t, s], [dt, ds]| {
+        for ((dt, ds), (t, s)) in dt.iter_mut().zip(ds).zip(t.iter().zip(s)) {
+            *ds = if s == t { 0.0 } else { step * (s - t).signum() };
+            *dt = -*ds;
         }
-        0.0
     })?;
-    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, agreement(teacher, adversary)?))
 }

@@ -1,7 +1,8 @@
 //! Losses: each returns its value and the gradient with respect to its inputs, in closed form.
 //!
 //! Logits are `[N, K]`, or `[N, H, W, K]` of networks that answer for every pixel; either way a loss sees rows of K values and
-//! divides by their number (`rows.rs`). They are computed in f64 and returned as f32. Where logits lie on a card, gradients are
+//! divides by their number (`rows.rs`). Softmax and divergence of a row are computed in f32 (`ops/logits`), what is not asked for
+//! often in f64; sums over rows are f64, in an order that does not depend on threads. Where logits lie on a card, gradients are
 //! computed there in f32, and values wait there until somebody reads them.
 
 mod activation;
@@ -38,7 +39,7 @@ pub use bn_stats::{BnForm, BnStatsLoss, LayerStatistics};
 pub use contrast::contrast;
 pub use cross_entropy::{UNLABELLED, cross_entropy, soft_cross_entropy};
 pub use disagreement::{Disagreement, disagreement, masked_disagreement};
-pub use distillation::{Matching, kl_per_sample, matching_loss};
+pub use distillation::{Compared, Matching, compared, kl_per_sample, matching_loss};
 pub use entropy::{answer_entropy, class_balance};
 pub use image_prior::{Variation, image_norm, total_variation};
 pub use jensen_shannon::jensen_shannon;
@@ -46,7 +47,7 @@ pub use labelled_pixels::{class_weights, labelled_pixels};
 pub use logit_distance::logit_distance;
 pub use modulation::{Diversity, Held, Modulation, PhiNorm};
 pub use relative_error::relative_error;
-pub use rows::{Verdicts, argmax, decisions, known_decisions, sureness, verdicts};
+pub use rows::{Verdicts, agreement, argmax, decisions, known_decisions, sureness, verdicts};
 pub(crate) use rows::{confidence, log_softmax, softmax};
 
 use crate::Result;

@@ -51,17 +51,19 @@ const RELATIVE_BOUND: f64 = 5.0;
 
 impl Modulation {
     /// φ for each image, given the teacher's class and confidence of each of its rows (one, or its pixels: φ is then the mean over
-    /// them), and what the buffer holds of each class. All `images` have equally many rows.
+    /// them), and what the buffer holds of each class. All `images` have equally many rows. Confidence is not looked at unless
+    /// it [counts](Modulation::needs_confidence).
     pub fn weights(&self, class: &[u32], confidence: &[f32], held: Held, images: usize) -> Vec<f32> {
         let diversity = self.diversities(held);
-        let of_row = |(c, p): (&u32, &f32)| {
-            let diversity = diversity.get(*c as usize).copied().unwrap_or(1.0);
-            diversity * (1.0 - f64::from(*p)).max(0.0).powf(self.gamma)
+        let rarity = |i: usize| diversity.get(class[i] as usize).copied().unwrap_or(1.0);
+        let of_row = |i: usize| match self.needs_confidence() {
+            true => rarity(i) * (1.0 - f64::from(confidence[i])).max(0.0).powf(self.gamma),
+            false => rarity(i),
         };
         let rows = (class.len() / images.max(1)).max(1);
-        let of_image =
-            |(class, confidence): (&[u32], &[f32])| class.iter().zip(confidence).map(of_row).sum::<f64>() / rows as f64;
-        self.normed(class.chunks(rows).zip(confidence.chunks(rows)).map(of_image).collect())
+        let first = (0..class.len()).step_by(rows);
+        let of_image = |first: usize| (first..class.len().min(first + rows)).map(of_row).sum::<f64>() / rows as f64;
+        self.normed(first.map(of_image).collect())
     }
 
     /// φ for each image, given the share of its area that each class takes, `[N·K]`, and how surely the teacher sees it.
@@ -81,6 +83,11 @@ impl Modulation {
             phi.iter_mut().for_each(|v| *v = if mean > 1e-12 { (*v / mean).clamp(0.1, 10.0) } else { 1.0 });
         }
         phi.into_iter().map(|v| v as f32).collect()
+    }
+
+    /// Whether difficulty plays a part: else no row's confidence is looked at.
+    pub fn needs_confidence(&self) -> bool {
+        self.gamma != 0.0
     }
 
     /// How rare each class is: void is the last thing of which there should be more.

@@ -191,3 +191,43 @@ fn phi_of_an_image_is_the_mean_over_its_pixels() {
     assert!((areas[0] - 0.125).abs() < 1e-6 && (areas[1] - 0.05).abs() < 1e-6, "{areas:?}");
     assert!((phi[0] - 0.225).abs() < 1e-6 && (phi[1] - 0.05).abs() < 1e-6, "{phi:?}");
 }
+
+/// `cargo test --release --lib losses_of_pixels -- --ignored --nocapture`: milliseconds of what an update and an inner step ask
+/// for, on a batch of 16 images of 160x120 with 11 classes.
+#[test]
+#[ignore = "a measurement"]
+fn losses_of_pixels_take() {
+    let dims = [16, 120, 160, 11];
+    let draw = |seed: u32| {
+        let value = |i: u32| ((i.wrapping_mul(2_654_435_761) ^ seed) >> 8) as f32 / (1 << 21) as f32 - 4.0;
+        mem::tensor((0..dims.iter().product::<usize>() as u32).map(value).collect(), &dims[..]).unwrap()
+    };
+    let (s, t) = (draw(1), draw(0x5bd1_e995));
+    let labels: Vec<u32> = (0..(16 * 120 * 160)).map(|i| i * 7 % 11).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let time = |what: &str, of: &(dyn Fn() + Sync)| {
+        let mut times: Vec<f64> = (0..9)
+            .map(|_| {
+                let begin = std::time::Instant::now();
+                pool.install(of);
+                begin.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("{what:>22}: {:6.2} ms (least {:.2})", times[4], times[0]);
+    };
+    time("kl at 20", &|| drop(matching_loss(&s, &t, Matching::Kl { temperature: 20.0 }, None).unwrap()));
+    time("logits", &|| drop(matching_loss(&s, &t, Matching::Logits, None).unwrap()));
+    time("l1", &|| drop(matching_loss(&s, &t, Matching::L1, None).unwrap()));
+    time("kl per image", &|| drop(kl_per_sample(&s, &t, 1.0).unwrap()));
+    time("agreement", &|| assert!(agreement(&s, &t).unwrap() < 1.0));
+    time("masked disagreement", &|| drop(masked_disagreement(&t, &s).unwrap()));
+    time("log l1", &|| drop(Adversarial::LogL1.loss(&t, &s).unwrap()));
+    time("jensen-shannon", &|| drop(jensen_shannon(&t, &s, 1.0).unwrap()));
+    time("cross-entropy", &|| drop(cross_entropy(&s, &labels, None).unwrap()));
+    time("entropy", &|| drop(answer_entropy(&s, None).unwrap()));
+    time("balance", &|| drop(class_balance(&s, None).unwrap()));
+    time("decisions", &|| drop(decisions(&s).unwrap()));
+    time("sureness", &|| drop(sureness(&s).unwrap()));
+    time("verdicts", &|| drop(verdicts(&s).unwrap()));
+}

@@ -1,7 +1,8 @@
 //! Logits as rows of classes: one row per image or, of networks that answer for every pixel, one per pixel. A loss looks at rows
 //! and divides by their number; what is said of a whole image is the mean over its rows.
 
-use crate::ops::mem;
+use crate::ops::logits::{self, Apart, Found, Pair, Slope};
+use crate::ops::{mem, par};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows that a thread takes at once. The cut, and with it the order of sums, depends on the number of rows alone.
-const CHUNK: usize = 1024;
+pub(super) const CHUNK: usize = 1024;
 
 /// Logits `[N, K]` or `[N, H, W, K]`, row by row.
 pub(crate) struct Rows {
@@ -43,12 +44,6 @@ impl Rows {
         Ok(Self { n, k, images, values: mem::host(t)? })
     }
 
-    /// Share of rows whose first largest entries are at the same place.
-    pub(super) fn agreement(&self, other: &Rows) -> Result<f64> {
-        let same = sum([self, other], |_, [a, b]| if argmax(a) == argmax(b) { 1.0 } else { 0.0 })?;
-        Ok(same / self.n.max(1) as f64)
-    }
-
     pub(super) fn same_shape(&self, other: &Rows) -> Result<()> {
         if (self.n, self.k) == (other.n, other.k) {
             return Ok(());
@@ -56,16 +51,16 @@ impl Rows {
         Err(Error::shape("loss", format!("[{}, {}] against [{}, {}]", self.n, self.k, other.n, other.k)))
     }
 
-    /// The sum over all rows of the `k` values that `add` adds to.
-    pub(super) fn fold(&self, add: impl Fn(&[f64], &mut [f64]) + Sync) -> Result<Vec<f64>> {
+    /// The sum over all rows of the probabilities of every class.
+    pub(super) fn mass(&self) -> Result<Vec<f64>> {
         let values = mem::view(&self.values)?;
         let (values, k) = (&values[..], self.k);
-        let parts = in_chunks(self.n, |range| {
-            let (mut sum, mut row) = (vec![0f64; k], vec![0f64; k]);
-            for i in range {
-                widen(&values[i * k..(i + 1) * k], &mut row);
-                add(&row, &mut sum);
-            }
+        let ([], parts) = par::filled(self.n, CHUNK, [], |range, []| {
+            let mut sum = vec![0f64; k];
+            mem::with_scratch(range.len() * k, |p| {
+                softmax_of(&values[range.start * k..range.end * k], k, &[1.0; CHUNK], Slope::Probability, p);
+                p.chunks_exact(k).for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, p)| *sum += f64::from(*p)));
+            });
             sum
         });
         let mut total = vec![0f64; k];
@@ -73,9 +68,18 @@ impl Rows {
         Ok(total)
     }
 
-    /// What `of` says of every row.
-    pub(crate) fn map<T: Send>(&self, of: impl Fn(&[f64]) -> T + Sync) -> Result<Vec<T>> {
-        each_row([self], |_, [row]| of(row))
+    /// A value that `of` says of every row of each chunk.
+    fn list(&self, of: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Vec<f32>> {
+        let (_, [list]) = in_chunks([self], [1], |_, [x], [list]| of(x, list))?;
+        Ok(list)
+    }
+
+    /// The highest probability of every row.
+    fn sureness(&self) -> Result<Vec<f32>> {
+        self.list(|x, list| {
+            let found = softmax_of(x, self.k, &[1.0; CHUNK], Slope::Probability, &mut []);
+            list.iter_mut().zip(found.log_sum).for_each(|(sure, log_sum)| *sure = (-log_sum).exp());
+        })
     }
 
     /// The mean over each image's rows.
@@ -91,42 +95,11 @@ pub(crate) fn per_image(of_rows: &[f32], images: usize) -> Vec<f32> {
         return of_rows.to_vec();
     }
     let mean = |rows: &[f32]| (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / each as f64) as f32;
-    of_rows.chunks_exact(each).map(mean).collect()
-}
-
-fn in_chunks<T: Send>(n: usize, of: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-    let chunk = |c: usize| of(c * CHUNK..n.min((c + 1) * CHUNK));
-    match n.div_ceil(CHUNK) {
-        0 => Vec::new(),
-        1 => vec![chunk(0)],
-        chunks => (0..chunks).into_par_iter().map(chunk).collect(),
-    }
+    of_rows.par_chunks_exact(each).map(mean).collect()
 }
 
 fn widen(from: &[f32], to: &mut [f64]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = f64::from(*from));
-}
-
-/// `of(row number, that row of every input)` for all rows, of inputs of one shape.
-pub(super) fn each_row<const I: usize, T: Send>(
-    inputs: [&Rows; I],
-    of: impl Fn(usize, [&[f64]; I]) -> T + Sync,
-) -> Result<Vec<T>> {
-    let (n, k) = (inputs[0].n, inputs[0].k);
-    let views = inputs.iter().map(|rows| mem::view(&rows.values)).collect::<Result<Vec<_>>>()?;
-    let values: Vec<&[f32]> = views.iter().map(|view| &view[..]).collect();
-    let parts = in_chunks(n, |range| {
-        let mut rows = [const { Vec::new() }; I];
-        rows.iter_mut().for_each(|row| row.resize(k, 0f64));
-        let one = |i: usize| {
-            for (row, values) in rows.iter_mut().zip(&values) {
-                widen(&values[i * k..(i + 1) * k], row);
-            }
-            of(i, std::array::from_fn(|j| &rows[j][..]))
-        };
-        range.map(one).collect::<Vec<T>>()
-    });
-    Ok(parts.into_iter().flatten().collect())
 }
 
 /// The sum of what `of` says of every row.
@@ -139,34 +112,94 @@ pub(super) fn with_grads<const I: usize, const G: usize>(
     inputs: [&Rows; I],
     of: impl Fn(usize, [&[f64]; I], [&mut [f64]; G]) -> f64 + Sync,
 ) -> Result<(f64, [Vec<f32>; G])> {
-    let (n, k) = (inputs[0].n, inputs[0].k);
-    let views = inputs.iter().map(|rows| mem::view(&rows.values)).collect::<Result<Vec<_>>>()?;
-    let values: Vec<&[f32]> = views.iter().map(|view| &view[..]).collect();
-    let parts = in_chunks(n, |range| {
+    let k = inputs[0].k;
+    let (parts, grads) = in_chunks(inputs, [k; G], |range, values, mut out| {
         let (mut rows, mut grads) = ([const { Vec::new() }; I], [const { Vec::new() }; G]);
         rows.iter_mut().chain(&mut grads).for_each(|row| row.resize(k, 0f64));
-        let mut out: [Vec<f32>; G] = std::array::from_fn(|_| Vec::with_capacity(range.len() * k));
         let mut total = 0.0;
-        for i in range {
+        for (at, i) in range.enumerate() {
+            let at = at * k..(at + 1) * k;
             for (row, values) in rows.iter_mut().zip(&values) {
-                widen(&values[i * k..(i + 1) * k], row);
+                widen(&values[at.clone()], row);
             }
             grads.iter_mut().for_each(|grad| grad.fill(0.0));
             total += of(i, std::array::from_fn(|j| &rows[j][..]), grads.each_mut().map(|grad| &mut grad[..]));
-            out.iter_mut().zip(&grads).for_each(|(out, grad)| out.extend(grad.iter().map(|g| *g as f32)));
+            for (out, grad) in out.iter_mut().zip(&grads) {
+                out[at.clone()].iter_mut().zip(grad).for_each(|(out, g)| *out = *g as f32);
+            }
         }
-        (total, out)
+        total
+    })?;
+    Ok((parts.iter().sum(), grads))
+}
+
+/// What `of` says of every chunk of rows, in their order, and the lists of `widths` values per row that it writes: it is given the
+/// rows' numbers, their values in each of the inputs, which have one shape, and their part of each list, all zeros.
+pub(super) fn in_chunks<const I: usize, const G: usize, T: Send>(
+    inputs: [&Rows; I],
+    widths: [usize; G],
+    of: impl Fn(Range<usize>, [&[f32]; I], [&mut [f32]; G]) -> T + Sync,
+) -> Result<(Vec<T>, [Vec<f32>; G])> {
+    let (n, k) = (inputs[0].n, inputs[0].k);
+    let views = inputs.iter().map(|rows| mem::view(&rows.values)).collect::<Result<Vec<_>>>()?;
+    let values: Vec<&[f32]> = views.iter().map(|view| &view[..]).collect();
+    let (lists, parts) = par::filled(n, CHUNK, widths, |range, lists| {
+        let own = std::array::from_fn(|j| &values[j][range.start * k..range.end * k]);
+        of(range, own, lists)
     });
-    if parts.len() == 1 {
-        return parts.into_iter().next().ok_or_else(|| Error::shape("loss", "no rows"));
+    Ok((parts, lists))
+}
+
+/// Rows of one chunk, one value for each.
+pub(super) type PerRow = [f32; CHUNK];
+
+/// What [`logits::softmax`] finds of a chunk.
+pub(super) struct Softmax {
+    pub best: PerRow,
+    pub log_sum: PerRow,
+    pub entropy: PerRow,
+}
+
+/// [`logits::softmax`] of at most [`CHUNK`] rows of `k`.
+pub(super) fn softmax_of(x: &[f32], k: usize, scale: &PerRow, slope: Slope, out: &mut [f32]) -> Softmax {
+    let rows = x.len() / k.max(1);
+    let [mut best, mut log_sum, mut entropy] = [[0f32; CHUNK]; 3];
+    let found = Found { best: &mut best[..rows], log_sum: &mut log_sum[..rows], entropy: &mut entropy[..rows] };
+    logits::softmax(x, k, &scale[..rows], slope, out, found);
+    Softmax { best, log_sum, entropy }
+}
+
+/// What [`logits::divergence`] finds of a chunk.
+pub(super) struct Divergence {
+    pub kl: PerRow,
+    pub alike: PerRow,
+}
+
+impl Divergence {
+    /// Of at most [`CHUNK`] rows.
+    pub fn of(pair: Pair, scale: &PerRow, student_out: &mut [f32], teacher_out: &mut [f32]) -> Self {
+        let rows = pair.teacher.len() / pair.k.max(1);
+        let [mut kl, mut alike] = [[0f32; CHUNK]; 2];
+        let found = Apart { kl: &mut kl[..rows], alike: &mut alike[..rows] };
+        logits::divergence(pair, &scale[..rows], student_out, teacher_out, found);
+        Self { kl, alike }
     }
-    let mut all: [Vec<f32>; G] = std::array::from_fn(|_| Vec::with_capacity(n * k));
-    let mut total = 0.0;
-    for (part, grads) in parts {
-        total += part;
-        all.iter_mut().zip(grads).for_each(|(all, grad)| all.extend(grad));
-    }
-    Ok((total, all))
+}
+
+/// Share of rows whose first largest entries are at the same place.
+///
+/// # Errors
+/// Logits of different shapes.
+pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let (a, b) = (Rows::of(a)?, Rows::of(b)?);
+    a.same_shape(&b)?;
+    let (same, []) = in_chunks([&a, &b], [], |range, values, []| {
+        let mut best = [[0f32; CHUNK]; 2];
+        best.iter_mut().zip(values).for_each(|(best, x)| logits::best(x, a.k, &mut best[..range.len()]));
+        let [a, b] = best;
+        a[..range.len()].iter().zip(&b).filter(|(a, b)| a == b).count()
+    })?;
+    Ok(same.iter().sum::<usize>() as f64 / a.n.max(1) as f64)
 }
 
 /// A gradient with the shape and the place of the logits that it belongs to.
@@ -201,6 +234,13 @@ impl<'a> Weights<'a> {
         self.weights.map_or(1.0, |w| f64::from(w[i / self.each])) / self.rows as f64
     }
 
+    /// [`Weights::share`] of each of the rows of a chunk, times `factor`.
+    pub fn shares(&self, range: &Range<usize>, factor: f64) -> PerRow {
+        let mut shares = [0.0; CHUNK];
+        shares.iter_mut().zip(range.clone()).for_each(|(share, i)| *share = (factor * self.share(i)) as f32);
+        shares
+    }
+
     /// One weight per row, if there are any.
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub fn per_row(&self) -> Option<Cow<'a, [f32]>> {
@@ -226,12 +266,7 @@ pub(crate) fn softmax(row: &[f64]) -> Vec<f64> {
 /// The largest probability of a row of logits.
 pub(crate) fn confidence(logits: &[f32]) -> f32 {
     let row: Vec<f64> = logits.iter().map(|v| f64::from(*v)).collect();
-    largest(&row)
-}
-
-/// The largest probability of a row.
-fn largest(row: &[f64]) -> f32 {
-    log_softmax(row, 1.0).into_iter().fold(f64::NEG_INFINITY, f64::max).exp() as f32
+    log_softmax(&row, 1.0).into_iter().fold(f64::NEG_INFINITY, f64::max).exp() as f32
 }
 
 /// Index of the first largest value.
@@ -247,22 +282,30 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
 
 /// The class of the highest logit of every row; if there is a class `void`, the highest of the others.
 pub fn known_decisions(logits: &Tensor, void: Option<usize>) -> Result<Vec<u32>> {
-    let Some(void) = void else { return decisions(logits) };
-    Rows::of(logits)?.map(|row| {
-        let mut row = row.to_vec();
-        row[void] = f64::NEG_INFINITY;
-        argmax(&row) as u32
-    })
+    decisions(&without(logits, void)?)
+}
+
+/// A logit whose probability is 0, in f32 and in products with its logarithm, and which no other is below.
+const FAR: f32 = -1e4;
+
+/// Logits in which the class `void`, if there is one, has no part.
+pub(super) fn without(logits: &Tensor, void: Option<usize>) -> Result<Tensor> {
+    let Some(void) = void else { return Ok(logits.clone()) };
+    let (_, _, k) = size(logits)?;
+    let mut values = mem::view(&mem::host(logits)?)?.to_vec();
+    values.chunks_exact_mut(k.max(1)).for_each(|row| row[void] = FAR);
+    mem::tensor(values, logits.dims())
 }
 
 /// The class of the highest logit of every row.
 pub fn decisions(logits: &Tensor) -> Result<Vec<u32>> {
-    Rows::of(logits)?.map(|row| argmax(row) as u32)
+    let rows = Rows::of(logits)?;
+    Ok(rows.list(|x, list| logits::best(x, rows.k, list))?.into_iter().map(|class| class as u32).collect())
 }
 
 /// The highest probability of every row.
 pub fn sureness(logits: &Tensor) -> Result<Vec<f32>> {
-    Rows::of(logits)?.map(largest)
+    Rows::of(logits)?.sureness()
 }
 
 /// What answers say of whole images.
@@ -284,15 +327,16 @@ const LEAST_SHARE: f64 = 1e-12;
 /// Logits of another shape than `[N, K]` and `[N, H, W, K]`.
 pub fn verdicts(logits: &Tensor) -> Result<Verdicts> {
     let rows = Rows::of(logits)?;
-    let confidence = rows.per_image(&rows.map(largest)?);
     if rows.n == rows.images {
-        return Ok(Verdicts { logits: mem::view(&rows.values)?.to_vec(), confidence });
+        let logits = mem::view(&rows.values)?.to_vec();
+        return Ok(Verdicts { confidence: logits.chunks_exact(rows.k.max(1)).map(confidence).collect(), logits });
     }
+    let confidence = rows.per_image(&rows.sureness()?);
     let each = rows.n / rows.images.max(1);
     let mut found = Vec::with_capacity(rows.images * rows.k);
     for image in 0..rows.images {
         let own = Rows { n: each, k: rows.k, images: 1, values: rows.values.get(image)?.contiguous()? };
-        let mass = own.fold(|row, sum| sum.iter_mut().zip(softmax(row)).for_each(|(sum, p)| *sum += p))?;
+        let mass = own.mass()?;
         // `max` would hide what is no number.
         let share = |mass: &f64| if *mass / (each as f64) < LEAST_SHARE { LEAST_SHARE } else { mass / each as f64 };
         found.extend(mass.iter().map(|mass| share(mass).ln() as f32));

@@ -26,6 +26,7 @@ pub mod conv_transpose;
 pub mod cuda;
 pub mod gate;
 pub mod layer_norm;
+pub(crate) mod logits;
 mod max_pool;
 pub mod mem;
 pub mod norm;

@@ -1,6 +1,7 @@
 //! Fixed pieces of work on the rayon pool: what a piece computes never depends on who runs it.
 
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Runs `f(0..pieces)` on the pool, in any order.
 pub(crate) fn each(pieces: usize, f: impl Fn(usize) + Sync + Send) {
@@ -24,6 +25,41 @@ pub(crate) fn each_chunk(values: &mut [f32], len: usize, f: impl Fn((usize, &mut
     }
 }
 
+/// New lists of `rows` rows of `widths` values, which `fill` writes `chunk` rows at a time, in any order; what it says of each chunk
+/// comes in the order of the chunks. It is given the chunk's rows and its part of every list, all zeros.
+pub(crate) fn filled<const G: usize, T: Send>(
+    rows: usize,
+    chunk: usize,
+    widths: [usize; G],
+    fill: impl Fn(Range<usize>, [&mut [f32]; G]) -> T + Sync,
+) -> ([Vec<f32>; G], Vec<T>) {
+    let mut lists = widths.map(|width| Vec::with_capacity(rows * width));
+    let starts = lists.each_mut().map(|list| Shared(list.as_mut_ptr()));
+    let one = |i: usize| {
+        let range = i * chunk..rows.min((i + 1) * chunk);
+        let part = |list: usize| {
+            // SAFETY: the rows of a chunk lie inside the capacity of the list, and no two chunks share any; they are
+            // initialised here.
+            unsafe {
+                let (start, len) = (starts[list].at(range.start * widths[list]), range.len() * widths[list]);
+                std::ptr::write_bytes(start, 0, len);
+                std::slice::from_raw_parts_mut(start, len)
+            }
+        };
+        fill(range.clone(), std::array::from_fn(part))
+    };
+    let found = match rows.div_ceil(chunk) {
+        0 => Vec::new(),
+        1 => vec![one(0)],
+        chunks => (0..chunks).into_par_iter().map(one).collect(),
+    };
+    for (list, width) in lists.iter_mut().zip(widths) {
+        // SAFETY: the chunks, of which each has initialised its part, cover all rows.
+        unsafe { list.set_len(rows * width) };
+    }
+    (lists, found)
+}
+
 /// Sums rows of `len` partial sums, one for each piece, in the order of the pieces.
 pub(crate) fn sum_rows(partial: &[f32], len: usize) -> Vec<f64> {
     let mut total = vec![0f64; len];
@@ -39,7 +75,7 @@ pub(crate) fn pieces(total: usize, grain: usize) -> usize {
 }
 
 /// The range of piece `i` of `pieces` over `0..total`, as even as can be.
-pub(crate) fn range(total: usize, pieces: usize, i: usize) -> std::ops::Range<usize> {
+pub(crate) fn range(total: usize, pieces: usize, i: usize) -> Range<usize> {
     total * i / pieces..total * (i + 1) / pieces
 }
 

@@ -105,7 +105,10 @@ fn zip_in_place(a: &Tensor, b: &Tensor, f: impl Fn(&mut f32, f32) + Sync + Send)
 /// `x ← factor·x`
 pub fn scale(x: &Tensor, factor: f32) -> Result<()> {
     on_cuda!(x, super::cuda::pointwise::scale(x, factor));
-    update(x, |v| v.iter_mut().for_each(|v| *v *= factor))
+    if factor == 1.0 {
+        return Ok(());
+    }
+    update(x, |v| par::each_chunk(v, GRAIN, |(_, v)| v.iter_mut().for_each(|v| *v *= factor)))
 }
 
 /// Columns `start..` of a matrix become 0.

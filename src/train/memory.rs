@@ -1,10 +1,11 @@
 //! Whether a batch fits into memory, said before any of it is taken.
 //!
 //! Passes over two images and over four tell what a tape holds ([`Tape::counting`]) and how that grows with the batch. On the way back there are
-//! the gradient of the largest map and that of the one before it, too. What a step takes beside that is small: weights and
-//! their moments, a convolution's work space, 8-bit images.
+//! the gradient of the largest map and that of the one before it, too. Where answers are of pixels, those of the teacher, gradients
+//! with respect to answers and the tape's copies of these count as well ([`Need::beside`]). What a step takes beside that is small:
+//! weights and their moments, a convolution's work space, 8-bit images.
 
-use crate::nets::{Forward, Mode, Network};
+use crate::nets::{Forward, Mode, Network, Task};
 use crate::ops::mem::tensor;
 use crate::tape::{Held, Tape, Var};
 use crate::{Error, Result};
@@ -55,6 +56,11 @@ impl Need {
         Ok(Self { kept, passing: GRADIENTS * each.map(|(bytes, _)| bytes).fold(0.0, f64::max) })
     }
 
+    /// With `lists` lists as large as the answers of `bytes`, held while this is.
+    pub fn beside(self, lists: usize, bytes: f64) -> Self {
+        Self { kept: self.kept + lists as f64 * bytes, ..self }
+    }
+
     /// Of both, one after the other, with what each holds kept until both are over.
     pub fn with(self, other: Self) -> Self {
         Self { kept: self.kept + other.kept, passing: self.passing.max(other.passing) }
@@ -95,6 +101,15 @@ impl Need {
             format!("{batch} images of {h}x{w} need about {} GiB, {} GiB are free", gib(need), gib(free as f64));
         Err(Error::invalid(key, found, hint))
     }
+}
+
+/// Bytes of the logits of an image of `size` (height, width).
+pub fn answer_bytes(task: Task, [height, width]: [usize; 2], classes: usize) -> f64 {
+    let rows = match task {
+        Task::Classification => 1.0,
+        Task::Segmentation => height as f64 * width as f64,
+    };
+    rows * (classes * size_of::<f32>()) as f64
 }
 
 /// What the tape of a pass over a batch of `dims` holds.
@@ -185,6 +200,20 @@ mod tests {
         let text = need.check_against(1 << 20, "student.batch", 2, [8, 8]).unwrap_err().to_string();
         assert!(text.contains("0.00 GiB are free; take a smaller network"), "{text}");
         assert_eq!([9.0, 99.0, 123.0, 13_999.0].map(round_down), [9, 99, 120, 13_000]);
+    }
+
+    /// An image of 512x512 with 150 classes has 157 MB of logits.
+    #[test]
+    fn answers_of_pixels_count() {
+        let bytes = answer_bytes(Task::Segmentation, [512, 512], 150);
+        assert_eq!((bytes, answer_bytes(Task::Classification, [512, 512], 150)), (157_286_400.0, 600.0));
+        let need = Need { kept: 1e6, passing: 2e6 }.beside(3, bytes);
+        assert_eq!((need.kept, need.passing), (1e6 + 3.0 * bytes, 2e6));
+        let text = need.check_against(10 << 30, "student.batch", 32, [512, 512]).unwrap_err().to_string();
+        assert!(
+            text.ends_with("32 images of 512x512 need about 14 GiB, 10 GiB are free; about 22 would fit"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Supervised training on labelled images: baselines and the teachers we ship.
 
-use super::{BN_MOMENTUM, Decay, Examples, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport};
+use super::{
+    BN_MOMENTUM, Decay, Examples, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport, answer_bytes,
+};
 use crate::augment::CropFlip;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::distill::Input;
@@ -162,6 +164,8 @@ pub fn supervised<'a>(
     data.check(input, recipe)?;
     let [h, w, c] = input.dims;
     let need = Need::of(&network, &[h, w, c], Mode::Train { momentum: BN_MOMENTUM }, true)?;
+    // The gradient of the answers, and the tape's copy of it.
+    let need = need.beside(2, answer_bytes(network.arch.task, [h, w], input.classes));
     need.check("batch", recipe.batch.min(data.len()), [h, w])?;
     let streams = Streams::new(seed);
     let images = Gallery::new(&data.images().pixels, input.dims, &network.compute().device)?;

@@ -13,8 +13,16 @@ use serde::{Deserialize, Serialize};
 
 /// Images per pass: the moments are those of all passes together.
 const BATCH: usize = 250;
-/// More images than this change the moments by less than a hundredth; of more, so many are taken, evenly spaced.
+/// More images of 32x32 than this change the moments by less than a hundredth; of more, so many are taken, evenly spaced. Of larger
+/// ones as many as have as many pixels, which are what the moments are of.
 const ENOUGH: usize = 4000;
+/// Fewer are too few, however large they are.
+const LEAST: usize = 200;
+
+/// Images of `size` that are enough.
+fn enough([height, width]: [usize; 2]) -> usize {
+    (ENOUGH * 32 * 32 / height.saturating_mul(width).max(1)).clamp(LEAST, ENOUGH)
+}
 
 /// The images in front of the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +94,7 @@ fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
 
 /// Every 2-d batch norm with its ε, and mean and biased variance (`2·C` values) of its input over all images together.
 fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f64)>, Vec<Vec<f64>>)> {
-    let count = images.len().min(ENOUGH);
+    let count = images.len().min(enough(teacher.size));
     let chosen: Vec<usize> = (0..count).map(|i| i * images.len() / count.max(1)).collect();
     let mut norms = Vec::new();
     let mut sums: Vec<Vec<f64>> = Vec::new();
@@ -219,6 +227,12 @@ mod tests {
             let found = Fit::of(&teacher, &images).unwrap().first().unwrap();
             assert!((found - expected).abs() < 1e-4 * expected, "{eps}: {found}, expected {expected}");
         }
+    }
+
+    #[test]
+    fn fewer_of_large_images_are_enough() {
+        let sizes = [[8, 8], [32, 32], [64, 64], [120, 160], [1024, 2048]];
+        assert_eq!(sizes.map(enough), [4000, 4000, 1000, 213, 200]);
     }
 
     #[test]
