@@ -79,7 +79,7 @@ fn ln(x: f32) -> f32 {
         y = y * f + c;
     }
     let y = y * f * square - 2.121_944_4e-4 * e - 0.5 * square;
-    let found = f + y + 0.693_359_375 * e;
+    let found = f + y + 0.693_359_4 * e;
     if x.is_finite() { found } else { x }
 }
 
