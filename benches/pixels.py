@@ -13,11 +13,10 @@ stand in `OUT/results.jsonl` and are not made again; what was interrupted goes o
 """
 
 import argparse
-import json
 import math
 import os
 
-from rows import Comparison, is_made
+from rows import Comparison, about_result, is_made
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REAL, ANSWERED = "real images and labels", "real images, the teacher's answers"
@@ -109,8 +108,7 @@ class Pixels(Comparison):
             found = self.measured(model, ["--overlays", self.path("overlays", folder(name, str(seed))), "--force"])
             if self.args.dry_run:
                 return {}
-            with open(os.path.join(model, "synth.json"), encoding="utf-8") as file:
-                made = json.load(file)
+            made = about_result(model)
             self.rows.add({
                 "id": identity, "name": name, "seed": seed, "student": self.args.student, "minutes": self.args.minutes,
                 "updates": made.get("steps"), "seconds": made.get("wall_seconds"), "miou": found["miou"],

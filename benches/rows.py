@@ -47,6 +47,12 @@ def is_made(folder):
     return os.path.exists(os.path.join(folder, "synth.json"))
 
 
+def about_result(folder):
+    """What a result says of how it was made."""
+    with open(os.path.join(folder, "synth.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
 class Comparison:
     """Rows of a table, made one after the other: a subclass says in `all` which, and in `page` how they are shown."""
 

@@ -3,11 +3,12 @@
 
     cargo build --release
     benches/transfer.py -o out/transfer                    # all of it: many hours; call it again to go on
-    benches/transfer.py -o out/transfer --teacher resnet20 --only shaders --steps 150 --samples 2000     # a try
+    benches/transfer.py -o out/try --teacher resnet20 --only shaders --steps 150 --samples 2000          # a try
     benches/transfer.py -o out/transfer --page docs/TRANSFER.md                                           # the page alone
 
 Standard library only. Every set is made once (seed 0), with the teacher's answers recorded for some views of every image, so that
-the teacher costs nothing in training; students learn from it with every seed. Finished rows stand in `OUT/results.jsonl` and are
+the teacher costs nothing in training; students learn from it with every seed. The rows `augmented` are the exception: their
+teacher answers live, on what paper 2 of docs/COLLECT.md does to images. Finished rows stand in `OUT/results.jsonl` and are
 not made again; collections and distillations that were interrupted go on where they were. Accuracies are those of the last step on
 the whole test set.
 """
@@ -16,12 +17,17 @@ import argparse
 import os
 import statistics
 
-from rows import Comparison, is_made, rank_correlation
+from rows import Comparison, about_result, rank_correlation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 ALL = ["plain", "soft", "nayak", "boundary", "preferential"]
 SIMPLE = ["plain", "soft"]
+# Quotas fill a set with varied copies where a source has too few images: a set of the source's own size, too, tells quotas from copies.
+FINITE = ["plain", "soft", "nayak", "nayak, equal size", "boundary", "preferential", "augmented"]
+
+# Temperature and operations of RandAugment (both networks see mixtures all the time): of photographs, and of what is drawn.
+PHOTOGRAPHS, DRAWN = (2, 2), (20, 4)
 
 # Of every teacher: its folder, the student, the test set, and the sources with their variants. Paths are below --data.
 TEACHERS = {
@@ -31,14 +37,15 @@ TEACHERS = {
         "test": "datasets/uoft-cs/cifar10",
         "sources": {
             "original": (["datasets/uoft-cs/cifar10:train"], ["plain"]),
-            "CIFAR-100": (["datasets/uoft-cs/cifar100"], ALL),
-            "Tiny-ImageNet": (["datasets/DhanashriPalodkar/tiny-imagenet-32x32"], ALL),
-            "shaders": (["shaders"], ALL),
+            "CIFAR-100": (["datasets/uoft-cs/cifar100"], FINITE),
+            "Tiny-ImageNet": (["datasets/DhanashriPalodkar/tiny-imagenet-32x32"], FINITE),
+            "shaders": (["shaders"], [*ALL, "augmented"]),
             "leaves": (["leaves"], ALL),
-            "noise": (["noise"], ["plain", "soft", "nayak", "boundary"]),
-            "inverted": (["INVERTED"], ["plain"]),
-            "inverted + shaders": (["INVERTED", "shaders=4"], SIMPLE),
+            "noise": (["noise"], ALL),
+            "inverted": (["INVERTED"], ["plain", "soft", "boundary"]),
+            "inverted + shaders": (["INVERTED", "shaders=4"], ["plain", "soft", "nayak", "boundary"]),
         },
+        "seeds": [0, 1],
     },
     "wrn-16-2": {
         "model": "models/COMP6248/wrn-16-2-cifar10",
@@ -98,7 +105,7 @@ def arguments():
     p.add_argument("--steps", type=int, default=15_000)
     p.add_argument("--samples", type=int, default=50_000, help="images of a set, where its source has as many")
     p.add_argument("--views", type=int, default=16, help="recorded answers per image")
-    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    p.add_argument("--seeds", type=int, nargs="+", help="[default: 0, and 1 for the first teacher]")
     p.add_argument("--teacher", choices=TEACHERS, action="append", help="only these")
     p.add_argument("--only", default="", help="only rows with this in `SOURCE, VARIANT`")
     p.add_argument("--invert", default="", help="more options of `synth invert` for the inverted set")
@@ -118,16 +125,21 @@ def plan(args):
 
 
 def folder(*words):
-    return "-".join(words).replace(" ", "").replace("+", "-with-")
+    return "-".join(words).replace(" ", "").replace("+", "-with-").replace(",", "-")
 
 
 class Transfer(Comparison):
+    def __init__(self, args):
+        super().__init__(args)
+        self.said = {}
+
     def teacher(self, name):
         return os.path.join(self.args.data, TEACHERS[name]["model"])
 
     def options(self, variant):
         quarter = str(self.args.samples // 4)
         return {
+            "nayak, equal size": ["--balance", "nayak"],
             "plain": ["--balance", "none"],
             "soft": ["--balance", "soft"],
             "nayak": ["--balance", "nayak"],
@@ -138,44 +150,63 @@ class Transfer(Comparison):
     def inverted(self, name):
         """The inverted set of a teacher."""
         output = self.path("sets", folder(name, "inverted-itself"))
-        if not is_made(output):
-            more = self.args.invert.split()
-            self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *more)
+        self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *self.args.invert.split())
         return output
 
     def set(self, name, source, parts, variant):
-        """Makes a set, unless it is there."""
-        if parts == ["INVERTED"]:
+        """Makes a set, unless it is there: with --resume, the program looks whether it is the same one."""
+        if parts == ["INVERTED"] and variant == "plain":
             return self.inverted(name)
-        output = self.path("sets", folder(name, source, variant))
-        if not is_made(output):
-            sources = []
-            for part in parts:
-                is_path = part.startswith("datasets/")
-                own = self.inverted(name) if part == "INVERTED" else part
-                sources += ["--from", os.path.join(self.args.data, own) if is_path else own]
-            mixed = ["--distinct"] if len(parts) > 1 else []
-            self.synth("collect", self.teacher(name), "-o", output, *sources, "--samples", self.args.samples,
-                       "--views", self.args.views, *self.options(variant), *mixed, "--resume")
+        if variant == "augmented":
+            return self.set(name, source, parts, "soft")
+        sources, samples = [], self.args.samples
+        for part in parts:
+            is_path = part.startswith("datasets/")
+            own = self.inverted(name) if part == "INVERTED" else part
+            sources += ["--from", os.path.join(self.args.data, own) if is_path else own]
+        if variant == "nayak, equal size":
+            samples = min(samples, self.inspected(name, self.set(name, source, parts, "plain")).get("count", samples))
+        output = self.path("sets", folder(name, source, variant, str(samples)))
+        mixed = ["--distinct"] if len(parts) > 1 else []
+        self.synth("collect", self.teacher(name), "-o", output, *sources, "--samples", samples,
+                   "--views", self.args.views, *self.options(variant), *mixed, "--resume")
         return output
+
+    def inspected(self, name, images):
+        """What `inspect` says of a set; once, for all seeds."""
+        if images not in self.said:
+            self.said[images] = self.synth("inspect", images, "--teacher", self.teacher(name))
+        return self.said[images]
+
+    def answers(self, source, variant):
+        """Options of `distill`."""
+        if variant != "augmented":
+            return ["--answers", "stored"]
+        temperature, operations = DRAWN if source == "shaders" else PHOTOGRAPHS
+        return ["--answers", "live", "--set", f"student.matching.kl.temperature={temperature}",
+                "--set", f"student.rand_augment={operations}", "--set", "student.mixup_until=1"]
 
     def row(self, name, source, parts, variant, seed):
         about = TEACHERS[name]
-        identity = f"{name}, {source}, {variant}, seed {seed}, {self.args.steps} steps"
+        identity = f"{name}, {source}, {variant}, seed {seed}, {self.args.steps} steps, {self.args.samples} samples"
         if identity in self.rows:
             return
         images = self.set(name, source, parts, variant)
-        output = self.path("students", folder(name, source, variant, str(seed), str(self.args.steps)))
-        made = self.synth("distill", images, "-o", output, "--student", about["student"], "--answers", "stored",
+        output = self.path("students", folder(name, source, variant, str(seed), str(self.args.steps), str(self.args.samples)))
+        made = self.synth("distill", images, "-o", output, "--student", about["student"], *self.answers(source, variant),
                           "--steps", self.args.steps, "--seed", seed, "--resume")
         found = self.synth("eval", output, "--data", os.path.join(self.args.data, about["test"]))
-        said = self.synth("inspect", images, "--teacher", self.teacher(name))
+        said = self.inspected(name, images)
         if self.args.dry_run:
             return
-        criteria = said["criteria"]
+        criteria, set_of = said["criteria"], about_result(images)
+        metrics, student = set_of.get("metrics", {}), about_result(output)
         self.rows.add({
             "id": identity, "teacher": name, "student": about["student"], "source": source, "variant": variant,
-            "seed": seed, "steps": self.args.steps, "images": said["count"], "views": self.args.views,
+            "seed": seed, "steps": self.args.steps, "samples": self.args.samples, "images": said["count"],
+            "views": self.args.views, "copies": metrics.get("varied_copies", 0), "boundary": metrics.get("boundary", 0),
+            "device": student.get("device"), "precision": student.get("precision"),
+            "collection_seconds": set_of.get("wall_seconds"), "peak_memory_mib": student.get("peak_memory_mib"),
             "score": criteria["score"]["value"], "verdict": criteria["score"]["verdict"],
             "relative_entropy": criteria["relative_entropy"], "top1": found["top1"],
             "held_out_agreement": made["metrics"]["held_out_agreement"],
@@ -184,15 +215,16 @@ class Transfer(Comparison):
 
     def all(self):
         rows = list(plan(self.args))
-        for seed in self.args.seeds:
+        for seed in self.args.seeds or [0, 1]:
             for row in rows:
-                self.row(*row, seed)
+                if self.args.seeds or seed in TEACHERS[row[0]].get("seeds", [0]):
+                    self.row(*row, seed)
 
     def page(self):
-        return page(list(self.rows.all.values()), self.args.steps)
+        return page(list(self.rows.all.values()), self.args.steps, self.args.samples)
 
 
-def page(rows, steps):
+def page(rows, steps, samples):
     """The table as Markdown: one part per teacher, rows with the mean over seeds."""
     text = [
         "# What a student learns from which images", "",
@@ -203,7 +235,8 @@ def page(rows, steps):
     for name in TEACHERS:
         groups = {(source, variant): [] for source, (_, variants) in TEACHERS[name]["sources"].items() for variant in variants}
         for row in rows:
-            if row["teacher"] == name and row["steps"] == steps and (row["source"], row["variant"]) in groups:
+            budget = (row["steps"], row.get("samples", samples))
+            if row["teacher"] == name and budget == (steps, samples) and (row["source"], row["variant"]) in groups:
                 groups[row["source"], row["variant"]].append(row)
         groups = {key: group for key, group in groups.items() if group}
         if not groups:
@@ -211,13 +244,16 @@ def page(rows, steps):
         means = {key: statistics.mean(row["top1"] for row in group) for key, group in groups.items()}
         whole = means.get(("original", "plain"))
         first = next(iter(groups.values()))[0]
-        text += [f"## {name} to {first['student']}", "",
-                 "| source | variant | images | balance | score | accuracy | of original |", "|---|---|---:|---:|---:|---:|---:|"]
+        where = sorted({f"{row.get('device')}, {row.get('precision')}" for group in groups.values() for row in group})
+        text += [f"## {name} to {first['student']}", "", f"Computed on: {'; '.join(where)}.", "",
+                 "| source | variant | images | of which made | balance | score | accuracy | of original |",
+                 "|---|---|---:|---:|---:|---:|---:|---:|"]
         for (source, variant), group in groups.items():
             found = [100 * row["top1"] for row in group]
             share = f"{100 * means[source, variant] / whole:.0f} %" if whole else ""
             spread = f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
-            text.append(f"| {source} | {variant} | {group[0]['images']:,} | {group[0]['relative_entropy']:.2f} | "
+            made = group[0].get("copies", 0) + group[0].get("boundary", 0)
+            text.append(f"| {source} | {variant} | {group[0]['images']:,} | {made:,} | {group[0]['relative_entropy']:.2f} | "
                         f"{group[0]['score']:.2f} | {statistics.mean(found):.1f}{spread} | {share} |")
         keys = list(groups)
         for what in ("score", "relative_entropy"):

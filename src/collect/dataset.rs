@@ -48,7 +48,7 @@ impl Dataset {
         let name = split.map_or(name.to_string(), |split| format!("{name}/{split}"));
         let sha256 = hash(&files)?;
         let inverted = match holds_inverted(path) {
-            Some(inverted) => inverted.then(|| json!(true)),
+            Some(inverted) => inverted.then_some(json!(true)),
             None if is_set => {
                 tracing::warn!("{name} is a set without its synth.json: its images count as made by inversion");
                 Some(json!(UNKNOWN))

@@ -62,6 +62,10 @@ impl Recipe {
             let found = "fresh images come from a generator of noise";
             return refused("feed", found, "take buffer or batch");
         }
+        if self.feed == Feed::Fresh && g.lifecycle != Lifecycle::CarryOver {
+            let found = "only a generator that goes on from batch to batch makes good images from fresh noise";
+            return refused("feed", found, "take buffer or batch, or generator.lifecycle = carry-over");
+        }
         if self.feed != Feed::Buffer {
             let none = "nobody learns from the buffer";
             let student = &self.student;
@@ -75,10 +79,6 @@ impl Recipe {
             if let Some((key, _)) = keys.into_iter().find(|(_, stated)| *stated) {
                 return refused(key, none, "leave it at its value in dafl, or take feed = buffer");
             }
-        }
-        if self.feed == Feed::Fresh && g.lifecycle != Lifecycle::CarryOver {
-            let found = "only a generator that goes on from batch to batch makes good images from fresh noise";
-            return refused("feed", found, "take buffer or batch, or generator.lifecycle = carry-over");
         }
         Ok(())
     }
