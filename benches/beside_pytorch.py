@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Time `synth bench step` and a PyTorch script on the same work, alternating in one run, and print the ratios.
+"""Time `synth bench step` and PyTorch on the same work, alternating in one run, and print the ratios.
 
-    beside_pytorch.py path/to/torch_step.py [--python PYTHON] [--rounds 3] [--seconds 6] [--only train]
+    cargo build --release && pip install torch
+    benches/beside_pytorch.py [--python PYTHON] [--rounds 3] [--seconds 6] [--only train]
 
-The PyTorch script takes --net, --teacher, --batch, --pass, --threads and --seconds and prints one JSON line with
-`median_ms` (its faster memory layout). Each row alternates the two programs `--rounds` times; the table shows the median of
+PyTorch's side is `torch_step.py` beside this file, in its faster memory layout. Each row alternates the two programs `--rounds` times; the table shows the median of
 each and of the ratios, and what the machine itself would allow: the bound is the step's multiplications at 85 % of the
 multiply-add rate measured in the same run, and its unavoidable bytes at the speed of a copy. The target is the larger of 0.70
 of PyTorch's time and 1.25 of the bound; "of target" is the median over the rounds of our time over that round's target (up to
@@ -15,6 +15,8 @@ import json
 import pathlib
 import statistics
 import subprocess
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 ROWS = [
     ("train", "resnet20", 128),
@@ -37,9 +39,9 @@ def measured(command):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("torch_step", help="the PyTorch script")
+    p.add_argument("--torch-step", default=str(HERE / "torch_step.py"), help="another script with its options and its JSON")
     p.add_argument("--python", default="python3", help="a Python that has torch")
-    p.add_argument("--synth", default=str(pathlib.Path(__file__).resolve().parent.parent / "target/release/synth"))
+    p.add_argument("--synth", default=str(HERE.parent / "target/release/synth"))
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=6)
     p.add_argument("--threads", type=int, default=2)

@@ -26,8 +26,7 @@ fi
 exec > >(tee "$out/log") 2>&1
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 python=${PYTHON:-python3}
-peer=${TORCH_STEP:-../shared/peers/torch_step.py}
-[ -f "$peer" ] || peer=shared/peers/torch_step.py
+peer=benches/torch_step.py
 # The driver keeps what it compiles from PTX; the first use of each kernel is then not measured twice.
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$out/ptx-cache}
 
@@ -86,8 +85,8 @@ while read -r pass net teacher batch precisions; do beside "$pass" "$net" "$teac
 
 step "PyTorch compiled"
 compiled() { # compiled NET BATCH MODE
-  printf 'compiled\ttrain\t%s\t%s\t%s\tpytorch %s ms\n' "$1" "$2" "$3" "$(timeout 120 "$python" benches/torch_compiled.py "$peer" \
-    --net "$1" --batch "$2" --mode "$3" --amp --seconds "$seconds" 2>"$out/compiled.err" | median)" | tee -a "$out/summary.tsv"
+  printf 'compiled\ttrain\t%s\t%s\t%s\tpytorch %s ms\n' "$1" "$2" "$3" "$(timeout 120 "$python" "$peer" \
+    --net "$1" --batch "$2" --device cuda --compile "$3" --amp --seconds "$seconds" 2>"$out/compiled.err" | median)" | tee -a "$out/summary.tsv"
 }
 [ -n "${QUICK:-}" ] || for mode in default reduce-overhead; do compiled resnet18 256 $mode </dev/null; done
 

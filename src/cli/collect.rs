@@ -43,7 +43,7 @@ pub struct Collect {
     #[arg(long, value_name = "P")]
     min_confidence: Option<f64>,
     /// Prefer images that look related to the teacher's task: where not all can be taken, and in the weights for the sampler of
-    /// `distill`. Every image goes through the teacher once more, by itself
+    /// `distill`. Every image goes through the teacher once more
     #[arg(long)]
     related: bool,
     /// Take only the first of images that show the same, as when sets are mixed
