@@ -3,7 +3,7 @@
 
     cargo build --release
     benches/pixels.py -o out/pixels                             # all of it: hours on two cores; call it again to go on
-    benches/pixels.py -o out/pixels --minutes 1 --epochs 1 --samples 200    # a try
+    benches/pixels.py -o out/try --minutes 1 --epochs 1 --samples 200       # a try, in a folder of its own
     benches/pixels.py -o out/pixels --page docs/PIXELS.md       # the page alone
 
 Standard library only. A teacher is trained on CamVid at 160x120 first (`--model` takes one that is there already, with `--data` of its
@@ -77,7 +77,7 @@ class Pixels(Comparison):
         return self.compute("eval", model, "--data", self.args.data, *overlays)
 
     def set(self, source):
-        output = self.path("sets", folder(source))
+        output = self.path("sets", folder(source, str(self.args.samples)))
         if not is_made(output):
             parts = [part.format(data=self.args.data, shared=self.args.shared) for part in SOURCES[source]]
             words = [word for part in parts for word in ("--from", part)]
@@ -86,7 +86,7 @@ class Pixels(Comparison):
 
     def student(self, name, seed):
         """The folder of a row's student."""
-        output = self.path("students", folder(name, str(seed)))
+        output = self.path("students", folder(name, str(seed), f"{self.args.minutes:g} minutes"))
         time = ["--minutes", self.args.minutes, "--seed", seed, "-o", output, "--set", f"student.batch={self.args.batch}"]
         if name in RECIPES:
             # Published batches are for images of 32 pixels a side.

@@ -3,7 +3,7 @@
 
     cargo build --release
     benches/preferential.py -o out/preferential
-    benches/preferential.py -o out/preferential --steps 100 --pool 1000 --snapshots 5       # a try
+    benches/preferential.py -o out/try --steps 100 --pool 1000 --snapshots 5                # a try, in a folder of its own
 
 Standard library only. One pool of training images of CIFAR-10 (a tenth) and drawn ones and foreign letters is collected twice, all
 of it, once with `--related`: the weights are all that differs. Students learn from both with the same seeds, and are measured on the

@@ -3,7 +3,7 @@
 
     cargo build --release
     benches/transfer.py -o out/transfer                    # all of it: many hours; call it again to go on
-    benches/transfer.py -o out/try --teacher resnet20 --only shaders --steps 150 --samples 2000          # a try
+    benches/transfer.py -o out/try --teacher resnet20 --only leaves --steps 150 --samples 2000           # a try
     benches/transfer.py -o out/transfer --page docs/TRANSFER.md                                           # the page alone
 
 Standard library only. Every set is made once (seed 0), with the teacher's answers recorded for some views of every image, so that
@@ -237,15 +237,16 @@ def page(rows, steps, samples):
         for row in rows:
             budget = (row["steps"], row.get("samples", samples))
             if row["teacher"] == name and budget == (steps, samples) and (row["source"], row["variant"]) in groups:
-                groups[row["source"], row["variant"]].append(row)
+                group = groups[row["source"], row["variant"]]
+                group[:] = [other for other in group if other["seed"] != row["seed"]] + [row]
         groups = {key: group for key, group in groups.items() if group}
         if not groups:
             continue
         means = {key: statistics.mean(row["top1"] for row in group) for key, group in groups.items()}
         whole = means.get(("original", "plain"))
         first = next(iter(groups.values()))[0]
-        where = sorted({f"{row.get('device')}, {row.get('precision')}" for group in groups.values() for row in group})
-        text += [f"## {name} to {first['student']}", "", f"Computed on: {'; '.join(where)}.", "",
+        where = sorted({f"{row['device']}, {row['precision']}" for group in groups.values() for row in group if row.get("device")})
+        text += [f"## {name} to {first['student']}", "", *([f"Computed on: {'; '.join(where)}.", ""] if where else []),
                  "| source | variant | images | of which made | balance | score | accuracy | of original |",
                  "|---|---|---:|---:|---:|---:|---:|---:|"]
         for (source, variant), group in groups.items():

@@ -178,6 +178,8 @@ impl Staging {
         let apart = self.target.with_file_name(name);
         match fs::rename(&partial, &apart) {
             Ok(()) => apart,
+            // It has its name, and only the flush after that was refused.
+            Err(_) if !partial.exists() => self.target.clone(),
             Err(_) => partial,
         }
     }
@@ -271,6 +273,7 @@ pub(crate) fn clean_up(parent: &Path, name: &OsString, target: &Path) {
             }
         } else if let Some(rest) = found.strip_prefix(&old)
             && owner_is_dead(rest)
+            && !is_locked(&parent.join(format!("{partial}{rest}")))
         {
             put_back(&path, target);
         }
@@ -296,6 +299,11 @@ fn owner_is_dead(rest: &str) -> bool {
 /// Whether there is certainly no process of this number; where the system does not say, there may be.
 pub(crate) fn is_gone(pid: u32) -> bool {
     Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Whether somebody certainly works in this folder.
+fn is_locked(folder: &Path) -> bool {
+    File::open(folder).is_ok_and(|f| matches!(f.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Whether nobody, on this machine or another that shares the disk, holds the folder's lock.

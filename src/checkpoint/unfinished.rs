@@ -27,7 +27,7 @@ pub struct Unfinished {
     begin: Begin,
     finished: bool,
     /// Held until the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 /// Tries to get hold of a folder that another process is just removing.
@@ -52,7 +52,7 @@ impl Unfinished {
             refuse_replacement(&target, begin.force)?;
         }
         let lock = hold(&folder, File::try_lock)?;
-        let unfinished = Self { folder, target, begin, finished, _lock: lock };
+        let unfinished = Self { folder, target, begin, finished, lock };
         if unfinished.is_begun() && !begin.resume && !begin.force {
             let found = format!("an interrupted run has left its state in {}", unfinished.folder.display());
             let what = format!("output {}", unfinished.target.display());
@@ -127,6 +127,8 @@ impl Drop for Unfinished {
         if self.folder.exists() && !holds_any(&self.states()) {
             remove(&self.folder);
         }
+        // Where files cannot be locked, the next process goes by what this one says: that nobody works here.
+        let _ = self.lock.set_len(0);
     }
 }
 
@@ -244,6 +246,17 @@ mod tests {
     /// As on a file system that has no locks.
     fn no_locks(_: &File) -> std::result::Result<(), TryLockError> {
         Err(TryLockError::Error(std::io::ErrorKind::Unsupported.into()))
+    }
+
+    #[test]
+    fn whoever_leaves_a_state_behind_is_not_said_to_work_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = Unfinished::open(&folder.path().join("r"), Begin::default()).unwrap();
+        fs::create_dir_all(left.states()).unwrap();
+        fs::write(left.states().join(format!("train-000001-{}.safetensors", "0".repeat(32))), "x").unwrap();
+        let lock = left.folder().join("lock");
+        drop(left);
+        assert_eq!(fs::read_to_string(lock).unwrap(), "");
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub struct Distill {
     /// Time for the updates in minutes, in place of --steps: as many as fit at the speed of the first few
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
-    /// Stop after this many checks on the held-out tenth without improvement (there are 20 in a run)
+    /// Stop after this many checks on the held-out tenth without improvement (there are 20 in a run; with --minutes as many of
+    /// these as take a twentieth of the time)
     #[arg(long, value_name = "CHECKS")]
     early_stop: Option<usize>,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
 use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
-use crate::train::{Decay, Schedule, batch_for, batch_of};
+use crate::train::{Decay, Schedule, batch_of};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,8 @@ const USUAL_BATCH_OF_PIXELS: usize = 16;
 pub struct StudentRecipe {
     /// Updates in all.
     pub steps: usize,
-    /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels ([`batch_for`]).
+    /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels
+    /// ([`crate::train::batch_for`]; fewer of pixels, [`crate::train::batch_of`]).
     pub batch: usize,
     /// Learning rate; 0 takes the one of the student's family (0.5, or less where there are depthwise or grouped convolutions or no batch
     /// norms: `synth networks` lists it) for a batch of 128, or of 16 images with an answer for every pixel, and less in proportion
@@ -87,8 +88,7 @@ impl Default for StudentRecipe {
 impl StudentRecipe {
     /// The recipe with its batch for images of `size` (height, width), where it leaves that open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
-        let batch = if self.batch > 0 { self.batch } else { batch_for(USUAL_BATCH, size) };
-        Self { batch, ..self }
+        self.fitted_for(Task::Classification, size)
     }
 
     /// The recipe as it is for students of `task`, before anything is changed in it: those that answer for pixels see parts of images

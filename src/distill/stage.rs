@@ -210,10 +210,7 @@ impl Resumable for Course {
             return Err(from.fault("priorities", "the set has another number of images"));
         }
         from.restore("clock", &mut self.clock)?;
-        // States of earlier versions do not say.
-        if from.has("check_every") {
-            self.check_every = from.value::<usize>("check_every")?.max(1);
-        }
+        self.check_every = from.value::<usize>("check_every")?.max(1);
         let checks: Vec<f64> = from.array("checks")?;
         let [agreement, kl, best] = checks[..] else { return Err(from.fault("checks", "there are not three")) };
         let (since_best, over) = (from.value("since_best")?, from.value("over")?);

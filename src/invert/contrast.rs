@@ -77,14 +77,9 @@ impl Contrast {
 
     /// Which remembered images a pass is compared with, no two of them alike.
     pub fn draw(&self, rng: &mut Stream) -> Vec<usize> {
-        match self.bank.len() {
-            0 => Vec::new(),
-            len => {
-                let mut rows = permutation(len, rng);
-                rows.truncate(self.rule.negatives);
-                rows
-            }
-        }
+        let mut rows = permutation(self.bank.len(), rng);
+        rows.truncate(self.rule.negatives);
+        rows
     }
 
     /// The loss of a batch by the features `[B, features]` of its second view, which the gradient is with respect to, and of

@@ -67,7 +67,7 @@ fn smooth(cast: &[u32], prior: &Prior, [h, w]: [usize; 2], rng: &mut Stream) -> 
 }
 
 fn scene(cast: &[u32], prior: &Prior, [h, w]: [usize; 2], rng: &mut Stream) -> Vec<u32> {
-    // Each class of the cast has a part, the larger ones first; a class with a large share is likely to be asked early.
+    // Classes of the cast take the parts, likely ones first; with few things, the last of a large cast may find none left.
     let mut parts = prior.order(cast, rng);
     let more = (parts.len()..PARTS + MOST_THINGS).map(|_| prior.one_of(cast, rng));
     parts.extend(more.collect::<Vec<u32>>());

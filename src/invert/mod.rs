@@ -96,7 +96,7 @@ pub fn invert(
         let found = "the teacher answers for every pixel, and such answers are not recorded";
         return Err(Error::invalid("views", found, "leave it at 0: `distill` asks the teacher itself"));
     }
-    let recipe = &recipe.clone().fitted(teacher.size);
+    let recipe = &recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
     let mut course = Course::new(teacher, adversary, recipe, embeddings, seed, limit)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;

@@ -175,7 +175,8 @@ impl<'a> Synthesiser<'a> {
     }
 
     /// Takes the areas of classes in a batch that was made for no maps into the prior of maps: `logits` `[N·K]` are those of
-    /// [`crate::loss::Verdicts`]. The generator is young: each batch counts as much more than the one before as this one did.
+    /// [`crate::loss::Verdicts`]. The generator is young: batch `index` counts
+    /// `index + 1` times, so that later images weigh more.
     pub fn learn_prior(&mut self, index: usize, logits: &[f32]) {
         for row in logits.chunks_exact(self.teacher.classes) {
             let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();

@@ -54,9 +54,12 @@ pub fn answered_by(set: &SyntheticSet, model: &Model, frozen: &Teacher) -> Resul
     let ([h, w], c, classes) = (frozen.size, frozen.channels, frozen.classes);
     let Images { height, width, channels, .. } = *set.images;
     if ([height, width], channels, set.class_names.len()) != ([h, w], c, classes) {
-        let found = format!("it takes images of {h}x{w} in {c} channels and knows {classes} classes");
-        let hint = format!("the set has {height}x{width}, {channels} channels and {} classes", set.class_names.len());
-        return Err(Error::invalid("--teacher", found, hint));
+        let found = format!(
+            "it takes images of {h}x{w} in {c} channels and knows {classes} classes, the set has {height}x{width}, {channels} \
+             channels and {} classes",
+            set.class_names.len()
+        );
+        return Err(Error::invalid("--teacher", found, "name one for the set's images and classes"));
     }
     if set.provenance["teacher"]["sha256"] == json!(model.sha256) {
         return Ok(None);

@@ -83,7 +83,7 @@ impl InvertJob<'_> {
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
-        let fitted = self.recipe.clone().fitted(teacher.size);
+        let fitted = self.recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
         let mut recipe = Recipe { student: fitted.student(self.teacher_blocks), ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;

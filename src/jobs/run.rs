@@ -25,7 +25,8 @@ pub struct RunJob<'a> {
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
     /// Time for the whole run, in place of the recipe's `rounds` and `finish_steps`. The result says how many there were;
-    /// with those numbers in the recipe the same seed gives the same student again.
+    /// with those numbers in the recipe the same seed gives the same student again, where no rates follow the rounds (those of
+    /// a student on the fly and of `generator.over_run` do).
     pub limit: Option<Duration>,
     pub seed: u64,
     pub compute: &'a Compute,

@@ -3,7 +3,7 @@
 use super::job_sha256;
 use crate::checkpoint::{Checkpoints, Resumable, Saved, Unfinished};
 use crate::events::{Observer, Pupil, Record, check_interrupt};
-use crate::files::Staging;
+use crate::files::{PROVENANCE_LIMIT, Staging};
 use crate::ops::{self, Compute};
 use crate::report::{Every, Reporter, Snapshots, alarms_under_way, duration};
 use crate::signs::Signs;
@@ -16,8 +16,6 @@ use std::time::Duration;
 const LOG: &str = "metrics.jsonl";
 /// The name of the folder of snapshots.
 const SNAPSHOTS: &str = "snapshots";
-/// The largest `synth.json` of a finished result.
-const LARGEST: u64 = 64 << 20;
 
 /// Watches the stages of a run and keeps their states.
 pub struct Session {
@@ -111,7 +109,10 @@ impl Session {
     }
 
     fn alarmed(&self, alarm: &str) -> Error {
-        let hint = self.kept("--resume and without --stop-on-alarm");
+        let hint = match self.anew {
+            true => "nothing was done yet: begin without --stop-on-alarm to do it all the same".into(),
+            false => self.kept("--resume and without --stop-on-alarm"),
+        };
         Error::Failed { found: format!("alarm: {alarm}"), hint }
     }
 
@@ -200,7 +201,7 @@ pub fn finished(folder: &Path, fingerprint: &Value) -> Result<Value> {
     let path = folder.join("synth.json");
     let again = "choose another name, or use --force to replace it";
     let about = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
-    if about.len() > LARGEST {
+    if about.len() > PROVENANCE_LIMIT {
         return Err(Error::file(&path, "it is too large for a result of ours", again));
     }
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
@@ -259,6 +260,13 @@ mod tests {
         assert_eq!(begun(session(folder.path(), on)), (Some(1), 1));
         assert_eq!(begun(session(folder.path(), anew)), (None, 0));
         assert!(!folder.path().join("result.unfinished").exists());
+    }
+
+    #[test]
+    fn an_alarm_before_anything_is_done_speaks_of_no_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = session(folder.path(), Begin::default()).alarm("few classes").unwrap_err().to_string();
+        assert!(text.contains("nothing was done yet") && !text.contains("--resume"), "{text}");
     }
 
     #[test]

@@ -43,7 +43,10 @@ fn open_named(wish: &Wish, limit: Option<usize>, access: &Access) -> Result<Box<
     let fetched = match split {
         Some(_) => hub.dataset(&name, split, limit, &mut transfer)?,
         None => match hub.dataset(&name, Some("train"), limit, &mut transfer) {
-            Err(Error::NoSplit { .. }) => hub.dataset(&name, None, limit, &mut transfer)?,
+            // Offline nobody knows which splits there are; the cache may have what was fetched for want of `train`.
+            Err(Error::NoSplit { .. } | Error::Hub { absent: true, .. }) => {
+                hub.dataset(&name, None, limit, &mut transfer)?
+            }
             other => other?,
         },
     };

@@ -78,8 +78,8 @@ fn divergence(teacher: &Tensor, adversary: &Tensor, masked: bool) -> Result<Disa
         let rows = found.kl[..range.len()].iter().zip(&found.alike);
         let counted = rows.clone().filter(|(_, alike)| !masked || **alike > 0.0);
         let kl: f64 = counted.map(|(kl, _)| f64::from(*kl)).sum();
-        [-kl / n, rows.filter(|(_, alike)| **alike > 0.0).count() as f64 / n]
+        [kl, rows.filter(|(_, alike)| **alike > 0.0).count() as f64]
     })?;
-    let [value, agreement] = [0, 1].map(|which| parts.iter().map(|part| part[which]).sum());
-    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, agreement))
+    let [kl, alike] = [0, 1].map(|which| parts.iter().map(|part| part[which]).sum::<f64>());
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], -kl / n, alike / n))
 }

@@ -27,7 +27,7 @@ pub enum Matching {
 
 #[cfg(feature = "cuda")]
 impl Matching {
-    /// The temperature as the kernel takes it, 0 for logits; `None` where the host computes.
+    /// The temperature as the kernel takes it, 0 for logits; `None` of what is not one kernel, and is not recorded in a graph.
     pub(crate) fn on_card(self) -> Option<f32> {
         match self {
             Self::Kl { temperature } => Some(temperature as f32),
@@ -58,6 +58,7 @@ pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights:
     s.same_shape(&t)?;
     let k = s.k.max(1);
     let (parts, [grad]) = in_chunks([&s, &t], [s.k], |range, [s, t], [grad]| match how {
+        // The second never comes here: it was taken apart above.
         Matching::Kl { temperature } | Matching::KlAndDecision { temperature, .. } => {
             let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
             let found = Divergence::of(pair, &weights.shares(&range, temperature), grad, &mut []);

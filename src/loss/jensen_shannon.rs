@@ -2,7 +2,7 @@
 //! Jensen and Shannon (Yin et al., "Dreaming to Distill", 2020, equations 8 and 9).
 
 use super::Disagreement;
-use super::rows::{Rows, agreement, like, log_softmax, with_grads};
+use super::rows::{Rows, like, log_softmax, with_grads};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -25,7 +25,7 @@ pub fn jensen_shannon(teacher: &Tensor, adversary: &Tensor, temperature: f64) ->
         }
         value
     })?;
-    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, agreement(teacher, adversary)?))
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
 }
 
 /// `ln ½(eᵃ + eᵇ)`

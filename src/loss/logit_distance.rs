@@ -2,7 +2,7 @@
 //! bounded form of their segmentation experiments.
 
 use super::Disagreement;
-use super::rows::{Rows, agreement, in_chunks, like};
+use super::rows::{Rows, in_chunks, like};
 use crate::Result;
 use candle_core::Tensor;
 
@@ -27,5 +27,5 @@ pub fn logit_distance(teacher: &Tensor, adversary: &Tensor, bounded: bool) -> Re
             *dt = -*ds;
         }
     })?;
-    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, agreement(teacher, adversary)?))
+    Ok(Disagreement::known([like(dt, teacher)?, like(ds, adversary)?], value, t.agreement(&s)?))
 }

@@ -82,6 +82,18 @@ impl Rows {
         })
     }
 
+    /// As [`agreement`].
+    pub(super) fn agreement(&self, other: &Rows) -> Result<f64> {
+        self.same_shape(other)?;
+        let (same, []) = in_chunks([self, other], [], |range, values, []| {
+            let mut best = [[0f32; CHUNK]; 2];
+            best.iter_mut().zip(values).for_each(|(best, x)| logits::best(x, self.k, &mut best[..range.len()]));
+            let [a, b] = best;
+            a[..range.len()].iter().zip(&b).filter(|(a, b)| a == b).count()
+        })?;
+        Ok(same.iter().sum::<usize>() as f64 / self.n.max(1) as f64)
+    }
+
     /// The mean over each image's rows.
     pub(crate) fn per_image(&self, of_rows: &[f32]) -> Vec<f32> {
         per_image(of_rows, self.images)
@@ -191,15 +203,7 @@ impl Divergence {
 /// # Errors
 /// Logits of different shapes.
 pub fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let (a, b) = (Rows::of(a)?, Rows::of(b)?);
-    a.same_shape(&b)?;
-    let (same, []) = in_chunks([&a, &b], [], |range, values, []| {
-        let mut best = [[0f32; CHUNK]; 2];
-        best.iter_mut().zip(values).for_each(|(best, x)| logits::best(x, a.k, &mut best[..range.len()]));
-        let [a, b] = best;
-        a[..range.len()].iter().zip(&b).filter(|(a, b)| a == b).count()
-    })?;
-    Ok(same.iter().sum::<usize>() as f64 / a.n.max(1) as f64)
+    Rows::of(a)?.agreement(&Rows::of(b)?)
 }
 
 /// A gradient with the shape and the place of the logits that it belongs to.
@@ -281,6 +285,9 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
 }
 
 /// The class of the highest logit of every row; if there is a class `void`, the highest of the others.
+///
+/// # Errors
+/// Logits of another shape than `[N, K]` and `[N, H, W, K]`, a `void` that is none of the classes.
 pub fn known_decisions(logits: &Tensor, void: Option<usize>) -> Result<Vec<u32>> {
     decisions(&without(logits, void)?)
 }
@@ -292,8 +299,11 @@ const FAR: f32 = -1e4;
 pub(super) fn without(logits: &Tensor, void: Option<usize>) -> Result<Tensor> {
     let Some(void) = void else { return Ok(logits.clone()) };
     let (_, _, k) = size(logits)?;
+    if void >= k {
+        return Err(Error::shape("loss", format!("void is class {void} of {k}")));
+    }
     let mut values = mem::view(&mem::host(logits)?)?.to_vec();
-    values.chunks_exact_mut(k.max(1)).for_each(|row| row[void] = FAR);
+    values.chunks_exact_mut(k).for_each(|row| row[void] = FAR);
     mem::tensor(values, logits.dims())
 }
 

@@ -128,7 +128,9 @@ pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> 
 
 /// The alarm of a collected set that shows few of the teacher's classes, which is known before anything learns from it.
 pub fn few_classes(provenance: &serde_json::Value, balance: &Balance) -> Option<Alarm> {
-    if provenance["kind"] != "collected" || of_pixels(provenance) {
+    // The only class of a teacher has all images, and no entropy.
+    let even = balance.rarest >= 1.0;
+    if provenance["kind"] != "collected" || of_pixels(provenance) || even {
         return None;
     }
     let mut raised = Raised(Vec::new());

@@ -53,8 +53,8 @@ impl Areas {
     }
 
     /// Whether the image in `slot` cannot be spared for one with the shares `coming`: it shows more of a class, and without it
-    /// less than `low` times as much as it shows would be left of that class. Of no class more than `low` images are such, and
-    /// where an image shows one class alone, these are the images of classes that have no more than `low` others.
+    /// less than `low` times as much as it shows would be left of that class. Of no class more than `low` images (rounded up) are such, and
+    /// where an image shows one class alone, these are the images of classes that have fewer than `low` others.
     pub fn needs(&self, slot: usize, coming: &[u32], low: f64, void: Option<usize>) -> bool {
         let own = &self.of_images[slot * self.classes..][..self.classes];
         let rare = |class: usize| {

@@ -28,7 +28,8 @@ pub enum Replacement {
 pub struct BufferRule {
     pub capacity: usize,
     pub replacement: Replacement,
-    /// No class falls below / rises above these multiples of capacity / classes by replacement. Where answers are of pixels, the
+    /// No class falls below / rises above these multiples of capacity / classes (void is none)
+    /// by replacement. Where answers are of pixels, the
     /// first one keeps the images with the most of a rare class, and the second, as images hold many classes, has no meaning.
     pub guards: (f64, f64),
     /// φ as a factor of the priority to stay, where the recipe wants it in replacement.

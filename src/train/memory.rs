@@ -56,8 +56,11 @@ impl Need {
         Ok(Self { kept, passing: GRADIENTS * each.map(|(bytes, _)| bytes).fold(0.0, f64::max) })
     }
 
-    /// With `lists` lists as large as the answers of `bytes`, held while this is.
+    /// With `lists` lists as large as the answers of `bytes`, held while this is; where nothing is known of it, nothing is of these.
     pub fn beside(self, lists: usize, bytes: f64) -> Self {
+        if self == Self::default() {
+            return self;
+        }
         Self { kept: self.kept + lists as f64 * bytes, ..self }
     }
 

@@ -116,7 +116,7 @@ impl Step {
 }
 
 impl Goal<'_> {
-    /// Whether the card computes its loss: what the host computes cannot be replayed.
+    /// Whether one kernel computes its loss and nothing waits for it: else it cannot be replayed.
     fn records(&self) -> bool {
         match self {
             Self::Answers { how, .. } => how.on_card().is_some(),

@@ -1,5 +1,6 @@
 //! Learning-rate schedules over a known number of steps.
 
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The rate as a share of the base rate.
@@ -43,6 +44,27 @@ impl Schedule {
             Self::Step { at, gamma } => gamma.powi(at.iter().filter(|a| t >= **a).count() as i32),
             Self::OneCycle { rise, start, .. } if t < *rise => start + (1.0 - start) * t / rise,
             Self::OneCycle { rise, floor, .. } => cosine((t - rise) / (1.0 - rise).max(1e-9), *floor),
+        }
+    }
+}
+
+impl Schedule {
+    /// `key` is where a recipe has it.
+    ///
+    /// # Errors
+    /// The first of its numbers that is out of its range, with the range.
+    pub(crate) fn check(&self, key: &str) -> Result<()> {
+        let numbers = match self {
+            Self::Constant => Vec::new(),
+            Self::Cosine { floor } => vec![("floor", *floor)],
+            Self::Step { at, gamma } => at.iter().map(|at| ("at", *at)).chain([("gamma", *gamma)]).collect(),
+            Self::OneCycle { rise, start, floor } => vec![("rise", *rise), ("start", *start), ("floor", *floor)],
+        };
+        match numbers.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            None => Ok(()),
+            Some((name, value)) => {
+                Err(Error::invalid(format!("{key}.{name}"), format!("{value}"), "must be within 0 to 1"))
+            }
         }
     }
 }

@@ -114,27 +114,6 @@ impl SupervisedRecipe {
     }
 }
 
-impl Schedule {
-    /// `key` is where a recipe has it.
-    ///
-    /// # Errors
-    /// The first of its numbers that is out of its range, with the range.
-    pub(crate) fn check(&self, key: &str) -> Result<()> {
-        let numbers = match self {
-            Self::Constant => Vec::new(),
-            Self::Cosine { floor } => vec![("floor", *floor)],
-            Self::Step { at, gamma } => at.iter().map(|at| ("at", *at)).chain([("gamma", *gamma)]).collect(),
-            Self::OneCycle { rise, start, floor } => vec![("rise", *rise), ("start", *start), ("floor", *floor)],
-        };
-        match numbers.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
-            None => Ok(()),
-            Some((name, value)) => {
-                Err(Error::invalid(format!("{key}.{name}"), format!("{value}"), "must be within 0 to 1"))
-            }
-        }
-    }
-}
-
 /// A network that was trained.
 pub struct Trained {
     /// What to keep: the weight average, if there is one.

@@ -4,8 +4,8 @@ use super::{near, near_number, on, random};
 use candle_core::Tensor;
 use std::sync::Arc;
 use synth::loss::{
-    BnForm, BnStatsLoss, LayerStatistics, Loss, Matching, cross_entropy, kl_per_sample, masked_disagreement,
-    matching_loss, soft_cross_entropy,
+    BnForm, BnStatsLoss, LayerStatistics, Loss, Matching, compared, cross_entropy, masked_disagreement, matching_loss,
+    soft_cross_entropy,
 };
 use synth::nets::{Init, Kind, Slot, Weights};
 use synth::ops::{Compute, Precision};
@@ -35,13 +35,15 @@ fn losses_of_logits() {
         for w in [None, Some(&weights[..])] {
             same("cross-entropy", |to| cross_entropy(&to(&s), &labels, w).unwrap());
             same("soft cross-entropy", |to| soft_cross_entropy(&to(&t), &targets, w).unwrap());
-            for how in [Matching::Kl { temperature: 1.0 }, Matching::Kl { temperature: 20.0 }, Matching::Logits] {
+            let both = Matching::KlAndDecision { temperature: 2.0, decision: 0.3 };
+            for how in [Matching::Kl { temperature: 1.0 }, Matching::Kl { temperature: 20.0 }, Matching::Logits, both] {
                 same("matching", |to| matching_loss(&to(&s), &to(&t), how, w).unwrap());
             }
         }
-        let here = kl_per_sample(&s, &t, 1.0).unwrap();
-        let there = kl_per_sample(&bring(&s), &bring(&t), 1.0).unwrap();
-        here.iter().zip(&there).for_each(|(h, t)| near_number("gap", f64::from(*t), f64::from(*h), TOLERANCE));
+        let here = compared(&s, &t, 1.0).unwrap();
+        let there = compared(&bring(&s), &bring(&t), 1.0).unwrap();
+        here.kl.iter().zip(&there.kl).for_each(|(h, t)| near_number("gap", f64::from(*t), f64::from(*h), TOLERANCE));
+        assert_eq!(here.agreement, there.agreement);
         // Rows that decide alike and rows that do not.
         let close = (&s + random(&[n, k], 3).affine(0.1, 0.0).unwrap()).unwrap();
         let here = masked_disagreement(&s, &close).unwrap();

@@ -23,6 +23,10 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
             let whole = samples.div_ceil(batch);
             let fill = if recipe.feed == Feed::Buffer { recipe.fill.min(whole) } else { 0 };
             let before = recipe.practice + fill;
+            // All of it is the set.
+            if recipe.rounds == 0 && fill > 0 {
+                return Ok([set("batch", batch), set("buffer.samples", samples)].concat());
+            }
             match batches.saturating_sub(before) / recipe.batches.max(1) {
                 0 => {
                     let found = format!("{images} images in batches of {batch}");
@@ -67,6 +71,8 @@ mod tests {
         };
         let options = spend(&Recipe::named("deepinversion").unwrap(), Budget::Steps(4000), &method).unwrap();
         assert_eq!(options, ["--set", "student.steps=4000"]);
+        let options = spend(&Recipe::named("deepinversion").unwrap(), Budget::Images(2560), &method).unwrap();
+        assert_eq!(options, ["--set", "batch=256", "--set", "buffer.samples=2560"]);
     }
 
     #[test]

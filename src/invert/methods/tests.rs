@@ -129,6 +129,9 @@ fn the_buffer_starts_with_what_rounds_do_not_add() {
     assert_eq!(fast.of_samples(256 * 100, [32, 32]).fill(10), 80);
     let synth = Recipe { rounds: 11, ..Recipe::named("synth").unwrap() }.fitted([32, 32]);
     assert_eq!(synth.fill(10), 40);
+    let fresh = Recipe { rounds: 2, ..Recipe::named("dfad").unwrap() }.of_samples(5000, [32, 32]);
+    assert_eq!((fresh.fill, fresh.buffer.samples), (0, 5000));
+    fresh.check().unwrap();
     let whole = Recipe::named("deepinversion").unwrap().fitted([32, 32]);
     assert_eq!(whole.fill(10), 50_000_usize.div_ceil(256));
 }

@@ -128,7 +128,7 @@ pub enum Target {
 pub enum AdversaryMode {
     /// They use running statistics.
     Eval,
-    /// They use the batch, and move their running statistics (DAFL, DFAD, ZSKT).
+    /// They use the batch, and move their running statistics (DFAD, ZSKT).
     Train,
 }
 

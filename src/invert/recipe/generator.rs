@@ -21,7 +21,7 @@ pub struct GeneratorRecipe {
     pub text_encoder: String,
     pub lifecycle: Lifecycle,
     pub inner_steps: usize,
-    /// Before every so-manieth batch the generator's first layer (a noisy layer, if it has one) is drawn anew: 1 is every batch,
+    /// Before batches n, 2n, 3n, ... (counted from 1) the generator's first layer (a noisy layer, if it has one) is drawn anew: 1 is every batch,
     /// 0 never.
     pub reset_first: usize,
     /// Only before the first of these.

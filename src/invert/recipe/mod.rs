@@ -161,10 +161,16 @@ impl Recipe {
         Self { batch, student, ..self }
     }
 
+    /// As [`Recipe::fitted`], for a teacher of `task`.
+    pub fn fitted_for(mut self, task: Task, size: [usize; 2]) -> Self {
+        self.student = self.student.fitted_for(task, size);
+        self.fitted(size)
+    }
+
     /// The recipe as it is for teachers of `task`, before anything is changed in it: for pixels, answers are not recorded, a generator
     /// that goes on is told the map that its images should show (weights that many maps share cannot learn one that they are
-    /// not told), one that reads embeddings of labels is asked for the teacher's own decisions, and the distance of logits is
-    /// the bounded one, as DFAD has it there.
+    /// not told), one that reads embeddings of labels is asked for the teacher's own decisions, the distance of logits is the
+    /// bounded one, as DFAD has it there, and a student that learns from the buffer is one for pixels ([`StudentRecipe::of_task`]).
     pub fn of_task(mut self, task: Task) -> Self {
         if task == Task::Classification {
             return self;
@@ -184,11 +190,14 @@ impl Recipe {
         Self { views: 0, ..self }
     }
 
-    /// The recipe for a set of `samples` images of `size`: what its rounds would not add, the buffer starts with.
+    /// The recipe for a set of `samples` images of `size`: what its rounds would not add, the buffer starts with, if somebody learns
+    /// from it.
     pub fn of_samples(mut self, samples: usize, size: [usize; 2]) -> Self {
         self.buffer.samples = samples;
-        let whole = samples.div_ceil(self.clone().fitted(size).batch);
-        self.fill = self.fill.max(whole.saturating_sub(self.rounds * self.batches));
+        if self.feed == Feed::Buffer {
+            let whole = samples.div_ceil(self.clone().fitted(size).batch);
+            self.fill = self.fill.max(whole.saturating_sub(self.rounds.saturating_mul(self.batches)));
+        }
         self
     }
 

@@ -111,6 +111,10 @@ pub fn force(level: Option<Level>) {
     FORCED.store(value, Ordering::Relaxed);
 }
 
+/// Held alone by tests that choose a level, and together by tests that compare bits: the level is that of the whole process.
+#[cfg(test)]
+pub(crate) static CHOICE: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
 /// Vector of f32 lanes.
 ///
 /// # Safety

@@ -37,11 +37,12 @@ pub(super) fn html(
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>synth inspect</title>\
          <style>{STYLE}</style></head><body>\n<h1>A transfer set of {} images</h1>\n\
-         <p class=\"{}\"><b>{}</b>, with a score of {:.2}.</p>\n",
+         <p class=\"{}\"><b>{}</b>, with a score of {:.2}{}.</p>\n",
         set.len(),
         escape(&score.verdict),
         escape(&score.verdict),
         score.value,
+        if health.fit.is_some() { "" } else { ", without its teacher" },
     );
     list(&mut page, score.reasons.iter().cloned());
     list(&mut page, alarms.iter().map(|alarm| format!("Alarm: {alarm}")));
