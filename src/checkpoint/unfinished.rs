@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn whoever_leaves_a_state_behind_is_not_said_to_work_on_it() {
         let folder = tempfile::tempdir().unwrap();
-        let left = Unfinished::open(&folder.path().join("r"), Begin::default()).unwrap();
+        let left = Unfinished::open(folder.path().join("r"), Begin::default()).unwrap();
         fs::create_dir_all(left.states()).unwrap();
         fs::write(left.states().join(format!("train-000001-{}.safetensors", "0".repeat(32))), "x").unwrap();
         let lock = left.folder().join("lock");
