@@ -29,6 +29,28 @@ pub fn overlaid<T: Serialize + DeserializeOwned>(base: &T, file: Option<(&str, &
     })
 }
 
+/// # Errors
+/// [`Error::Invalid`] for a `value` of `key` that is not within `low` and `high`, or no number.
+pub(crate) fn range(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(key, format!("{value}"), format!("must be within {low} to {high}")))
+}
+
+/// That `check` refuses `base` with each of the pairs over it, by the key that stands beside it.
+#[cfg(test)]
+pub(crate) fn assert_refused<T>(base: &T, check: impl Fn(&T) -> Result<()>, pairs: &[(&str, &str)])
+where
+    T: Serialize + DeserializeOwned,
+{
+    for (pair, key) in pairs {
+        let recipe = overlaid(base, None, &[(*pair).to_string()]).unwrap();
+        let error = check(&recipe).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{key}: ")), "{pair}: {error}");
+    }
+}
+
 fn parsed(text: &str, path: &Path) -> Result<Table> {
     let hint = "expected TOML as `synth recipes NAME` prints it";
     if text.len() > SIZE_LIMIT {

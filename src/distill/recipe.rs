@@ -1,12 +1,12 @@
 //! How a student learns: the choices of the distillation stage and of the adversary.
 
 use super::Signal;
+use crate::Result;
 use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
 use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
 use crate::train::{Decay, Schedule, batch_of};
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Images per update where nothing else is said and images are small.
@@ -133,10 +133,7 @@ impl StudentRecipe {
     /// The first value that is out of its range, with the range.
     pub fn check(&self) -> Result<()> {
         let range = |key: &str, value: f64, low: f64, high: f64| {
-            if (low..=high).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::invalid(format!("student.{key}"), format!("{value}"), format!("must be within {low} to {high}")))
+            crate::overlay::range(&format!("student.{key}"), value, low, high)
         };
         // Those of an adversary are rounds times its updates per round.
         range("steps", self.steps as f64, 0.0, 1e18)?;
@@ -172,25 +169,22 @@ impl StudentRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::overlaid;
+    use crate::overlay::assert_refused;
 
     #[test]
     fn numbers_out_of_their_range_are_refused() {
-        for (pair, key) in [
-            ("augment.crop=3000000000", "augment.crop"),
-            ("steps=2000000000000000000", "steps"),
-            ("warmup=2000000000", "warmup"),
-            ("reestimate=2000000", "reestimate"),
-            ("schedule={cosine={floor=nan}}", "schedule.floor"),
-            ("schedule={step={at=[0.5, inf], gamma=0.1}}", "schedule.at"),
-            ("schedule={step={at=[0.5], gamma=-1.0}}", "schedule.gamma"),
-            ("schedule={one-cycle={rise=2.0, start=0.1, floor=0.0}}", "schedule.rise"),
-            ("schedule={one-cycle={rise=0.2, start=inf, floor=0.0}}", "schedule.start"),
-        ] {
-            let recipe = overlaid(&StudentRecipe::default(), None, &[pair.to_string()]).unwrap();
-            let error = recipe.check().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("student.{key}: ")), "{pair}: {error}");
-        }
+        let pairs = [
+            ("augment.crop=3000000000", "student.augment.crop"),
+            ("steps=2000000000000000000", "student.steps"),
+            ("warmup=2000000000", "student.warmup"),
+            ("reestimate=2000000", "student.reestimate"),
+            ("schedule={cosine={floor=nan}}", "student.schedule.floor"),
+            ("schedule={step={at=[0.5, inf], gamma=0.1}}", "student.schedule.at"),
+            ("schedule={step={at=[0.5], gamma=-1.0}}", "student.schedule.gamma"),
+            ("schedule={one-cycle={rise=2.0, start=0.1, floor=0.0}}", "student.schedule.rise"),
+            ("schedule={one-cycle={rise=0.2, start=inf, floor=0.0}}", "student.schedule.start"),
+        ];
+        assert_refused(&StudentRecipe::default(), StudentRecipe::check, &pairs);
         StudentRecipe::default().check().unwrap();
     }
 }

@@ -127,8 +127,3 @@ pub fn compared(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<
     })?;
     Ok(Compared { kl: s.per_image(&kl), agreement: alike.iter().sum::<usize>() as f64 / s.n.max(1) as f64 })
 }
-
-/// The divergences of [`compared`] alone.
-pub fn kl_per_sample(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Vec<f32>> {
-    Ok(compared(student, teacher, temperature)?.kl)
-}

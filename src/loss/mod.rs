@@ -39,7 +39,7 @@ pub use bn_stats::{BnForm, BnStatsLoss, LayerStatistics};
 pub use contrast::contrast;
 pub use cross_entropy::{UNLABELLED, cross_entropy, soft_cross_entropy};
 pub use disagreement::{Disagreement, disagreement, masked_disagreement};
-pub use distillation::{Compared, Matching, compared, kl_per_sample, matching_loss};
+pub use distillation::{Compared, Matching, compared, matching_loss};
 pub use entropy::{answer_entropy, class_balance};
 pub use image_prior::{Variation, image_norm, total_variation};
 pub use jensen_shannon::jensen_shannon;

@@ -148,8 +148,8 @@ fn weights_of_images_weigh_their_pixels() {
     let all = cross_entropy(&logits(&[4, 3]), &[1, 0, 0, 0], Some(&[2.0, 0.0, 0.5, 0.0])).unwrap();
     assert_eq!(l.value.get().unwrap(), all.value.get().unwrap());
     assert!(mem::view(&l.grad).unwrap()[..] == mem::view(&all.grad).unwrap()[..]);
-    let gaps = kl_per_sample(&logits(&[2, 1, 2, 3]), &teacher, 1.0).unwrap();
-    let rows = kl_per_sample(&logits(&[4, 3]), &teacher.reshape((4, 3)).unwrap(), 1.0).unwrap();
+    let gaps = compared(&logits(&[2, 1, 2, 3]), &teacher, 1.0).unwrap().kl;
+    let rows = compared(&logits(&[4, 3]), &teacher.reshape((4, 3)).unwrap(), 1.0).unwrap().kl;
     assert_eq!((gaps.len(), gaps[1]), (2, ((f64::from(rows[2]) + f64::from(rows[3])) / 2.0) as f32));
 }
 
@@ -221,7 +221,7 @@ fn losses_of_pixels_take() {
     time("kl at 20", &|| drop(matching_loss(&s, &t, Matching::Kl { temperature: 20.0 }, None).unwrap()));
     time("logits", &|| drop(matching_loss(&s, &t, Matching::Logits, None).unwrap()));
     time("l1", &|| drop(matching_loss(&s, &t, Matching::L1, None).unwrap()));
-    time("kl per image", &|| drop(kl_per_sample(&s, &t, 1.0).unwrap()));
+    time("kl per image", &|| drop(compared(&s, &t, 1.0).unwrap()));
     time("agreement", &|| assert!(agreement(&s, &t).unwrap() < 1.0));
     time("masked disagreement", &|| drop(masked_disagreement(&t, &s).unwrap()));
     time("log l1", &|| drop(Adversarial::LogL1.loss(&t, &s).unwrap()));

@@ -6,7 +6,7 @@
 use super::conv2d::Affine;
 use super::mem::{View, build, update, view};
 use super::par::{self, Shared};
-use super::simd::{Simd, simd_fn};
+use super::simd::{self, Simd, simd_fn};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -124,28 +124,20 @@ pub fn backward(dy: &Tensor, x: &Tensor, before: Option<&Affine>) -> Result<()> 
 
 /// σ(z) to a few units in the last place.
 ///
-/// e^−z = 2^n·e^r with n the whole number nearest to −z·log₂e, so |r| ≤ ½·ln 2, where eight terms of the series suffice.
-/// Beyond ±87, where the exponential would leave the range of f32, z counts as ±87. NaN stays NaN.
+/// With the parts of e^−z of [`simd::exponent`], for whose r eight terms of the series suffice. Beyond ±87 z counts as ±87.
 #[inline(always)]
 unsafe fn sigmoid<S: Simd>(z: S::V) -> S::V {
-    /// Adding and subtracting it rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts; the first has so few bits that its products with n are exact.
-    const LN2: [f64; 2] = [0.693_359_375, std::f64::consts::LN_2 - 0.693_359_375];
     /// 1/7!, ..., 1/1!, 1/0!
     const SERIES: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     // SAFETY: no pointers; the instruction set is that of the caller.
     unsafe {
-        let t = S::mul(z, S::splat(-1.0));
-        let t = S::max(S::splat(-87.0), S::min(S::splat(87.0), t));
-        let n = S::add(S::fma(t, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND)), S::splat(-ROUND));
-        let r = S::fma(n, S::splat(-LN2[1] as f32), S::fma(n, S::splat(-LN2[0] as f32), t));
+        let [pow, r] = simd::exponent::<S>(S::mul(z, S::splat(-1.0)));
         let mut e = S::splat(SERIES[0]);
         for c in &SERIES[1..] {
             e = S::fma(e, r, S::splat(*c));
         }
         let one = S::splat(1.0);
-        S::div(one, S::fma(e, S::pow2(n), one))
+        S::div(one, S::fma(e, pow, one))
     }
 }
 

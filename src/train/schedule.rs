@@ -1,6 +1,7 @@
 //! Learning-rate schedules over a known number of steps.
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::overlay::range;
 use serde::{Deserialize, Serialize};
 
 /// The rate as a share of the base rate.
@@ -46,9 +47,7 @@ impl Schedule {
             Self::OneCycle { rise, floor, .. } => cosine((t - rise) / (1.0 - rise).max(1e-9), *floor),
         }
     }
-}
 
-impl Schedule {
     /// `key` is where a recipe has it.
     ///
     /// # Errors
@@ -60,11 +59,6 @@ impl Schedule {
             Self::Step { at, gamma } => at.iter().map(|at| ("at", *at)).chain([("gamma", *gamma)]).collect(),
             Self::OneCycle { rise, start, floor } => vec![("rise", *rise), ("start", *start), ("floor", *floor)],
         };
-        match numbers.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
-            None => Ok(()),
-            Some((name, value)) => {
-                Err(Error::invalid(format!("{key}.{name}"), format!("{value}"), "must be within 0 to 1"))
-            }
-        }
+        numbers.into_iter().try_for_each(|(name, value)| range(&format!("{key}.{name}"), value, 0.0, 1.0))
     }
 }

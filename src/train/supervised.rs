@@ -3,14 +3,15 @@
 use super::{
     BN_MOMENTUM, Decay, Examples, Goal, Guard, Learner, LearnerRule, Need, Prepared, Schedule, StepReport, answer_bytes,
 };
+use crate::Result;
 use crate::augment::CropFlip;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::distill::Input;
 use crate::events::{Observer, Record};
 use crate::nets::{Mode, Network, Task};
 use crate::ops::place::Gallery;
+use crate::overlay::range;
 use crate::rng::{Streams, permutation};
-use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -92,12 +93,6 @@ impl SupervisedRecipe {
     /// # Errors
     /// The first value that is out of its range, with the range.
     pub fn check(&self) -> Result<()> {
-        let range = |key: &str, value: f64, low: f64, high: f64| {
-            if (low..=high).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::invalid(key, format!("{value}"), format!("must be within {low} to {high}")))
-        };
         range("epochs", self.epochs as f64, 1.0, 1e6)?;
         range("batch", self.batch as f64, 2.0, 65_536.0)?;
         range("lr", self.lr, 0.0, 100.0)?;
@@ -277,19 +272,16 @@ impl Resumable for Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::overlaid;
+    use crate::overlay::assert_refused;
 
     #[test]
     fn numbers_out_of_their_range_are_refused() {
-        for (pair, key) in [
+        let pairs = [
             ("augment.crop=3000000000", "augment.crop"),
             ("warmup=2000000000", "warmup"),
             ("schedule={cosine={floor=inf}}", "schedule.floor"),
-        ] {
-            let recipe = overlaid(&SupervisedRecipe::default(), None, &[pair.to_string()]).unwrap();
-            let error = recipe.check().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{key}: ")), "{pair}: {error}");
-        }
+        ];
+        assert_refused(&SupervisedRecipe::default(), SupervisedRecipe::check, &pairs);
         SupervisedRecipe::default().check().unwrap();
     }
 }

@@ -3,14 +3,8 @@
 use super::{Feed, FillWith, GeneratorRecipe, Input, Lifecycle, LossRecipe, Recipe};
 use crate::invert::labels::Labels;
 use crate::loss::Adversarial;
+use crate::overlay::range;
 use crate::{Error, Result};
-
-fn range(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(key, format!("{value}"), format!("must be within {low} to {high}")))
-}
 
 impl Recipe {
     /// # Errors
@@ -121,19 +115,16 @@ fn losses(loss: &LossRecipe) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::overlaid;
+    use crate::overlay::assert_refused;
 
     #[test]
     fn numbers_out_of_their_range_are_refused() {
-        for (pair, key) in [
+        let pairs = [
             ("finish_steps=2000000000", "finish_steps"),
             ("generator.within_batch={cosine={floor=nan}}", "generator.within_batch.floor"),
             ("generator.over_run={step={at=[0.5], gamma=inf}}", "generator.over_run.gamma"),
             ("student.augment.crop=3000000000", "student.augment.crop"),
-        ] {
-            let recipe = overlaid(&Recipe::default(), None, &[pair.to_string()]).unwrap();
-            let error = recipe.check().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{key}: ")), "{pair}: {error}");
-        }
+        ];
+        assert_refused(&Recipe::default(), Recipe::check, &pairs);
     }
 }

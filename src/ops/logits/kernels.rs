@@ -1,35 +1,26 @@
 //! The kernels of [`super`]: blocks of as many rows as a vector has lanes, turned round so that lanes are rows.
 
 use super::{Pair, Slope};
-use crate::ops::simd::{Simd, simd_fn};
+use crate::ops::simd::{self, Simd, simd_fn};
 
 /// Lanes of the widest vector.
 pub(super) const WIDEST: usize = 16;
 /// Where the logarithm of the ratio of two answers exceeds its mean by more than this, a row is left to f64.
 const FAR: f32 = 60.0;
 
-/// Parts of e^z for z from −87 to 87, which it is moved to: the power of 2, the rest r, and `e^r − 1 − r`.
-///
-/// e^z = 2^n·e^r with n the whole number nearest to z·log₂e, so |r| ≤ ½·ln 2, where seven terms of the series suffice. NaN stays
-/// NaN.
+/// Parts of e^z: those of [`simd::exponent`], and `e^r − 1 − r`, of which seven terms of the series suffice.
 #[inline(always)]
 unsafe fn parts<S: Simd>(z: S::V) -> [S::V; 3] {
-    /// Adding and subtracting it rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts; the first has so few bits that its products with n are exact.
-    const LN2: [f64; 2] = [0.693_359_375, std::f64::consts::LN_2 - 0.693_359_375];
     /// 1/8!, ..., 1/2!
     const SERIES: [f32; 7] = [1.0 / 40_320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
     // SAFETY: no pointers; the instruction set is that of the caller.
     unsafe {
-        let z = S::max(S::splat(-87.0), S::min(S::splat(87.0), z));
-        let n = S::add(S::fma(z, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND)), S::splat(-ROUND));
-        let r = S::fma(n, S::splat(-LN2[1] as f32), S::fma(n, S::splat(-LN2[0] as f32), z));
+        let [pow, r] = simd::exponent::<S>(z);
         let mut e = S::splat(SERIES[0]);
         for c in &SERIES[1..] {
             e = S::fma(e, r, S::splat(*c));
         }
-        [S::pow2(n), r, S::mul(S::mul(r, r), e)]
+        [pow, r, S::mul(S::mul(r, r), e)]
     }
 }
 

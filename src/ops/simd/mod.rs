@@ -148,6 +148,26 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4];
 }
 
+/// `2^n` and `r` of e^z = 2^n·e^r, with n the whole number nearest to z·log₂e, so that |r| ≤ ½·ln 2 and a short series does the rest.
+/// z beyond ±87, where e^z would leave the range of f32, counts as ±87. NaN stays NaN.
+///
+/// # Safety
+/// As the functions of [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn exponent<S: Simd>(z: S::V) -> [S::V; 2] {
+    /// Adding and subtracting it rounds to a whole number.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts; the first has so few bits that its products with n are exact.
+    const LN2: [f64; 2] = [0.693_359_375, std::f64::consts::LN_2 - 0.693_359_375];
+    // SAFETY: no pointers; the instruction set is that of the caller.
+    unsafe {
+        let z = S::max(S::splat(-87.0), S::min(S::splat(87.0), z));
+        let n = S::add(S::fma(z, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND)), S::splat(-ROUND));
+        let r = S::fma(n, S::splat(-LN2[1] as f32), S::fma(n, S::splat(-LN2[0] as f32), z));
+        [S::pow2(n), r]
+    }
+}
+
 /// Makes a safe-to-dispatch entry of a generic kernel: `simd_fn!(fn name(args) -> R = generic_kernel);`
 ///
 /// The generic kernel must be `#[inline(always)] unsafe fn kernel<S: Simd>(args) -> R`. The entry is `unsafe` like the
