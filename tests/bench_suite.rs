@@ -44,8 +44,12 @@ impl Place {
     }
 
     fn bench(&self, more: &[&str]) -> Command {
+        self.bench_in("out", more)
+    }
+
+    fn bench_in(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));
-        command.arg("bench").arg(self.path("suite.toml")).arg("-o").arg(self.path("out"));
+        command.arg("bench").arg(self.path("suite.toml")).arg("-o").arg(self.path(out));
         command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -145,6 +149,23 @@ fn a_suite_leaves_rows_a_table_and_a_page_and_does_nothing_twice() {
         (place.starts(), fs::metadata(place.run_of("data-free").join("evaluation.json")).unwrap().modified().unwrap());
     assert_eq!(before, after);
     assert_eq!(rows, place.rows());
+
+    // Another folder that knows these rows has nothing left to do, and the same page.
+    let known = place.path("out/results.jsonl").to_str().unwrap().to_owned();
+    let listed = succeeded(place.bench_in("other", &["--dry-run", "--known", &known]).output().unwrap());
+    assert_eq!(listed.matches(" (known)\n").count(), 5, "{listed}");
+    let told = succeeded(place.bench_in("other", &["-q", "--known", &known]).output().unwrap());
+    assert!(told.contains("5 done, 0 failed, 0 open") && !place.path("other/runs").exists(), "{told}");
+    for file in ["results.jsonl", "table.md", "index.html"] {
+        let read = |out: &str| fs::read_to_string(place.path(out).join(file)).unwrap();
+        assert!(read("out") == read("other"), "{file}");
+    }
+    fs::write(place.path("stale.jsonl"), fs::read_to_string(&known).unwrap().replace("\"id\":\"", "\"id\":\"x"))
+        .unwrap();
+    let stale = place.path("stale.jsonl").to_str().unwrap().to_owned();
+    let output = place.bench_in("third", &["--known", &stale]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("none of its 5 rows"), "{said}");
 }
 
 #[test]

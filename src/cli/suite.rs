@@ -5,7 +5,7 @@ use super::{Global, print, print_json};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use synth::bench::suite::{Options, Places, Plan, Suite, carry_out_suite};
+use synth::bench::suite::{Known, Options, Places, Plan, Run, Suite, carry_out_suite};
 use synth::{Error, Result};
 
 /// Teachers x students x methods x seeds x budgets
@@ -20,6 +20,10 @@ pub struct SuiteRun {
     /// Only runs with this text in their line of --dry-run; several times: with all of them, as in --filter ssd --filter "seed 0"
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
+    /// results.jsonl of the same suite from another folder or machine: what it has done is not done again and stands in the
+    /// table; several times for several files
+    #[arg(long, value_name = "FILE")]
+    known: Vec<PathBuf>,
     /// List the runs and what stands in their way, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -41,12 +45,15 @@ impl SuiteRun {
         let suite = Suite::read(file)?;
         let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let places = Places { suite: beside.map_or(".".into(), PathBuf::from), local: self.local.clone() };
-        let Some(out) = self.output.clone().filter(|_| !self.dry_run) else { return self.list(&suite, &places) };
+        let known = Known::read(&self.known)?;
+        let Some(out) = self.output.clone().filter(|_| !self.dry_run) else {
+            return self.list(&suite, &places, &known);
+        };
         let compute = self.computing.open(global.quiet)?;
         let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
         let more = [self.computing.arguments(), global.arguments()].concat();
         let access = global.access();
-        let options = Options { out, places, filter: self.filter.clone(), program, more, access };
+        let options = Options { out, places, filter: self.filter.clone(), known, program, more, access };
         let tell = |line: &str| {
             if !global.quiet {
                 eprintln!("{line}");
@@ -72,13 +79,17 @@ impl SuiteRun {
     }
 
     /// What would be done.
-    fn list(&self, suite: &Suite, places: &Places) -> Result<()> {
-        let plan = Plan::of(suite, places)?.filtered(&self.filter);
+    fn list(&self, suite: &Suite, places: &Places, known: &Known) -> Result<()> {
+        let plan = Plan::of(suite, places)?;
+        known.check(&plan.runs)?;
+        let plan = plan.filtered(&self.filter);
         if self.json {
-            let runs: Vec<_> = plan.runs.iter().map(|run| json!({ "id": run.id, "line": run.line() })).collect();
+            let row = |run: &Run| json!({ "id": run.id, "line": run.line(), "known": known.has(&run.id) });
+            let runs: Vec<_> = plan.runs.iter().map(row).collect();
             return print_json(&json!({ "runs": runs, "problems": plan.problems }));
         }
-        let lines: String = plan.runs.iter().map(|run| format!("{}\n", run.line())).collect();
+        let mark = |run: &Run| if known.has(&run.id) { " (known)" } else { "" };
+        let lines: String = plan.runs.iter().map(|run| format!("{}{}\n", run.line(), mark(run))).collect();
         let problems: String = plan.problems.iter().map(|problem| format!("problem: {problem}\n")).collect();
         print(&format!("{lines}{} runs\n{problems}", plan.runs.len()))
     }

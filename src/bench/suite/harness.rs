@@ -3,6 +3,7 @@
 use super::baseline::SetKey;
 use super::command::{Surroundings, result_folder, run_folder};
 use super::file::Suite;
+use super::known::Known;
 use super::machine::{Machine, Program, Ticks, now};
 use super::measure::{Measure, Measured};
 use super::page::page;
@@ -29,6 +30,8 @@ pub struct Options {
     pub places: Places,
     /// Texts that a run's line must have, all of them.
     pub filter: Vec<String>,
+    /// Rows of runs that were made elsewhere.
+    pub known: Known,
     /// The program that does the runs.
     pub program: PathBuf,
     /// Options for each of its commands.
@@ -61,6 +64,7 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
     let _alone = alone(&options.out)?;
     let around = Surroundings { suite, places: &options.places, out: &options.out, more: &options.more };
     let all = plan.runs.clone();
+    options.known.check(&all)?;
     let runs = plan.filtered(&options.filter).runs;
     let mut work = Work {
         around,
@@ -72,24 +76,25 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
     };
     for (i, run) in runs.iter().enumerate() {
         check_interrupt()?;
-        if work.is_done(run) {
+        if work.is_done(run) || work.is_done_elsewhere(run, &runs) {
             continue;
         }
         tell(&format!("[{}/{}] {}", i + 1, runs.len(), run.line()));
         work.one(run)?;
         tell(&format!("        {}", in_words(&Row::of(&options.out, run))));
-        publish(suite, &options.out, &all)?;
+        publish(suite, options, &all)?;
     }
-    let rows = publish(suite, &options.out, &all)?;
+    let rows = publish(suite, options, &all)?;
     let of = |status| rows.iter().filter(|row| row.status == status).count();
     Ok(Count { done: of(Status::Done), failed: of(Status::Failed), open: of(Status::Open) })
 }
 
 /// Writes what all runs of a suite have left so far.
-fn publish(suite: &Suite, out: &Path, runs: &[Run]) -> Result<Vec<Row>> {
-    let rows: Vec<Row> = runs.iter().map(|run| Row::of(out, run)).collect();
-    let known: Vec<Row> = rows.iter().filter(|row| row.status != Status::Open).cloned().collect();
-    write_rows(&out.join("results.jsonl"), &known)?;
+fn publish(suite: &Suite, options: &Options, runs: &[Run]) -> Result<Vec<Row>> {
+    let out = &options.out;
+    let rows: Vec<Row> = runs.iter().map(|run| options.known.or(Row::of(out, run))).collect();
+    let ended: Vec<Row> = rows.iter().filter(|row| row.status != Status::Open).cloned().collect();
+    write_rows(&out.join("results.jsonl"), &ended)?;
     let (summary, peers) = (Summary::of(suite, &rows), Peers::known()?);
     write_atomic(out.join("table.md"), markdown(&summary, &peers).as_bytes())?;
     write_atomic(out.join("index.html"), page(&summary, &peers).as_bytes())?;
@@ -125,6 +130,13 @@ impl Work<'_> {
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
         let is_made = made.is_some_and(|made| made.failed.is_none());
         is_made && measured.suffices(self.around.suite.test, self.around.suite.hold_back)
+    }
+
+    /// Whether its row has come from elsewhere. A teacher that a run here is still to learn from has not: rows have no weights.
+    fn is_done_elsewhere(&self, run: &Run, runs: &[Run]) -> bool {
+        let known = |run: &Run| self.options.known.has(&run.id);
+        let waits = |other: &Run| other.needs.as_ref() == Some(&run.id) && !known(other) && !self.is_done(other);
+        known(run) && !runs.iter().any(waits)
     }
 
     /// Does what is left of a run; what goes wrong is written down.

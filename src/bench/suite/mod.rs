@@ -9,6 +9,7 @@
 //! | `baseline.rs` | sets of real images and of noise |
 //! | `measure.rs` | accuracy, when a run is over |
 //! | `machine.rs`, `results.rs` | what is known of a run: `results.jsonl` |
+//! | `known.rs` | such rows from another folder or machine |
 //! | `summary.rs`, `table.rs`, `page/` | mean and spread over seeds: `table.md`, `index.html` |
 //! | `peers.rs` | published results |
 //! | `harness.rs` | a suite from its first run to its page |
@@ -18,6 +19,7 @@ mod budget;
 mod command;
 mod file;
 mod harness;
+mod known;
 mod machine;
 mod measure;
 mod names;
@@ -33,6 +35,7 @@ mod table;
 pub use command::Surroundings;
 pub use file::{Baseline, Budget, Method, Start, Suite, TeacherEntry};
 pub use harness::{Count, Options, carry_out_suite};
+pub use known::Known;
 pub use peers::Peers;
 pub use places::Places;
 pub use plan::{Kind, Plan, Run};

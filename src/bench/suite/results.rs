@@ -10,11 +10,12 @@ use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
 /// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Done,
@@ -42,7 +43,7 @@ pub struct Made {
 }
 
 /// Where the time went, in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
     pub inversion: f64,
     /// Of the student; supervised training where that is the run.
@@ -54,12 +55,13 @@ pub struct Seconds {
 }
 
 /// One run with all that is known of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub id: String,
     pub status: Status,
     pub error: Option<String>,
-    pub kind: &'static str,
+    /// As [`Kind::name`].
+    pub kind: Cow<'static, str>,
     /// As tables call the method.
     pub method: String,
     pub teacher: String,
@@ -110,7 +112,7 @@ impl Row {
             id: run.id.clone(),
             status,
             error: failed,
-            kind: run.kind.name(),
+            kind: run.kind.name().into(),
             method: run.kind.label().into(),
             teacher: run.teacher.clone(),
             student: run.student.clone(),
@@ -209,4 +211,17 @@ pub fn write(path: &Path, value: &impl Serialize) -> Result<()> {
 pub fn write_rows(path: &Path, rows: &[Row]) -> Result<()> {
     let text: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
     write_atomic(path, text.as_bytes())
+}
+
+/// Reads what [`write_rows`] wrote, here or elsewhere.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`], which names the line, for anything else than rows.
+pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let refuse = |line: usize, error: serde_json::Error| {
+        Error::file(path, format!("line {}: no row of a run: {error}", line + 1), "give the results.jsonl of a suite")
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| serde_json::from_str(line).map_err(|error| refuse(i, error))).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::file::{Budget, Suite};
 use super::results::{Made, Row, Status};
+use std::borrow::Cow;
 
 /// Points of a mean curve.
 const GRID: usize = 40;
@@ -39,7 +40,7 @@ pub struct CurvePoint {
 pub struct Entry {
     pub label: String,
     /// As [`super::plan::Kind::name`].
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Whether its students began with the teacher's tensors.
     pub teacher_blocks: bool,
     /// Finished runs, by seed.
@@ -200,7 +201,7 @@ fn entries<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Entry> {
         let at = entries.iter().position(|entry| entry.kind == row.kind && entry.label == row.method);
         let at = at.unwrap_or_else(|| {
             let teacher_blocks = row.settings["init"] == "teacher-blocks";
-            let (label, kind) = (row.method.clone(), row.kind);
+            let (label, kind) = (row.method.clone(), row.kind.clone());
             entries.push(Entry { label, kind, teacher_blocks, rows: Vec::new(), planned: 0, failed: Vec::new() });
             entries.len() - 1
         });
@@ -212,7 +213,7 @@ fn entries<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Entry> {
         }
     }
     let order = ["teacher", "supervised", "kd-real", "kd-noise"];
-    entries.sort_by_key(|entry| order.iter().position(|kind| *kind == entry.kind).unwrap_or(order.len()));
+    entries.sort_by_key(|entry| order.iter().position(|kind| entry.kind == *kind).unwrap_or(order.len()));
     entries
 }
 

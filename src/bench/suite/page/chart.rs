@@ -28,7 +28,7 @@ impl Reference {
 
 /// Curves of the methods and of the baselines that had the same budget.
 pub fn curves<'a>(group: &'a Group, painted: &[Colour]) -> Vec<Curve<'a>> {
-    let own = group.entries.iter().zip(painted).filter(|(entry, _)| !matches!(entry.kind, "teacher" | "supervised"));
+    let own = group.entries.iter().zip(painted).filter(|(entry, _)| !matches!(&*entry.kind, "teacher" | "supervised"));
     let curve = |(entry, colour): (&'a Entry, &Colour)| Curve { entry, colour: *colour, points: entry.curve() };
     own.map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }

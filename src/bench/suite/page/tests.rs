@@ -21,7 +21,7 @@ const SUITE: &str = r#"
     minutes = 12
 "#;
 
-fn row(method: &str, seed: u64, top1: f64, error: Option<&str>) -> Row {
+pub(in crate::bench::suite) fn row(method: &str, seed: u64, top1: f64, error: Option<&str>) -> Row {
     let score = |top1| Score { top1, loss: 1.0, images: 100, data: "d".into(), sha256: String::new() };
     let point = |i: u32| Point {
         seconds: 60.0 * f64::from(i),
@@ -34,7 +34,7 @@ fn row(method: &str, seed: u64, top1: f64, error: Option<&str>) -> Row {
         id: format!("{method}-{seed}"),
         status: if is_done { Status::Done } else { Status::Failed },
         error: error.map(String::from),
-        kind: "data-free",
+        kind: "data-free".into(),
         method: method.into(),
         teacher: "T<t>".into(),
         student: "wrn-16-1".into(),
