@@ -15,8 +15,8 @@ use synth::checkpoint::{Resumable, Saver};
 use synth::distill::{StudentRecipe, Trainer};
 use synth::events::{Observer, Record, Silent};
 use synth::invert::{
-    AdversaryMode, Draws, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe, Output, Quantise,
-    Recipe, Synthesiser, invert,
+    AdversaryMode, Draws, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe, Order, Output,
+    Quantise, Recipe, Synthesiser, invert,
 };
 use synth::nets::registry::Shape;
 use synth::nets::{Forward, Kind, Mode, Network};
@@ -123,7 +123,7 @@ fn levels_are_rounded_or_cut_off() {
     let ways: [(Quantise, fn(f32) -> f32); 2] = [(Quantise::Round, f32::round), (Quantise::Truncate, f32::floor)];
     for (quantise, whole) in ways {
         let recipe = Recipe { quantise, ..tiny("dafl") };
-        let made = synthesiser(&teacher, &recipe).batch(0, 1, &[0; 4], None).unwrap();
+        let made = synthesiser(&teacher, &recipe).batch(&Order::new(0, 1, &[0; 4])).unwrap();
         let levels = values(&made.images).into_iter().map(|value| whole(value.clamp(0.0, 1.0) * 255.0) as u8);
         assert!(made.pixels == levels.collect::<Vec<u8>>(), "{quantise:?}");
     }
@@ -143,7 +143,7 @@ fn the_iterate_that_is_asked_for_is_kept() {
             let mut recipe = grey.clone();
             (recipe.generator.keep, recipe.generator.lr) = (keep, lr);
             let mut synthesiser = synthesiser(&teacher, &recipe);
-            let images = synthesiser.batch(0, steps, &[0; 4], None).unwrap().images;
+            let images = synthesiser.batch(&Order::new(0, steps, &[0; 4])).unwrap().images;
             (images, made_by(&synthesiser.generator, &noise))
         };
         let iterates: Vec<Tensor> = (0..4).map(|steps| batch(Keep::Last, steps).1).collect();
@@ -172,7 +172,7 @@ fn batch_norms_of_the_adversary_use_running_statistics_or_those_of_the_batch() {
             update(running, |values| values.fill(variance)).unwrap();
         }
         let before = adversary.duplicate().unwrap();
-        let made = synthesiser(&teacher, &recipe).batch(0, 1, &[0; 4], Some(&adversary)).unwrap();
+        let made = synthesiser(&teacher, &recipe).batch(&Order::new(0, 1, &[0; 4]).against(&adversary)).unwrap();
         assert_eq!(apart(&adversary, &before), 0.0, "{adversary_mode:?}");
         (made.last.adversarial, variances(&adversary))
     };
@@ -295,7 +295,7 @@ fn the_optimizer_of_the_generator_goes_on_or_starts_anew() {
             }
             let grads = gradients(&synthesiser, &expected, index);
             adam.step(trainable(&expected.weights, &grads), recipe.generator.lr as f32).unwrap();
-            synthesiser.batch(index, 1, &[0; 4], None).unwrap();
+            synthesiser.batch(&Order::new(index, 1, &[0; 4])).unwrap();
         }
         let off = apart(&synthesiser.generator, &expected);
         assert!(off < 1e-6, "kept {kept}: off by {off}");
@@ -324,7 +324,7 @@ fn fomaml_is_adam_with_the_inner_gradients() {
         for index in 0..2 {
             let sum = adapted(&synthesiser, &recipe, index, steps).1;
             adam.step(trainable(&expected.weights, &sum), (recipe.generator.lr * times) as f32).unwrap();
-            synthesiser.batch(index, steps, &[0; 4], None).unwrap();
+            synthesiser.batch(&Order::new(index, steps, &[0; 4])).unwrap();
             let off = apart(&synthesiser.generator, &expected);
             assert!(off < 1e-6, "{steps} steps, factor {meta_factor}, batch {index}: off by {off}");
         }
@@ -340,7 +340,7 @@ fn reptile_goes_towards_the_adapted_clone() {
     (recipe.generator.lifecycle, recipe.generator.keep_optimizer) = (Lifecycle::Reptile, false);
     let mut synthesiser = synthesiser(&teacher, &recipe);
     let (then, there) = (learned(&synthesiser.generator), learned(&adapted(&synthesiser, &recipe, 0, 2).0));
-    synthesiser.batch(0, 2, &[0; 4], None).unwrap();
+    synthesiser.batch(&Order::new(0, 2, &[0; 4])).unwrap();
     let now = learned(&synthesiser.generator);
     let rate = 2.0 * recipe.generator.lr as f32;
     let mut moved = 0;
@@ -382,7 +382,7 @@ fn the_student_sees_the_batch_as_it_left_the_generator() {
         let mut synthesiser = synthesiser(&teacher, &recipe);
         let noise = drawn(&synthesiser, "invert/batch", 0, BATCH).1;
         let before = made_by(&synthesiser.generator, &noise);
-        synthesiser.batch(0, 1, &[0; 4], None).unwrap();
+        synthesiser.batch(&Order::new(0, 1, &[0; 4])).unwrap();
         let after = made_by(&synthesiser.generator, &noise);
         let found = after_a_round(&teacher, &recipe);
         let off = |images: &Tensor| apart(&found, &after_an_update(&teacher, &recipe, images));
@@ -403,7 +403,7 @@ fn the_student_sees_fresh_images() {
     let mut synthesiser = synthesiser(&teacher, &recipe);
     let noise = drawn(&synthesiser, "invert/fresh", 0, 6).1;
     let before = made_by(&synthesiser.generator, &noise);
-    let batch = synthesiser.batch(0, 1, &[0; 4], None).unwrap().images;
+    let batch = synthesiser.batch(&Order::new(0, 1, &[0; 4])).unwrap().images;
     let fresh = made_by(&synthesiser.generator, &noise);
     assert_eq!((fresh.dims(), batch.dims()), (&[6, 16, 16, 3][..], &[BATCH, 16, 16, 3][..]));
     let found = after_a_round(&teacher, &recipe);
@@ -424,7 +424,7 @@ fn both_rates_follow_the_schedule_within_a_batch() {
             let (input, keep) = (Input::Latents, Keep::AfterLast);
             let generator = GeneratorRecipe { input, keep, lr, lr_latent, within_batch, ..dafl.generator };
             let recipe = Recipe { generator, ..dafl };
-            synthesiser(&teacher, &recipe).batch(0, steps, &[0; 4], None).unwrap().images
+            synthesiser(&teacher, &recipe).batch(&Order::new(0, steps, &[0; 4])).unwrap().images
         };
         let one = images(Schedule::Constant, 1);
         let off = distance(&images(Schedule::Step { at: vec![0.5], gamma: 0.0 }, 2), &one);
@@ -441,10 +441,10 @@ fn a_batch_beyond_its_time_is_refused() {
     let (many, limit) = (1_000_000, Some(Duration::from_secs(60)));
     let mut recipe = tiny("dafl");
     let mut synthesiser = synthesiser(&teacher, &recipe);
-    synthesiser.limit_batch(limit);
-    let error = synthesiser.batch(0, many, &[0; 4], None).err().unwrap().to_string();
+    let order = Order { limit, ..Order::new(0, many, &[0; 4]) };
+    let error = synthesiser.batch(&order).err().unwrap().to_string();
     assert!(error.starts_with("--minutes: a batch of 1000000 steps takes about"), "{error}");
-    synthesiser.batch(0, 4, &[0; 4], None).unwrap();
+    synthesiser.batch(&Order { limit, ..Order::new(0, 4, &[0; 4]) }).unwrap();
     recipe.generator.inner_steps = many;
     let run = invert(&teacher, student(&teacher), &recipe, None, SEED, limit, &mut Silent);
     let error = run.err().unwrap().to_string();

@@ -10,7 +10,8 @@ use synth::checkpoint::{Resumable, Saver};
 use synth::distill::StudentRecipe;
 use synth::events::Silent;
 use synth::invert::{
-    BufferRecipe, ContrastRecipe, Feed, Input, LabelEmbeddings, Labels, LossRecipe, Recipe, Synthesiser, Target, invert,
+    BufferRecipe, ContrastRecipe, Feed, Input, LabelEmbeddings, Labels, LossRecipe, Order, Recipe, Synthesiser, Target,
+    invert,
 };
 use synth::jobs::{Init, InvertJob, Ran, RunJob};
 use synth::loss::Adversarial;
@@ -121,14 +122,16 @@ fn batches_after_a_state_are_those_that_would_have_been() {
         let recipe = tiny(make()).fitted([16, 16]);
         let mut first = Synthesiser::new(&teacher, &recipe, Streams::new(5)).unwrap();
         for index in 0..2 {
-            first.batch(index, 2, &[1; 4], None).unwrap();
+            first.batch(&Order::new(index, 2, &[1; 4])).unwrap();
         }
         let state = Saver::of(&first).unwrap().keep();
         let mut second = Synthesiser::new(&teacher, &recipe, Streams::new(5)).unwrap();
         second.restore(&state).unwrap();
         for index in 2..4 {
-            let (a, b) =
-                (first.batch(index, 2, &[1; 4], None).unwrap(), second.batch(index, 2, &[1; 4], None).unwrap());
+            let (a, b) = (
+                first.batch(&Order::new(index, 2, &[1; 4])).unwrap(),
+                second.batch(&Order::new(index, 2, &[1; 4])).unwrap(),
+            );
             assert!(a.pixels == b.pixels && a.labels == b.labels, "{name}, batch {index}");
             assert_eq!(a.last.total.to_bits(), b.last.total.to_bits(), "{name}, batch {index}");
         }
@@ -205,11 +208,10 @@ fn rates_fall_over_the_batches_that_are_planned() {
     let teacher = Teacher::of(&model);
     let mut recipe = tiny(Recipe::named("dfq").unwrap()).fitted([16, 16]);
     (recipe.practice, recipe.rounds) = (0, 1000);
-    let moved = |planned: Option<usize>| {
+    let moved = |batches: Option<usize>| {
         let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
-        planned.into_iter().for_each(|batches| synthesiser.plan_batches(batches));
         let before = synthesiser.generator.weights.duplicate().unwrap();
-        synthesiser.batch(3, 1, &[0; 4], None).unwrap();
+        synthesiser.batch(&Order { batches, ..Order::new(3, 1, &[0; 4]) }).unwrap();
         synthesiser.generator.weights.distance(&before).unwrap()
     };
     assert!(moved(None) > 0.0);
@@ -225,8 +227,8 @@ fn contrast_moves_images() {
     recipe.generator.keep = synth::invert::Keep::AfterLast;
     recipe.loss = LossRecipe { bn: 0.0, one_hot: 0.0, adversarial: 0.0, ..recipe.loss };
     let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
-    let first = synthesiser.batch(0, 2, &[0; 4], None).unwrap();
-    let second = synthesiser.batch(1, 2, &[0; 4], None).unwrap();
+    let first = synthesiser.batch(&Order::new(0, 2, &[0; 4])).unwrap();
+    let second = synthesiser.batch(&Order::new(1, 2, &[0; 4])).unwrap();
     for made in [&first, &second] {
         assert!(made.last.contrast > 0.0 && made.last.total == recipe.loss.contrast * made.last.contrast);
     }
@@ -234,7 +236,7 @@ fn contrast_moves_images() {
     assert!(second.last.contrast > first.last.contrast, "{} {}", second.last.contrast, first.last.contrast);
     recipe.loss.contrast = 1e-30;
     let mut still = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
-    assert_ne!(still.batch(0, 2, &[0; 4], None).unwrap().pixels, first.pixels);
+    assert_ne!(still.batch(&Order::new(0, 2, &[0; 4])).unwrap().pixels, first.pixels);
 }
 
 /// Images of a generator that reads label embeddings differ within a class, and only by the noisy layer.
@@ -244,7 +246,7 @@ fn noisy_layers_make_different_images_of_a_label() {
     let teacher = Teacher::of(&model);
     let recipe = tiny(Recipe::named("nayer").unwrap()).fitted([16, 16]);
     let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
-    let made = synthesiser.batch(0, 1, &[0; 4], None).unwrap();
+    let made = synthesiser.batch(&Order::new(0, 1, &[0; 4])).unwrap();
     assert_eq!(made.labels, [0, 1, 2, 3, 0, 1, 2, 3]);
     let images: Vec<&[u8]> = made.pixels.chunks(16 * 16 * 3).collect();
     for (i, a) in images.iter().enumerate() {
@@ -252,7 +254,7 @@ fn noisy_layers_make_different_images_of_a_label() {
     }
     let other = LabelEmbeddings::new((0..20).map(|i| (i as f32).sin()).collect(), 5, "test".into()).unwrap();
     let mut told = Synthesiser::with_embeddings(&teacher, &recipe, Streams::new(1), Some(&other)).unwrap();
-    assert_ne!(told.batch(0, 1, &[0; 4], None).unwrap().pixels, made.pixels);
+    assert_ne!(told.batch(&Order::new(0, 1, &[0; 4])).unwrap().pixels, made.pixels);
     let wrong = LabelEmbeddings::new(vec![1.0; 15], 5, "test".into()).unwrap();
     assert!(Synthesiser::with_embeddings(&teacher, &recipe, Streams::new(1), Some(&wrong)).is_err());
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::Silent;
-use synth::invert::{BufferRecipe, Lifecycle, PhiTarget, Recipe, Synthesiser};
+use synth::invert::{BufferRecipe, Lifecycle, Order, PhiTarget, Recipe, Synthesiser};
 use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start, teacher_config};
 use synth::model::{Model, Overrides};
 use synth::nets::registry::Shape;
@@ -235,7 +235,7 @@ fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
         let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
         let before = synthesiser.generator.duplicate().unwrap();
         for batch in 0..batches {
-            synthesiser.batch(batch, 1, &[0; 10], None).unwrap();
+            synthesiser.batch(&Order::new(batch, 1, &[0; 10])).unwrap();
         }
         let now = &synthesiser.generator.weights;
         let weights = now.iter().enumerate().filter(|(_, (slot, _))| slot.kind.trainable());
@@ -248,7 +248,7 @@ fn the_generators_first_layer_is_drawn_anew_as_often_as_asked() {
         let mut recipe = tiny();
         (recipe.generator.reset_first, recipe.generator.reset_once, recipe.generator.lr) = (2, reset_once, 0.0);
         let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
-        (0..batches).for_each(|batch| drop(synthesiser.batch(batch, 1, &[0; 10], None).unwrap()));
+        (0..batches).for_each(|batch| drop(synthesiser.batch(&Order::new(batch, 1, &[0; 10])).unwrap()));
         synthesiser.generator.weights.to_file(0).unwrap()
     };
     assert!(layer(true, 2) == layer(true, 4) && layer(true, 2) == layer(false, 2));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use synth::data::{Images, Segmented, VOID};
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Draws, Layout, LayoutPrior, Recipe, Synthesiser, Target};
+use synth::invert::{Draws, Layout, LayoutPrior, Order, Recipe, Synthesiser, Target};
 use synth::jobs::{AnswerMode, DistillJob, Init, Ran, RunJob, Start, TrainJob, answered_set};
 use synth::model::{Model, Overrides};
 use synth::nets::Task;
@@ -264,10 +264,10 @@ fn images_come_to_show_their_label_maps() {
         recipe.phi.target = synth::invert::PhiTarget::Off;
         recipe.generator.lifecycle = synth::invert::Lifecycle::CarryOver;
         let mut synthesiser = Synthesiser::new(&frozen, &recipe, Streams::new(0)).unwrap();
-        let first = synthesiser.batch(0, 1, &[0; CLASSES], None).unwrap().last;
+        let first = synthesiser.batch(&Order::new(0, 1, &[0; CLASSES])).unwrap().last;
         let mut last = first;
         for index in 1..8 {
-            last = synthesiser.batch(index, 15, &[0; CLASSES], None).unwrap().last;
+            last = synthesiser.batch(&Order::new(index, 15, &[0; CLASSES])).unwrap().last;
         }
         println!("{layout:?}: {:.3} of pixels on their map at first, {:.3} later", first.on_label, last.on_label);
         assert!(last.on_label > first.on_label + 0.15 && last.on_label > 0.45, "{layout:?}: {first:?} {last:?}");
@@ -294,7 +294,7 @@ fn void_is_never_aimed_at() {
     let terms = |teacher: &Teacher, target: Target| {
         let recipe = recipe(target);
         let mut synthesiser = Synthesiser::new(teacher, &recipe, Streams::new(0)).unwrap();
-        synthesiser.batch(0, 1, &[], None).unwrap()
+        synthesiser.batch(&Order::new(0, 1, &[])).unwrap()
     };
     let plain = with(None);
     let made = terms(&plain, Target::Decision);
@@ -327,14 +327,12 @@ fn maps_follow_what_practice_showed() {
         maps.iter().filter(|c| **c == class).count() as f64 / maps.len() as f64
     };
     let even = area(&synthesiser, 2);
-    synthesiser.ask_for_maps(false);
-    let unasked = synthesiser.batch(0, 2, &[], None).unwrap().last;
+    let unasked = synthesiser.batch(&Order { maps: false, ..Order::new(0, 2, &[]) }).unwrap().last;
     assert_eq!((unasked.one_hot, unasked.on_label), (0.0, 0.0));
     synthesiser.learn_prior(0, &[0.1f32, 0.1, 0.6, 0.1, 0.1].map(f32::ln));
     let prior = area(&synthesiser, 2);
     assert!(prior > 1.4 * even, "{even} {prior}");
-    synthesiser.ask_for_maps(true);
-    assert!(synthesiser.batch(1, 2, &[], None).unwrap().last.one_hot > 0.0);
+    assert!(synthesiser.batch(&Order::new(1, 2, &[])).unwrap().last.one_hot > 0.0);
 
     let (mut saver, streams) = (synth::checkpoint::Saver::default(), Streams::new(0));
     synth::checkpoint::Resumable::save(&synthesiser, &mut saver).unwrap();

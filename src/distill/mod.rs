@@ -1,7 +1,9 @@
 //! The distillation stage: a student learns from a set and a teacher's answers.
 
 mod checks;
+mod input;
 mod memory;
+mod pool;
 mod recipe;
 mod signal;
 mod stage;
@@ -9,10 +11,12 @@ mod start;
 mod trainer;
 mod views;
 
+pub use input::Input;
 pub use memory::check_memory;
+pub use pool::{Answers, Pool};
 pub use recipe::StudentRecipe;
 pub use signal::{Hints, Signal, SignalKind};
 pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::{shared_parameters, start_from};
-pub use trainer::{Answers, Input, Pool, TrainReport, Trainer};
+pub use trainer::{TrainReport, Trainer};
 pub use views::{record_views, view_list};

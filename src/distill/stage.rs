@@ -2,7 +2,8 @@
 
 use super::checks::{CHECKS, Checks, affordable, compare, watched};
 use super::memory::check_memory;
-use super::trainer::{Answers, Input, Pool, Trainer};
+use super::trainer::Trainer;
+use super::{Answers, Input, Pool};
 use super::{Hints, StudentRecipe};
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::data::Images;

@@ -1,21 +1,20 @@
 //! A student in training on a pool of images with a teacher's answers: the adversary of the inversion stage and the
 //! student of the distillation stage are both this.
 
-use super::StudentRecipe;
+use super::pool::{Answers, Pool, placement};
 use super::signal::Hints;
-use crate::augment::{Mixing, RandAugment, Zoom};
+use super::{Input, StudentRecipe};
+use crate::augment::{Mixing, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::Pupil;
 use crate::loss::{agreement, compared};
 use crate::model::write_weights;
 use crate::nets::{Forward, Mode, Network};
-use crate::ops::mem::tensor;
-use crate::ops::place::{Gallery, Placement, place, place_bytes};
-use crate::ops::spatial;
-use crate::rng::Streams;
+use crate::ops::place::place;
+use crate::rng::{Stream, Streams};
+use crate::set::Views;
 use crate::set::priority::Priorities;
-use crate::set::{View, Views};
 use crate::tape::{Tape, Var};
 use crate::teacher::{Teacher, Told};
 use crate::train::{Beside, Goal, Guard, Learner, LearnerRule, Prepared};
@@ -23,66 +22,6 @@ use crate::{Error, Result};
 use candle_core::Tensor;
 use rand::RngExt;
 use std::path::Path;
-
-/// Where the teacher's answers on augmented images come from.
-pub enum Answers<'a> {
-    /// The teacher runs on every batch.
-    Live(&'a Teacher),
-    /// Recorded for a fixed list of views per image.
-    Stored(&'a Views),
-}
-
-/// What a step may draw from.
-pub struct Pool<'a> {
-    pub images: &'a Images,
-    /// The same images where the student computes, if they do not change.
-    pub gallery: Option<&'a Gallery<'a>>,
-    /// Those of the images that may be drawn, in the order of the priorities; `None`: all.
-    pub rows: Option<&'a [usize]>,
-    pub priorities: &'a mut Priorities,
-    pub answers: Answers<'a>,
-}
-
-impl Pool<'_> {
-    /// The images that stand at `places` among those that may be drawn.
-    fn rows_at(&self, places: &[usize]) -> Vec<usize> {
-        self.rows.map_or_else(|| places.to_vec(), |rows| places.iter().map(|&place| rows[place]).collect())
-    }
-}
-
-/// What the input of a student needs.
-#[derive(Clone, Debug)]
-pub struct Input {
-    /// Height, width, channels.
-    pub dims: [usize; 3],
-    pub mean: Vec<f32>,
-    pub std: Vec<f32>,
-    pub classes: usize,
-    /// Height and width of what the student sees of it.
-    pub sees: [usize; 2],
-}
-
-impl Input {
-    /// The larger of the images and of what the student sees of them, per side: what a pass has to hold.
-    pub fn largest(&self) -> [usize; 2] {
-        [self.dims[0].max(self.sees[0]), self.dims[1].max(self.sees[1])]
-    }
-
-    /// The student's view of images `[N, H, W, C]`: they are halved by averaging while they are twice too large, then resized
-    /// bilinearly.
-    pub fn seen(&self, x: Tensor) -> Result<Tensor> {
-        let [height, width] = self.sees;
-        let mut x = x;
-        loop {
-            let [_, h, w, _] = spatial::nhwc("student's view", &x)?;
-            if [h, w] == [height, width] {
-                return Ok(x);
-            }
-            let halve = |from: usize, to: usize| if from >= 2 * to { from.div_ceil(2) } else { to };
-            x = spatial::bilinear(&x, halve(h, height), halve(w, width))?;
-        }
-    }
-}
 
 /// Numbers of a step.
 pub struct TrainReport {
@@ -214,7 +153,8 @@ impl Trainer {
         let r = &self.recipe;
         let draw = pool.priorities.draw(r.batch, &mut rng);
         let rows = pool.rows_at(&draw.indices);
-        let (mut x, recorded) = self.batch(pool, &rows, &mut rng)?;
+        let compute = self.student().compute();
+        let (mut x, recorded) = pool.batch(&rows, r, &self.input, compute, &mut rng)?;
         if recorded.is_none() {
             x = self.zoomed(x, &mut rng)?;
         }
@@ -265,7 +205,7 @@ impl Trainer {
     }
 
     /// Random parts of the images, if the recipe asks for them; teacher and student both see these.
-    fn zoomed(&self, x: Tensor, rng: &mut crate::rng::Stream) -> Result<Tensor> {
+    fn zoomed(&self, x: Tensor, rng: &mut Stream) -> Result<Tensor> {
         let [h, w, _] = self.input.dims;
         match Zoom::draw(self.recipe.scale, x.dims()[0], [h, w], rng) {
             Some(zoom) => zoom.images(&x),
@@ -300,45 +240,6 @@ impl Trainer {
         Ok(Some((TrainReport { loss: report.loss, lr, agreement }, gaps)))
     }
 
-    /// Augmented, normalised images, and their answers if those are recorded.
-    fn batch(&self, pool: &Pool, indices: &[usize], rng: &mut crate::rng::Stream) -> Result<(Tensor, Option<Tensor>)> {
-        let (places, answers) = match &pool.answers {
-            Answers::Live(_) => (self.recipe.augment.draw(indices.len(), rng), None),
-            Answers::Stored(views) => {
-                let k = self.input.classes;
-                let mut places = Vec::with_capacity(indices.len());
-                let mut logits = Vec::with_capacity(indices.len() * k);
-                for &i in indices {
-                    let v = rng.random_range(0..views.list.len());
-                    places.push(placement(views.list[v]));
-                    let at = (i * views.list.len() + v) * k;
-                    logits.extend_from_slice(&views.logits[at..at + k]);
-                }
-                (places, Some(self.student().compute().bring(&tensor(logits, (indices.len(), k))?)?))
-            }
-        };
-        let varied = match self.recipe.rand_augment {
-            0 => None,
-            operations => Some(RandAugment { operations }.images(pool.images, indices, rng)),
-        };
-        let x = match pool.gallery.filter(|_| varied.is_none()) {
-            Some(gallery) => gallery.place(indices, &places, &self.input.mean, &self.input.std)?,
-            None => {
-                let slices = varied.as_ref().map_or_else(
-                    || indices.iter().map(|&i| pool.images.image(i)).collect(),
-                    |varied| varied.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-                );
-                self.placed(&slices, &places)?
-            }
-        };
-        Ok((x, answers))
-    }
-
-    fn placed(&self, images: &[&[u8]], places: &[Placement]) -> Result<Tensor> {
-        let device = &self.student().compute().device;
-        place_bytes(images, self.input.dims, places, &self.input.mean, &self.input.std, device)
-    }
-
     /// The network as it would be kept now, without estimating batch norms anew; it shares its tensors with the trainer.
     pub fn current(&self) -> Network {
         self.learner.current()
@@ -360,7 +261,7 @@ impl Trainer {
                 None => self.recipe.augment.draw(indices.len(), &mut rng),
             };
             let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-            let x = self.input.seen(self.placed(&slices, &places)?)?;
+            let x = self.input.seen(self.input.placed(&slices, &places, self.student().compute())?)?;
             let tape = Tape::new();
             // 1/(i+1): the plain mean over all batches.
             let mode = Mode::Reestimate { momentum: 1.0 / (i + 1) as f64 };
@@ -368,11 +269,6 @@ impl Trainer {
         }
         Ok(network)
     }
-}
-
-/// Where a view puts its image.
-fn placement(View { dy, dx, flip }: View) -> Placement {
-    Placement { dy: i32::from(dy), dx: i32::from(dx), flip }
 }
 
 impl Pupil for Trainer {

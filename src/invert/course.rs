@@ -1,6 +1,7 @@
 //! An inversion under way: batches and updates of the adversary in batch, and everything that changes from one to the next.
 
 use super::memory::check_memory;
+use super::order::Order;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
 use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
 use crate::Result;
@@ -113,11 +114,17 @@ impl<'a> Course<'a> {
             Phase::Rounds => self.recipe.generator.inner_steps,
             _ => self.recipe.generator.warmup_steps,
         };
-        self.synthesiser.limit_batch(self.limit.filter(|_| batch == 0));
         let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
         let only_told = phase == Phase::Practice && self.recipe.practice_tells(self.teacher.network.arch.task);
-        self.synthesiser.ask_for_maps(!only_told);
-        let made = self.synthesiser.batch(batch, steps, &self.buffer.class_counts(), opponent)?;
+        let made = self.synthesiser.batch(&Order {
+            index: batch,
+            batches: self.batches_expected(),
+            steps,
+            histogram: &self.buffer.class_counts(),
+            adversary: opponent,
+            maps: !only_told,
+            limit: self.limit.filter(|_| batch == 0),
+        })?;
         if only_told {
             let found = self.teacher.verdicts(&made.pixels, made.labels.len())?;
             self.synthesiser.learn_prior(batch, &found.logits);
@@ -133,6 +140,11 @@ impl<'a> Course<'a> {
         self.last = (self.recipe.feed == Feed::Batch).then_some(made.images);
         self.over(phase, start);
         observer.signs(&self.signs()?)
+    }
+
+    /// Batches of the whole run, once rounds have told how many fit into its time; until then those of the recipe count.
+    fn batches_expected(&self) -> Option<usize> {
+        (self.limit.is_some() && self.plan.rounds_done(self.batch) > 0).then(|| self.plan.total())
     }
 
     /// A batch of `phase`, begun at `start`, is done.
@@ -228,7 +240,6 @@ impl<'a> Course<'a> {
             let took = self.clock.elapsed().saturating_sub(self.rounds_begin);
             self.plan.rounds = rounds + fitting(limit.saturating_sub(self.clock.elapsed()), took, rounds);
             self.trainer.plan_steps(self.plan.rounds * self.recipe.adversary_steps);
-            self.synthesiser.plan_batches(self.plan.total());
         }
         Ok(())
     }
@@ -298,9 +309,6 @@ impl Resumable for Course<'_> {
         (self.rounds_begin, self.synthesis_time, self.adversary_time) = (rounds_begin, synthesis, adversary);
         from.restore("synthesiser", &mut self.synthesiser)?;
         from.restore("buffer", &mut self.buffer)?;
-        if self.plan.rounds_done(self.batch) > 0 {
-            self.synthesiser.plan_batches(self.plan.total());
-        }
         from.restore("watch", &mut self.watch)?;
         from.restore("trainer", &mut self.trainer)
     }

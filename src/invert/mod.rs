@@ -9,9 +9,11 @@ mod lifecycle;
 mod memory;
 mod methods;
 mod objective;
+mod order;
 mod plan;
 mod prior;
 mod recipe;
+mod setup;
 mod synthesis;
 mod wish;
 
@@ -20,6 +22,7 @@ pub use embeddings::LabelEmbeddings;
 pub use labels::{Labels, balanced_labels};
 pub use layout::Layout;
 pub use objective::InnerPass;
+pub use order::Order;
 pub use plan::Plan;
 pub use prior::LayoutPrior;
 pub use recipe::{

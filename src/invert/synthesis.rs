@@ -4,15 +4,14 @@ use super::contrast::{Contrast, ContrastPass};
 use super::embeddings::LabelEmbeddings;
 use super::lifecycle::accumulate;
 use super::objective::InnerPass;
+use super::order::Order;
 use super::plan::Plan;
-use super::recipe::{Input, Keep, Lifecycle, Output, Recipe};
-use super::wish::told;
+use super::recipe::{Input, Keep, Lifecycle, Recipe};
+use super::setup::{architecture, batch_norm_targets};
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::loss::{BnStatsLoss, LayerStatistics, softmax};
-use crate::nets::{
-    Architecture, Forward, GeneratorConfig, ImageHead, LabelInput, Mode, Network, Task, generator, pixels,
-};
+use crate::loss::{BnStatsLoss, softmax};
+use crate::nets::{Architecture, Forward, Mode, Network};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
@@ -79,10 +78,6 @@ pub struct Synthesiser<'a> {
     pub(super) teacher: &'a Teacher,
     pub(super) recipe: Recipe,
     pub(super) arch: Arc<Architecture>,
-    /// Batches of the whole run: the recipe's, until a time limit says how many fit.
-    planned: usize,
-    /// What the next batch may take.
-    limit: Option<Duration>,
     pub(super) embeddings: Option<LabelEmbeddings>,
     pub(super) streams: Streams,
     pub generator: Network,
@@ -92,8 +87,6 @@ pub struct Synthesiser<'a> {
     pub(super) contrast: Option<Contrast>,
     /// Area that each class took in images of which no label maps were asked, `[classes]`; zeros before there are any.
     pub(super) seen_areas: Vec<f64>,
-    /// Whether images are made for label maps now.
-    maps_asked: bool,
     pub(super) guard: Guard,
 }
 
@@ -139,8 +132,6 @@ impl<'a> Synthesiser<'a> {
         Ok(Self {
             teacher,
             arch,
-            planned: Plan::of(recipe, teacher.classes).total(),
-            limit: None,
             embeddings,
             streams,
             generator,
@@ -148,7 +139,6 @@ impl<'a> Synthesiser<'a> {
             bn,
             contrast: contrast.transpose()?,
             seen_areas: vec![0.0; teacher.classes],
-            maps_asked: true,
             guard: Guard::new("generator", "generator.lr"),
             recipe: recipe.clone(),
         })
@@ -157,21 +147,6 @@ impl<'a> Synthesiser<'a> {
     /// How often the rates had to be halved because a loss was no number.
     pub fn halvings(&self) -> u32 {
         self.guard.halvings()
-    }
-
-    /// The run will have this many batches: what the rates over the run are shares of, instead of the recipe's plan.
-    pub fn plan_batches(&mut self, batches: usize) {
-        self.planned = batches;
-    }
-
-    /// A batch that begins now and would take longer than `limit` is refused after its first steps, not made.
-    pub fn limit_batch(&mut self, limit: Option<Duration>) {
-        self.limit = limit;
-    }
-
-    /// Whether batches from now on are made for their label maps, if the recipe has any.
-    pub fn ask_for_maps(&mut self, asked: bool) {
-        self.maps_asked = asked;
     }
 
     /// Takes the areas of classes in a batch that was made for no maps into the prior of maps: `logits` `[N·K]` are those of
@@ -185,25 +160,17 @@ impl<'a> Synthesiser<'a> {
         }
     }
 
-    /// One batch: a generator as the lifecycle says, `steps` inner steps on it and on the latents. A batch whose loss is no
-    /// number is made again, from where it began, with lower rates.
-    ///
-    /// `histogram` counts the buffer's images per teacher class (for φ); without an adversary its term is 0.
+    /// One batch: a generator as the lifecycle says, inner steps on it and on the latents. A batch whose loss is no number is
+    /// made again, from where it began, with lower rates.
     ///
     /// # Errors
     /// As [`Guard::trip`], when that happens again and again; a batch beyond its time.
-    pub fn batch(
-        &mut self,
-        index: usize,
-        steps: usize,
-        histogram: &[usize],
-        adversary: Option<&Network>,
-    ) -> Result<Synthesised> {
+    pub fn batch(&mut self, order: &Order) -> Result<Synthesised> {
         let mut saver = Saver::default();
         self.save_own(&mut saver)?;
         let sound = saver.keep();
         loop {
-            let found = match self.attempt(index, steps, histogram, adversary)? {
+            let found = match self.attempt(order)? {
                 Attempt::Made(made, kept) => match self.generator.weights.non_finite()? {
                     None => {
                         if let (Some(contrast), Some(kept)) = (&mut self.contrast, &kept) {
@@ -216,17 +183,12 @@ impl<'a> Synthesiser<'a> {
                 Attempt::NoNumber(loss) => format!("the loss is {loss}"),
             };
             self.restore_own(&sound)?;
-            self.guard.trip(&found, &format!("batch {index}"))?;
+            self.guard.trip(&found, &format!("batch {}", order.index))?;
         }
     }
 
-    fn attempt(
-        &mut self,
-        index: usize,
-        steps: usize,
-        histogram: &[usize],
-        adversary: Option<&Network>,
-    ) -> Result<Attempt> {
+    fn attempt(&mut self, order: &Order) -> Result<Attempt> {
+        let Order { index, steps, .. } = *order;
         let recipe = self.recipe.clone();
         let g = &recipe.generator;
         let mut rng = self.streams.stream("invert/batch", index as u64);
@@ -239,7 +201,8 @@ impl<'a> Synthesiser<'a> {
         let fast = self.working_copy(index)?;
         let betas = (g.betas.0 as f32, g.betas.1 as f32);
         let (mut adam, mut adam_z) = (Adam::new(betas), Adam::new(betas));
-        let over_run = g.over_run.factor(index, self.planned, 0) * self.guard.factor();
+        let batches = order.batches.unwrap_or_else(|| Plan::of(&recipe, self.teacher.classes).total());
+        let over_run = g.over_run.factor(index, batches, 0) * self.guard.factor();
         let mut meta_grads = Vec::new();
         let mut kept: Option<Kept> = None;
         let mut last = Terms::default();
@@ -250,12 +213,12 @@ impl<'a> Synthesiser<'a> {
                 0 => {}
                 // The first one may have had to wait for what is made once.
                 1 => begin = Instant::now(),
-                TRIED => self.check_time(begin.elapsed() / (TRIED as u32 - 1), steps)?,
+                TRIED => check_time(order, begin.elapsed() / (TRIED as u32 - 1))?,
                 _ => {}
             }
             let draws = self.draws(wish.labels.len(), &mut rng);
-            let rows = if self.maps_asked { &wish.rows[..] } else { &[] };
-            let pass = self.inner_step(&fast, &latents, rows, &draws, histogram, adversary)?;
+            let rows = if order.maps { &wish.rows[..] } else { &[] };
+            let pass = self.inner_step(&fast, &latents, rows, &draws, order.histogram, order.adversary)?;
             if !pass.terms.total.is_finite() {
                 return Ok(Attempt::NoNumber(pass.terms.total));
             }
@@ -291,15 +254,6 @@ impl<'a> Synthesiser<'a> {
         };
         let pixels = view(&host(&images)?)?.iter().map(|v| recipe.quantise.byte(*v)).collect();
         Ok(Attempt::Made(Synthesised { pixels, images, labels: wish.labels, last }, contrast))
-    }
-
-    fn check_time(&self, of_step: Duration, steps: usize) -> Result<()> {
-        let whole = of_step * steps as u32;
-        let Some(limit) = self.limit.filter(|limit| whole > *limit) else { return Ok(()) };
-        let (whole, limit) = (whole.as_secs(), limit.as_secs_f64());
-        let found = format!("a batch of {steps} steps takes about {whole} s, and {limit:.0} s are all there is");
-        let hint = "take fewer generator.inner_steps and generator.warmup_steps, a smaller batch, or more time";
-        Err(Error::invalid("--minutes", found, hint))
     }
 
     /// Images `[N, H, W, C]` that the generator makes of new noise, the `index`-th of all such batches.
@@ -338,6 +292,16 @@ impl<'a> Synthesiser<'a> {
         let mut f = Forward::new(&tape, &generator.weights, Mode::Reestimate { momentum: BN_MOMENTUM });
         generator.forward(&mut f, Var::constant(latents.clone()))?.tensor()
     }
+}
+
+/// Refuses a batch that takes longer than it may, as the time of one step shows.
+fn check_time(order: &Order, of_step: Duration) -> Result<()> {
+    let whole = of_step * order.steps as u32;
+    let Some(limit) = order.limit.filter(|limit| whole > *limit) else { return Ok(()) };
+    let (steps, whole, limit) = (order.steps, whole.as_secs(), limit.as_secs_f64());
+    let found = format!("a batch of {steps} steps takes about {whole} s, and {limit:.0} s are all there is");
+    let hint = "take fewer generator.inner_steps and generator.warmup_steps, a smaller batch, or more time";
+    Err(Error::invalid("--minutes", found, hint))
 }
 
 /// The iterate of a batch that is kept so far.
@@ -389,84 +353,5 @@ impl Resumable for Synthesiser<'_> {
             return Err(from.fault("seen_areas", "it has another number of classes"));
         }
         from.restore("guard", &mut self.guard)
-    }
-}
-
-/// The generator of a recipe.
-fn architecture(teacher: &Teacher, recipe: &Recipe, embeddings: Option<&LabelEmbeddings>) -> Result<Architecture> {
-    let g = &recipe.generator;
-    let (mean, std) = (teacher.mean.clone(), teacher.std.clone());
-    if g.input == Input::Pixels {
-        return Ok(pixels(&mean, &std));
-    }
-    // A map is more channels; a label is more latents.
-    let maps = match teacher.network.arch.task {
-        Task::Segmentation if embeddings.is_none() && told(teacher, recipe) > 0 => teacher.classes,
-        _ => 0,
-    };
-    generator(&GeneratorConfig {
-        latent: if embeddings.is_some() || maps > 0 { g.latent } else { g.latent + told(teacher, recipe) },
-        maps,
-        width: g.width,
-        channels: teacher.channels,
-        size: teacher.size,
-        head: match g.output {
-            Output::Sigmoid => ImageHead::Sigmoid,
-            Output::Tanh => ImageHead::Tanh { mean, std },
-            Output::Norm => ImageHead::Norm { mean, std },
-        },
-        labels: embeddings.map(|e| LabelInput {
-            embedding: e.width,
-            classes: teacher.known().len(),
-            batch: recipe.batch,
-        }),
-    })
-}
-
-/// What the statistics of every 2-d batch norm of the teacher should be in a batch of images, in the order in which a forward pass
-/// meets them: the running ones. These hold unbiased variances, and what is matched is biased: with one value per image and
-/// channel, as in a pooled branch, that is (N − 1)/N of them; with more the difference is nothing.
-fn batch_norm_targets(teacher: &Teacher, batch: usize) -> Result<Vec<LayerStatistics>> {
-    if teacher.network.arch.norm_layers() == 0 {
-        return Ok(Vec::new());
-    }
-    let tape = Tape::new();
-    let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Match);
-    let [h, w] = teacher.size;
-    let blank = tensor(vec![0.0; h * w * teacher.channels], (1, h, w, teacher.channels))?;
-    let blank = teacher.network.compute().bring(&blank)?;
-    teacher.network.forward(&mut f, Var::constant(blank))?;
-    f.moments
-        .iter()
-        .map(|seen| {
-            let (mean, mut var) = teacher.network.weights.running_statistics(seen.norm)?;
-            if seen.values == 1 && batch > 1 {
-                let share = (batch - 1) as f32 / batch as f32;
-                var.iter_mut().for_each(|v| *v *= share);
-            }
-            Ok(LayerStatistics { mean, var, eps: seen.eps as f32 })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Model;
-    use crate::nets::registry::{Shape, new_model};
-
-    /// Of the statistics of DeepLabV3, one layer's are of one value per image: the pooled branch.
-    #[test]
-    fn the_variance_of_one_value_per_image_is_biased() {
-        let shape = Shape { channels: 3, height: 32, width: 48, num_classes: 3 };
-        let (architecture, config) =
-            new_model("deeplabv3_mobilenet_v2_035", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-        let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-        let teacher = Teacher::of(&Model { network, config, sha256: String::new(), source: String::new() });
-        let [alone, eight] = [1, 8].map(|batch| batch_norm_targets(&teacher, batch).unwrap());
-        let other = |(a, b): &(&LayerStatistics, &LayerStatistics)| a.var != b.var;
-        let others: Vec<_> = alone.iter().zip(&eight).filter(other).collect();
-        assert_eq!((others.len(), &others[0].0.mean), (1, &others[0].1.mean));
-        assert!(others[0].0.var.iter().zip(&others[0].1.var).all(|(a, b)| (a * 0.875 - b).abs() < 1e-6));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use synth::data::{Images, Labelled};
 use synth::distill::{Answers, Input, Pool, StudentRecipe, Trainer};
 use synth::events::Silent;
-use synth::invert::{Lifecycle, Recipe, Synthesiser};
+use synth::invert::{Lifecycle, Order, Recipe, Synthesiser};
 use synth::jobs::{Init, RunJob};
 use synth::model::Model;
 use synth::nets::registry::{Shape, new_model};
@@ -151,7 +151,7 @@ fn inversion_batches() {
             let adversary = adversary.network.to(compute).unwrap();
             let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();
             let terms: Vec<_> = (0..2)
-                .map(|round| synthesiser.batch(round, 2, &[4, 2, 1, 9], Some(&adversary)).unwrap().last)
+                .map(|round| synthesiser.batch(&Order::new(round, 2, &[4, 2, 1, 9]).against(&adversary)).unwrap().last)
                 .collect();
             (terms, synthesiser.generator.to(&CPU).unwrap().weights)
         };

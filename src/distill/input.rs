@@ -1,0 +1,45 @@
+//! What a student reads.
+
+use crate::Result;
+use crate::ops::place::{Placement, place_bytes};
+use crate::ops::{Compute, spatial};
+use candle_core::Tensor;
+
+/// What the input of a student needs.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Height, width, channels.
+    pub dims: [usize; 3],
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+    pub classes: usize,
+    /// Height and width of what the student sees of it.
+    pub sees: [usize; 2],
+}
+
+impl Input {
+    /// The larger of the images and of what the student sees of them, per side: what a pass has to hold.
+    pub fn largest(&self) -> [usize; 2] {
+        [self.dims[0].max(self.sees[0]), self.dims[1].max(self.sees[1])]
+    }
+
+    /// The student's view of images `[N, H, W, C]`: they are halved by averaging while they are twice too large, then resized
+    /// bilinearly.
+    pub fn seen(&self, x: Tensor) -> Result<Tensor> {
+        let [height, width] = self.sees;
+        let mut x = x;
+        loop {
+            let [_, h, w, _] = spatial::nhwc("student's view", &x)?;
+            if [h, w] == [height, width] {
+                return Ok(x);
+            }
+            let halve = |from: usize, to: usize| if from >= 2 * to { from.div_ceil(2) } else { to };
+            x = spatial::bilinear(&x, halve(h, height), halve(w, width))?;
+        }
+    }
+
+    /// 8-bit images, moved to their places and normalised, where `compute` is.
+    pub fn placed(&self, images: &[&[u8]], places: &[Placement], compute: &Compute) -> Result<Tensor> {
+        place_bytes(images, self.dims, places, &self.mean, &self.std, &compute.device)
+    }
+}
