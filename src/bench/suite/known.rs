@@ -88,7 +88,7 @@ mod tests {
         assert!(!failed.has("a") && failed.or(open("a")).status == Status::Failed, "tried again, and told until then");
 
         fs::write(&one, "{\"id\": 3}\n").unwrap();
-        let message = Known::read(&[one.clone()]).unwrap_err().to_string();
+        let message = Known::read(std::slice::from_ref(&one)).unwrap_err().to_string();
         assert!(message.contains("line 1") && message.contains("one.jsonl"), "{message}");
         fs::write(&one, "").unwrap();
         let message = Known::read(&[one]).unwrap().check(&[]).unwrap_err().to_string();
