@@ -17,7 +17,7 @@ impl Known {
     /// Reads all of `files`; of two rows of one run, one that is done counts, else the later.
     ///
     /// # Errors
-    /// As [`read_rows`].
+    /// [`Error::Io`]; [`Error::File`], which names the line, for anything else than rows of runs.
     pub fn read(files: &[PathBuf]) -> Result<Self> {
         let mut known = Self::default();
         for file in files {
