@@ -150,6 +150,10 @@ fn a_suite_leaves_rows_a_table_and_a_page_and_does_nothing_twice() {
     assert_eq!(before, after);
     assert_eq!(rows, place.rows());
 
+    // Rows that are shown around name models and sets as the suite does.
+    let rows = fs::read_to_string(place.path("out/results.jsonl")).unwrap();
+    assert!(!rows.contains(place.path("").to_str().unwrap()), "{rows}");
+
     // Another folder that knows these rows has nothing left to do, and the same page.
     let known = place.path("out/results.jsonl").to_str().unwrap().to_owned();
     let listed = succeeded(place.bench_in("other", &["--dry-run", "--known", &known]).output().unwrap());

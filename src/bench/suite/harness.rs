@@ -81,21 +81,21 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
         }
         tell(&format!("[{}/{}] {}", i + 1, runs.len(), run.line()));
         work.one(run)?;
-        tell(&format!("        {}", in_words(&Row::of(&options.out, run))));
-        publish(suite, options, &all)?;
+        tell(&format!("        {}", in_words(&Row::of(&around, run))));
+        publish(&around, &options.known, &all)?;
     }
-    let rows = publish(suite, options, &all)?;
+    let rows = publish(&around, &options.known, &all)?;
     let of = |status| rows.iter().filter(|row| row.status == status).count();
     Ok(Count { done: of(Status::Done), failed: of(Status::Failed), open: of(Status::Open) })
 }
 
 /// Writes what all runs of a suite have left so far.
-fn publish(suite: &Suite, options: &Options, runs: &[Run]) -> Result<Vec<Row>> {
-    let out = &options.out;
-    let rows: Vec<Row> = runs.iter().map(|run| options.known.or(Row::of(out, run))).collect();
+fn publish(around: &Surroundings, known: &Known, runs: &[Run]) -> Result<Vec<Row>> {
+    let out = around.out;
+    let rows: Vec<Row> = runs.iter().map(|run| known.or(Row::of(around, run))).collect();
     let ended: Vec<Row> = rows.iter().filter(|row| row.status != Status::Open).cloned().collect();
     write_rows(&out.join("results.jsonl"), &ended)?;
-    let (summary, peers) = (Summary::of(suite, &rows), Peers::known()?);
+    let (summary, peers) = (Summary::of(around.suite, &rows), Peers::known()?);
     write_atomic(out.join("table.md"), markdown(&summary, &peers).as_bytes())?;
     write_atomic(out.join("index.html"), page(&summary, &peers).as_bytes())?;
     Ok(rows)

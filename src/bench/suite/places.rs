@@ -39,6 +39,12 @@ impl Places {
         self.find("datasets", name, Kind::Dataset)
     }
 
+    /// What a suite calls what lies at `path`: without the local folder's, or the suite's own, part of it.
+    pub fn name_of<'a>(&self, path: &'a str) -> &'a str {
+        let local = self.local.iter().flat_map(|local| [local.join("models"), local.join("datasets")]);
+        local.chain([self.suite.clone()]).find_map(|folder| below(&folder, path)).unwrap_or(path)
+    }
+
     fn find(&self, folder: &str, name: &str, kind: Kind) -> Found {
         let local = self.local.iter().map(|local| local.join(folder).join(name));
         let mut candidates = local.chain([self.suite.join(name)]);
@@ -50,6 +56,11 @@ impl Places {
             },
         }
     }
+}
+
+/// What follows `folder` in `path`, if anything does.
+pub fn below<'a>(folder: &Path, path: &'a str) -> Option<&'a str> {
+    Path::new(path).strip_prefix(folder).ok()?.to_str().filter(|rest| !rest.is_empty())
 }
 
 impl Found {
@@ -83,6 +94,10 @@ mod tests {
         let local = folder.path().join("local/models/a/b");
         std::fs::create_dir_all(&local).unwrap();
         assert_eq!(places.model("a/b"), Found::Here(local));
+        let called = |path: &str| places.name_of(folder.path().join(path).to_str().unwrap()).to_string();
+        assert_eq!([called("local/models/a/b"), called("suite/a/b")], ["a/b", "a/b"]);
+        assert_eq!(called("other/a/b"), folder.path().join("other/a/b").to_str().unwrap());
+        assert_eq!([places.name_of("a/b@1f2"), places.name_of("a text")], ["a/b@1f2", "a text"]);
         assert_eq!(places.dataset("x/y/z/w"), Found::Missing);
         assert_eq!(places.model(SHIPPED), Found::Named(SHIPPED.into()));
         let message = Found::Missing.path("data \"x\"".into()).unwrap_err().to_string();

@@ -1,9 +1,10 @@
 //! What is known of a run: `results.jsonl` has one row of it per line.
 
-use super::command::{model_folder, result_folder, run_folder};
+use super::command::{Surroundings, model_folder, result_folder, run_folder};
 use super::file::Budget;
 use super::machine::{Machine, Program};
 use super::measure::{Measured, Point, Score};
+use super::places::below;
 use super::plan::{Kind, Run};
 use crate::files::write_atomic;
 use crate::{Error, Result};
@@ -88,13 +89,15 @@ pub struct Row {
     pub alarms: Vec<String>,
     pub made: Option<Made>,
     pub settings: Value,
-    /// What the program says of the result, without what it also says of the set.
+    /// What the program says of the result, without what it also says of the set; models and sets are named as the suite does,
+    /// or by their path below the folder of the results.
     pub provenance: Value,
 }
 
 impl Row {
     /// What the folder of a run says.
-    pub fn of(out: &Path, run: &Run) -> Self {
+    pub fn of(around: &Surroundings, run: &Run) -> Self {
+        let out = around.out;
         let folder = run_folder(out, &run.id);
         let made: Option<Made> = read(&folder.join("made.json"));
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
@@ -132,7 +135,7 @@ impl Row {
             alarms: alarms(&student),
             made,
             settings: run.settings.clone(),
-            provenance: without_health(student),
+            provenance: named(without_health(student), around),
         }
     }
 
@@ -186,6 +189,16 @@ fn without_health(mut student: Value) -> Value {
         }
     }
     student
+}
+
+/// `value` without the folders of this machine.
+fn named(value: Value, around: &Surroundings) -> Value {
+    match value {
+        Value::String(text) => below(around.out, &text).unwrap_or_else(|| around.places.name_of(&text)).into(),
+        Value::Array(values) => values.into_iter().map(|value| named(value, around)).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, named(value, around))).collect(),
+        other => other,
+    }
 }
 
 /// A JSON file of a run's folder; none where there is none, or where a kill or a person left something else.

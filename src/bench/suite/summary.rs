@@ -45,6 +45,8 @@ pub struct Entry {
     pub teacher_blocks: bool,
     /// Finished runs, by seed.
     pub rows: Vec<Row>,
+    /// Which of the summary's programs made them, from 1; empty where there is only one program.
+    pub programs: Vec<usize>,
     pub planned: usize,
     /// Seed and error of those that failed.
     pub failed: Vec<(u64, String)>,
@@ -136,6 +138,7 @@ pub struct Summary {
 impl Summary {
     /// What `rows`, all runs of `suite`, say together.
     pub fn of(suite: &Suite, rows: &[Row]) -> Self {
+        let programs = once(rows.iter().filter_map(program));
         let count = |status| rows.iter().filter(|row| row.status == status).count();
         Self {
             title: suite.title.clone(),
@@ -143,14 +146,14 @@ impl Summary {
             data: suite.data.clone(),
             hold_back: suite.hold_back,
             test: suite.test,
-            groups: groups(suite, rows),
+            groups: groups(suite, rows, &programs),
             finished: count(Status::Done),
             failed: count(Status::Failed),
             planned: rows.len(),
             busy: rows.iter().filter(|row| row.made.as_ref().is_some_and(is_busy)).count(),
             peaks: peaks(rows),
             machines: once(rows.iter().filter_map(machine)),
-            programs: once(rows.iter().filter_map(program)),
+            programs,
         }
     }
 }
@@ -169,7 +172,7 @@ fn peaks(rows: &[Row]) -> Option<[f64; 2]> {
     })
 }
 
-fn groups(suite: &Suite, rows: &[Row]) -> Vec<Group> {
+fn groups(suite: &Suite, rows: &[Row], programs: &[String]) -> Vec<Group> {
     let mut groups = Vec::new();
     for teacher in &suite.teachers {
         for student in &teacher.students {
@@ -179,7 +182,7 @@ fn groups(suite: &Suite, rows: &[Row]) -> Vec<Group> {
                     let now = row.budget.is_none_or(|its| its == budget);
                     row.teacher == teacher.name && own && now && row.kind != "train-teacher"
                 };
-                let entries = entries(rows.iter().filter(belongs));
+                let entries = entries(rows.iter().filter(belongs), programs);
                 let teacher_net = teacher.net.clone().unwrap_or_else(|| net_of(rows, &teacher.name));
                 let (teacher, student) = (teacher.name.clone(), student.clone());
                 groups.push(Group { teacher, teacher_net, student, budget, entries });
@@ -195,14 +198,15 @@ fn net_of(rows: &[Row], teacher: &str) -> String {
     rows.iter().filter(|row| row.teacher == teacher).find_map(known).unwrap_or_else(|| teacher.into())
 }
 
-fn entries<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Entry> {
+fn entries<'a>(rows: impl Iterator<Item = &'a Row>, programs: &[String]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for row in rows {
         let at = entries.iter().position(|entry| entry.kind == row.kind && entry.label == row.method);
         let at = at.unwrap_or_else(|| {
             let teacher_blocks = row.settings["init"] == "teacher-blocks";
             let (label, kind) = (row.method.clone(), row.kind.clone());
-            entries.push(Entry { label, kind, teacher_blocks, rows: Vec::new(), planned: 0, failed: Vec::new() });
+            let (rows, programs, failed) = (Vec::new(), Vec::new(), Vec::new());
+            entries.push(Entry { label, kind, teacher_blocks, rows, programs, planned: 0, failed });
             entries.len() - 1
         });
         entries[at].planned += 1;
@@ -212,13 +216,19 @@ fn entries<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Entry> {
             _ => {}
         }
     }
+    if programs.len() > 1 {
+        let number = |row: &Row| programs.iter().position(|known| program(row).as_ref() == Some(known)).map(|i| i + 1);
+        for entry in &mut entries {
+            entry.programs = once(entry.rows.iter().filter_map(number));
+        }
+    }
     let order = ["teacher", "supervised", "kd-real", "kd-noise"];
     entries.sort_by_key(|entry| order.iter().position(|kind| entry.kind == *kind).unwrap_or(order.len()));
     entries
 }
 
-fn once(words: impl Iterator<Item = String>) -> Vec<String> {
-    let mut all: Vec<String> = words.collect();
+fn once<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
     all.sort();
     all.dedup();
     all

@@ -68,7 +68,10 @@ pub fn protocol(summary: &Summary) -> Vec<String> {
         lines.push(format!("Multiply-add peak of the machine before each run: {least:.0} to {most:.0} GFLOP/s."));
     }
     lines.extend(summary.machines.iter().map(|machine| format!("Machine: {machine}.")));
-    lines.extend(summary.programs.iter().map(|program| format!("Program: {program}.")));
+    lines.extend(match &summary.programs[..] {
+        [program] => vec![format!("Program: {program}.")],
+        several => several.iter().enumerate().map(|(i, program)| format!("Program [{}]: {program}.", i + 1)).collect(),
+    });
     lines
 }
 
@@ -96,8 +99,9 @@ pub fn cells(entry: &Entry) -> [String; 12] {
         true => entry.planned.to_string(),
         false => format!("{} of {}", entry.rows.len(), entry.planned),
     };
+    let programs: String = entry.programs.iter().map(|number| format!(" [{number}]")).collect();
     [
-        format!("{}{mark}", entry.label),
+        format!("{}{mark}{programs}", entry.label),
         seeds,
         entry.top1().map_or("-".into(), self::percent),
         percent(|row| row.held_back.as_ref().map(|score| score.top1)),
