@@ -66,10 +66,14 @@ pub struct Ran {
 
 /// Share of a limited run that belongs to the second stage.
 pub(crate) const FINISH_SHARE: f64 = 0.3;
-/// Share of its only stage that the updates of a run on the fly may take; the batch norms, the set and the report take the rest.
-const ROUNDS_SHARE: f64 = 0.92;
-/// The same of a second stage, which allows for its checks itself.
+/// Share of what is left to a second stage that its updates may take; it allows for its checks itself.
 const UPDATES_SHARE: f64 = 0.96;
+
+/// What a run on the fly keeps of its time for the batch norms, the set and the report: no more than the two stages of other
+/// runs leave over, or equal times would not be equal.
+fn kept_for_the_end(limit: Duration) -> Duration {
+    limit.mul_f64(0.02).max(Duration::from_secs(3)).min(limit.mul_f64(0.08))
+}
 
 impl RunJob<'_> {
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
@@ -119,7 +123,10 @@ impl RunJob<'_> {
 
     /// The first stage, in which the student is the adversary.
     fn inversion(&self) -> InvertJob<'_> {
-        let share = if self.on_the_fly { ROUNDS_SHARE } else { 1.0 - FINISH_SHARE };
+        let rounds = |limit: Duration| match self.on_the_fly {
+            true => limit - kept_for_the_end(limit),
+            false => limit.mul_f64(1.0 - FINISH_SHARE),
+        };
         InvertJob {
             teacher: self.teacher,
             recipe: self.recipe,
@@ -127,7 +134,7 @@ impl RunJob<'_> {
             adversary: self.student,
             teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
-            limit: self.limit.map(|limit| limit.mul_f64(share)),
+            limit: self.limit.map(rounds),
             seed: self.seed,
             compute: self.compute,
         }
@@ -187,5 +194,16 @@ impl RunJob<'_> {
         provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed() + Duration::from_secs_f64(earlier)));
         self.sign(&mut provenance);
         Ok(Ran { inverted, student, provenance })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_on_the_fly_has_nearly_all_of_its_time() {
+        let kept = |seconds: f64| kept_for_the_end(Duration::from_secs_f64(seconds)).as_secs_f64();
+        assert_eq!([kept(600.0), kept(60.0), kept(10.0)], [12.0, 3.0, 0.8]);
     }
 }
