@@ -93,7 +93,7 @@ impl<'a> Course<'a> {
 
     /// Whether the adversary has not yet learned from the last batch as much as it should.
     pub fn adversary_is_behind(&mut self) -> Result<bool> {
-        let due = self.plan.rounds_done(self.batch) * self.recipe.adversary_steps;
+        let due = self.plan.updates_due(self.batch);
         Ok(self.trainer.done() < due || due > 0 && !self.trainer.is_sound(&mut self.buffer.priorities)?)
     }
 
@@ -217,7 +217,7 @@ impl<'a> Course<'a> {
     }
 
     /// One update of the adversary; after the last one of a round, the number of rounds is what fits into the time, and the
-    /// schedules of both sides follow it.
+    /// schedules of both sides follow it. A student on the fly that learns from the buffer goes on while no further round fits.
     pub fn adversary_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
         let (report, images) = match (self.recipe.feed, &self.last) {
@@ -228,7 +228,7 @@ impl<'a> Course<'a> {
             }
             _ => (self.step_on_buffer()?, self.recipe.student.batch),
         };
-        let (done, total) = (self.trainer.done(), self.plan.rounds * self.recipe.adversary_steps);
+        let (done, total) = (self.trainer.done(), self.plan.all_updates());
         if let Some(r) = report {
             let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
             observer.record(&Record { stage: "adversary", done, total, images, values });
@@ -236,10 +236,12 @@ impl<'a> Course<'a> {
         }
         self.adversary_time += start.elapsed();
         let rounds = self.plan.rounds_done(self.batch);
-        if let Some(limit) = self.limit.filter(|_| done == rounds * self.recipe.adversary_steps) {
-            let took = self.clock.elapsed().saturating_sub(self.rounds_begin);
-            self.plan.rounds = rounds + fitting(limit.saturating_sub(self.clock.elapsed()), took, rounds);
-            self.trainer.plan_steps(self.plan.rounds * self.recipe.adversary_steps);
+        if let Some(limit) = self.limit.filter(|_| done == rounds * self.plan.updates) {
+            let now = self.clock.elapsed();
+            let goes_on = self.recipe.on_the_fly && self.recipe.feed == Feed::Buffer;
+            let update = goes_on.then(|| self.adversary_time / done.max(1) as u32);
+            self.plan.fit(rounds, now.saturating_sub(self.rounds_begin), limit.saturating_sub(now), update);
+            self.trainer.plan_steps(self.plan.all_updates());
         }
         Ok(())
     }
@@ -280,7 +282,7 @@ impl<'a> Course<'a> {
 impl Resumable for Course<'_> {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("batch", self.batch)?;
-        to.value("plan", [self.plan.practice, self.plan.fill, self.plan.rounds])?;
+        to.value("plan", [self.plan.practice, self.plan.fill, self.plan.rounds, self.plan.more_updates])?;
         self.last.as_ref().map_or(Ok(()), |images| to.tensor("last", images))?;
         to.part("clock", &self.clock)?;
         let times = [self.rounds_begin, self.synthesis_time, self.adversary_time];
@@ -293,8 +295,8 @@ impl Resumable for Course<'_> {
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         self.batch = from.value("batch")?;
-        let [practice, fill, rounds] = from.value("plan")?;
-        self.plan = Plan { practice, fill, rounds, ..self.plan };
+        let [practice, fill, rounds, more_updates] = from.value("plan")?;
+        self.plan = Plan { practice, fill, rounds, more_updates, ..self.plan };
         self.last = match from.has("last") {
             true => Some(self.teacher.network.compute().bring(&from.tensor("last")?)?),
             false => None,

@@ -81,6 +81,7 @@ impl Inversion {
 ///
 /// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says; practice and fill
 /// are cut to a third of the time (at least one batch each) where they would take more, or to all of it where there are no rounds.
+/// A student on the fly that learns from the buffer spends what time is left on further updates.
 /// `embeddings` are those of the class names, for a generator that reads them; without them it reads orthogonal ones.
 ///
 /// # Errors

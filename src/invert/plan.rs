@@ -1,6 +1,8 @@
-//! How many batches and rounds an inversion has, and what each is for.
+//! How many batches, rounds and updates of the adversary an inversion has, and what each is for.
 
 use super::Recipe;
+use crate::train::fitting;
+use std::time::Duration;
 
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +26,26 @@ pub struct Plan {
     pub rounds: usize,
     /// Batches of a round.
     pub batches: usize,
+    /// Updates of the adversary in a round.
+    pub updates: usize,
+    /// Its updates after those of the last round, in time that no further round fits into.
+    pub more_updates: usize,
 }
 
 impl Plan {
     /// What a recipe with a batch plans for `classes` classes.
     pub(super) fn of(recipe: &Recipe, classes: usize) -> Self {
-        let Recipe { practice, rounds, batches, .. } = *recipe;
-        Self { practice, fill: recipe.fill(classes), rounds, batches }
+        let Recipe { practice, rounds, batches, adversary_steps: updates, .. } = *recipe;
+        Self { practice, fill: recipe.fill(classes), rounds, batches, updates, more_updates: 0 }
+    }
+
+    /// As many more rounds as fit into `left`, when `done` rounds took `took`; where an update takes `update`, what is left then
+    /// goes to further ones.
+    pub(super) fn fit(&mut self, done: usize, took: Duration, left: Duration, update: Option<Duration>) {
+        let more = fitting(left, took, done);
+        let over = left.saturating_sub(took.mul_f64(more as f64 / done.max(1) as f64));
+        self.rounds = done + more;
+        self.more_updates = update.map_or(0, |update| fitting(over, update, 1));
     }
 
     /// Cuts practice and fill in proportion to `most` batches in all, where they are more; `done` of them are over, and
@@ -49,6 +64,17 @@ impl Plan {
     /// Batches in all.
     pub(super) fn total(&self) -> usize {
         self.practice + self.fill + self.rounds * self.batches
+    }
+
+    /// Updates of the adversary in all.
+    pub fn all_updates(&self) -> usize {
+        self.rounds * self.updates + self.more_updates
+    }
+
+    /// Updates that the adversary should have had when `batch` batches are made.
+    pub(super) fn updates_due(&self, batch: usize) -> usize {
+        let done = self.rounds_done(batch);
+        if done == self.rounds { self.all_updates() } else { done * self.updates }
     }
 
     /// Rounds whose batches are all made.
@@ -70,11 +96,14 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::{Phase, Plan};
+    use std::time::Duration;
+
+    const ONE: Plan = Plan { practice: 0, fill: 0, rounds: 1, batches: 1, updates: 1, more_updates: 0 };
 
     #[test]
     fn practice_and_fill_are_cut_in_proportion_and_never_below_what_is_done() {
         let cut = |most: usize, done: usize| {
-            let mut plan = Plan { practice: 10, fill: 20, rounds: 5, batches: 1 };
+            let mut plan = Plan { practice: 10, fill: 20, rounds: 5, ..ONE };
             plan.shorten(most, done);
             (plan.practice, plan.fill, plan.rounds)
         };
@@ -83,22 +112,40 @@ mod tests {
         assert_eq!(cut(3, 1), (1, 2, 5));
         assert_eq!(cut(0, 1), (1, 1, 5), "one batch of each");
         assert_eq!(cut(3, 6), (6, 1, 5), "six are over");
-        let mut unpractised = Plan { practice: 0, fill: 20, rounds: 5, batches: 1 };
+        let mut unpractised = Plan { practice: 0, fill: 20, rounds: 5, ..ONE };
         unpractised.shorten(4, 7);
         assert_eq!(unpractised.fill, 7);
-        let mut unfilled = Plan { practice: 10, fill: 0, rounds: 5, batches: 1 };
+        let mut unfilled = Plan { practice: 10, fill: 0, rounds: 5, ..ONE };
         unfilled.shorten(4, 1);
         assert_eq!((unfilled.practice, unfilled.fill), (4, 0), "nothing to fill");
     }
 
     #[test]
     fn a_round_is_over_with_its_last_batch() {
-        let plan = Plan { practice: 1, fill: 2, rounds: 3, batches: 2 };
+        let plan = Plan { practice: 1, fill: 2, rounds: 3, batches: 2, ..ONE };
         assert_eq!(plan.total(), 9);
         assert_eq!([2, 3, 4, 5, 6, 7, 9].map(|batch| plan.rounds_done(batch)), [0, 0, 0, 1, 1, 2, 3]);
         assert_eq!(
             [0, 1, 2, 3].map(|batch| plan.phase(batch)),
             [Phase::Practice, Phase::Fill, Phase::Fill, Phase::Rounds]
         );
+    }
+
+    /// Two rounds of two batches and ten updates took a minute.
+    #[test]
+    fn time_that_no_round_fits_into_goes_to_updates_where_there_may_be_such() {
+        let fitted = |left: u64, update: Option<u64>| {
+            let mut plan = Plan { fill: 1, batches: 2, updates: 10, ..ONE };
+            plan.fit(2, Duration::from_secs(60), Duration::from_secs(left), update.map(Duration::from_secs));
+            (plan.rounds, plan.more_updates, plan.all_updates())
+        };
+        assert_eq!(fitted(100, None), (5, 0, 50));
+        assert_eq!(fitted(100, Some(2)), (5, 5, 55));
+        assert_eq!(fitted(29, Some(2)), (2, 14, 34));
+        assert_eq!(fitted(0, Some(2)), (2, 0, 20));
+        let plan = Plan { fill: 1, rounds: 2, batches: 2, updates: 10, more_updates: 7, ..ONE };
+        assert_eq!([1, 2, 3, 4, 5].map(|batch| plan.updates_due(batch)), [0, 0, 10, 10, 27]);
+        let none = Plan { fill: 3, rounds: 0, ..ONE };
+        assert_eq!(none.updates_due(3), 0);
     }
 }

@@ -84,7 +84,8 @@ impl InvertJob<'_> {
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
         let fitted = self.recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
-        let mut recipe = Recipe { student: fitted.student(self.teacher_blocks), ..fitted.clone() };
+        let (student_recipe, on_the_fly) = (fitted.student(self.teacher_blocks), self.on_the_fly);
+        let mut recipe = Recipe { student: student_recipe, on_the_fly, ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
             recipe.student.mixup_until = 0.0;
@@ -98,7 +99,7 @@ impl InvertJob<'_> {
             "adversary": seconds(inversion.adversary_time),
         });
         let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
-        let updates = inversion.plan.rounds * recipe.adversary_steps;
+        let updates = inversion.plan.all_updates();
         let made = inversion.made_by_generator();
         let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;
         let priority = buffer.priorities.probabilities().into_iter().map(|p| p as f32).collect();
