@@ -152,6 +152,7 @@ impl InvertJob<'_> {
             "peak_memory_mib": mib(peak_memory()),
             "metrics": {
                 "synthesised": inversion.synthesised,
+                "adversary_updates": inversion.plan.all_updates(),
                 "images_per_teacher_class": inversion.buffer.histogram(),
             },
         });

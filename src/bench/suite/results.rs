@@ -128,7 +128,7 @@ impl Row {
             seconds: seconds(&student, measured.seconds, made.as_ref()),
             images_kept: images_kept(run, &student, &set),
             images_made: set["metrics"]["synthesised"].as_u64(),
-            adversary_updates: updates(&set["recipe"]).filter(|_| student["on_the_fly"] != true),
+            adversary_updates: set["metrics"]["adversary_updates"].as_u64().filter(|_| student["on_the_fly"] != true),
             student_updates: student["steps"].as_u64(),
             peak_memory_mib: student["peak_memory_mib"].as_f64(),
             resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).sum(),
@@ -171,10 +171,6 @@ fn images_kept(run: &Run, student: &Value, set: &Value) -> Option<u64> {
         Kind::KdReal | Kind::KdNoise => student["set"]["count"].as_u64(),
         _ => student["data"]["count"].as_u64(),
     }
-}
-
-fn updates(recipe: &Value) -> Option<u64> {
-    Some(recipe["rounds"].as_u64()? * recipe["adversary_steps"].as_u64()?)
 }
 
 fn alarms(student: &Value) -> Vec<String> {
