@@ -84,8 +84,8 @@ impl InvertJob<'_> {
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
         let fitted = self.recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
-        let (student_recipe, on_the_fly) = (fitted.student(self.teacher_blocks), self.on_the_fly);
-        let mut recipe = Recipe { student: student_recipe, on_the_fly, ..fitted.clone() };
+        let mut recipe =
+            Recipe { student: fitted.student(self.teacher_blocks), on_the_fly: self.on_the_fly, ..fitted.clone() };
         if !self.on_the_fly {
             recipe.student.schedule = Schedule::Constant;
             recipe.student.mixup_until = 0.0;
