@@ -15,6 +15,7 @@ the whole test set.
 
 import argparse
 import os
+import re
 import statistics
 
 from rows import Comparison, about_result, rank_correlation
@@ -107,11 +108,12 @@ def arguments():
     p.add_argument("--views", type=int, default=16, help="recorded answers per image")
     p.add_argument("--seeds", type=int, nargs="+", help="[default: 0, and 1 for the first teacher]")
     p.add_argument("--teacher", choices=TEACHERS, action="append", help="only these")
-    p.add_argument("--only", default="", help="only rows with this in `SOURCE, VARIANT`")
+    p.add_argument("--only", default="", help="only rows whose `SOURCE, VARIANT` this regular expression finds something in")
     p.add_argument("--invert", default="", help="more options of `synth invert` for the inverted set")
     p.add_argument("--dry-run", action="store_true", help="say what would be done")
     p.add_argument("--page", help="write the table to this file; without --run nothing else is done")
     p.add_argument("--run", action="store_true", help="with --page: do what is missing first")
+    p.add_argument("--machine", default="", help="with --page: what computed it, as a sentence of the page")
     return p.parse_args()
 
 
@@ -120,7 +122,7 @@ def plan(args):
     for name in args.teacher or TEACHERS:
         for source, (parts, variants) in TEACHERS[name]["sources"].items():
             for variant in variants:
-                if args.only in f"{source}, {variant}":
+                if re.search(args.only, f"{source}, {variant}"):
                     yield name, source, parts, variant
 
 
@@ -221,16 +223,17 @@ class Transfer(Comparison):
                     self.row(*row, seed)
 
     def page(self):
-        return page(list(self.rows.all.values()), self.args.steps, self.args.samples)
+        return page(list(self.rows.all.values()), self.args.steps, self.args.samples, self.args.machine)
 
 
-def page(rows, steps, samples):
+def page(rows, steps, samples, machine):
     """The table as Markdown: one part per teacher, rows with the mean over seeds."""
     text = [
         "# What a student learns from which images", "",
         f"Students after {steps:,} steps of 128, last step, whole test set, in percent: mean over the seeds (lowest to highest).",
         "Written by `benches/transfer.py`, which also says what a source is. The score is that of `synth inspect`, before any",
-        "training; \"balance\" is its main part, the entropy of the teacher's decisions.", "",
+        "training; \"balance\" is its main part, the entropy of the teacher's decisions. Images \"of which made\" are varied copies of",
+        "`nayak` and those from borders.", "", *([machine, ""] if machine else []),
     ]
     for name in TEACHERS:
         groups = {(source, variant): [] for source, (_, variants) in TEACHERS[name]["sources"].items() for variant in variants}
