@@ -4,7 +4,7 @@ use super::bound::{Need, Parts};
 use super::timing::{self, Timing};
 use crate::distill::StudentRecipe;
 use crate::invert::{Draws, Recipe, Synthesiser};
-use crate::nets::{Network, Passes};
+use crate::nets::{Network, Passes, Task};
 use crate::ops::mem::tensor;
 use crate::ops::{Compute, mem::page_faults};
 use crate::rng::{self, Streams};
@@ -101,9 +101,12 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
         Pass::Answers => answers(bench, &x),
         Pass::Train => {
             let (mut sgd, mut stepper) = (sgd(), Stepper::new());
-            timed(bench.seconds, compute, || {
-                stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, Goal::Labels(&labels)).map(|_| ())
-            })
+            let of_pixels: Vec<u8> = (0..bench.batch * h * w).map(|i| (i % bench.classes) as u8).collect();
+            let goal = || match bench.net.arch.task {
+                Task::Classification => Goal::Labels(&labels),
+                Task::Segmentation => Goal::Pixels { labels: &of_pixels, weights: None, focal: 0.0 },
+            };
+            timed(bench.seconds, compute, || stepper.step(&bench.net, &mut sgd, x.clone(), 0.1, goal()).map(|_| ()))
         }
         Pass::Distill => {
             let teacher = teacher_of(bench)?;

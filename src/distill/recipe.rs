@@ -92,7 +92,8 @@ impl StudentRecipe {
     }
 
     /// The recipe as it is for students of `task`, before anything is changed in it: those that answer for pixels see parts of images
-    /// and no mixtures of two, which are like nothing that a camera sees.
+    /// and no mixtures of two, which are like nothing that a camera sees, and compare probabilities at temperature 1: the
+    /// best of 1, 4 and 20, with real images and with inverted ones (docs/SEGMENTATION.md).
     pub fn of_task(self, task: Task) -> Self {
         match task {
             Task::Classification => self,
@@ -100,6 +101,10 @@ impl StudentRecipe {
                 augment: CropFlip { crop: 8, ..self.augment },
                 scale: self.scale.min(0.5),
                 mixup_until: 0.0,
+                matching: match self.matching {
+                    Matching::Kl { .. } => Matching::Kl { temperature: 1.0 },
+                    other => other,
+                },
                 ..self
             },
         }

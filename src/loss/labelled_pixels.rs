@@ -1,7 +1,7 @@
 //! Cross-entropy of labelled pixels: void ones count nowhere, rare classes and pixels that are not yet known may count more.
 
 use super::rows::{Rows, like, size, with_grads};
-use super::{Loss, Value};
+use super::{Loss, UNLABELLED, Value, cross_entropy};
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -31,8 +31,14 @@ pub fn labelled_pixels(logits: &Tensor, labels: &[u8], void: u8, weights: Option
         Some(w) => f64::from(w[usize::from(y)]),
         None => 1.0,
     };
-    let rows = Rows::of(logits)?;
     let total = labels.iter().map(|y| weight(*y)).sum::<f64>().max(f64::MIN_POSITIVE);
+    if focal == 0.0 {
+        // The mean over all rows that `cross_entropy` takes is undone in the weights.
+        let shares: Vec<f32> = labels.iter().map(|y| (n as f64 * weight(*y) / total) as f32).collect();
+        let label = |y: &u8| if *y == void { UNLABELLED } else { u32::from(*y) };
+        return cross_entropy(logits, &labels.iter().map(label).collect::<Vec<_>>(), Some(&shares));
+    }
+    let rows = Rows::of(logits)?;
     let (value, [grad]) = with_grads([&rows], |i, [row], [grad]| {
         let (y, w) = (usize::from(labels[i]), weight(labels[i]) / total);
         if labels[i] == void {
@@ -54,9 +60,6 @@ pub fn labelled_pixels(logits: &Tensor, labels: &[u8], void: u8, weights: Option
 /// `(1 − p)^γ`, and `p` times the derivative of `−(1 − p)^γ·ln p` with respect to p, for `log_p = ln p`.
 fn focusing(log_p: f64, gamma: f64) -> (f64, f64) {
     let rest = -log_p.exp_m1();
-    if gamma == 0.0 {
-        return (1.0, -1.0);
-    }
     if rest <= 0.0 {
         return (0.0, 0.0);
     }

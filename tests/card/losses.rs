@@ -4,8 +4,8 @@ use super::{near, near_number, on, random};
 use candle_core::Tensor;
 use std::sync::Arc;
 use synth::loss::{
-    BnForm, BnStatsLoss, LayerStatistics, Loss, Matching, compared, cross_entropy, masked_disagreement, matching_loss,
-    soft_cross_entropy,
+    BnForm, BnStatsLoss, LayerStatistics, Loss, Matching, compared, cross_entropy, labelled_pixels,
+    masked_disagreement, matching_loss, soft_cross_entropy,
 };
 use synth::nets::{Init, Kind, Slot, Weights};
 use synth::ops::{Compute, Precision};
@@ -53,6 +53,18 @@ fn losses_of_logits() {
         near_number("disagreement", t.0, h.0, 1e-4);
         near("teacher's", &there.teacher_grad, &here.teacher_grad, 1e-4);
         near("adversary's", &there.adversary_grad, &here.adversary_grad, 1e-4);
+    }
+}
+
+/// With void pixels and weights of classes, plain and focal.
+#[test]
+#[ignore = "needs SYNTH_TEST_DEVICE"]
+fn cross_entropy_of_labelled_pixels() {
+    let (dims, void) = ([2, 5, 7, 4], 255);
+    let logits = random(&dims, 4);
+    let labels: Vec<u8> = (0..2 * 5 * 7).map(|i| if i % 6 == 0 { void } else { (i * 3 % 4) as u8 }).collect();
+    for (weights, focal) in [(None, 0.0), (Some(&[0.5f32, 2.0, 1.0, 0.25][..]), 0.0), (None, 2.0)] {
+        same("pixels", |to| labelled_pixels(&to(&logits), &labels, void, weights, focal).unwrap());
     }
 }
 

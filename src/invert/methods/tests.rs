@@ -1,6 +1,7 @@
 //! What every recipe must be, and that each line of the parity switches of the field is a key.
 
-use crate::invert::{Input, Lifecycle, Recipe, Target};
+use crate::invert::{Feed, Input, Lifecycle, Recipe, Target};
+use crate::loss::Matching;
 use crate::nets::Task;
 use crate::overlay::overlaid;
 
@@ -146,6 +147,8 @@ fn for_pixels_generators_that_go_on_are_told_their_maps() {
         assert!(g.conditional || !goes_on, "{name}");
         assert!(g.input != Input::LabelEmbedding || recipe.loss.target != Target::Label, "{name}");
         assert_eq!((recipe.views, recipe.student.mixup_until), (0, 0.0), "{name}");
+        let soft = matches!(recipe.student.matching, Matching::Kl { temperature } if temperature != 1.0);
+        assert!(!soft || recipe.feed != Feed::Buffer, "{name}");
         recipe.fitted([64, 64]).check().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(make().of_task(Task::Classification), make());
     }

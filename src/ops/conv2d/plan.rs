@@ -61,6 +61,16 @@ struct Line {
     taps: Vec<(isize, Vec<usize>)>,
 }
 
+impl Line {
+    /// Without the taps that see nothing but padding, wherever they stand: of a dilated kernel on a map that is smaller than it, most.
+    fn seeing(mut self, size: usize) -> Self {
+        let sees =
+            |offset: isize| (0..self.count).any(|o| (0..size as isize).contains(&((o * self.step) as isize + offset)));
+        self.taps.retain(|tap| sees(tap.0));
+        self
+    }
+}
+
 fn merge(list: impl Iterator<Item = (isize, usize)>) -> Vec<(isize, Vec<usize>)> {
     let mut taps: Vec<(isize, Vec<usize>)> = Vec::new();
     for (offset, k) in list {
@@ -127,6 +137,9 @@ impl Plan {
     }
 
     fn combine(input: [usize; 3], output: [usize; 3], groups: usize, rows: Vec<Line>, cols: Vec<Line>) -> Self {
+        let seeing =
+            |lines: Vec<Line>, size: usize| lines.into_iter().map(|line| line.seeing(size)).collect::<Vec<_>>();
+        let (rows, cols) = (seeing(rows, input[0]), seeing(cols, input[1]));
         // The padding that no tap of any phase leaves.
         let reach = |lines: &[Line], size: usize| {
             let low = lines.iter().flat_map(|l| l.taps.iter().map(|t| t.0)).min().unwrap_or(0).min(0);
