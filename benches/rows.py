@@ -71,6 +71,8 @@ class Comparison:
         if not args.page or args.run:
             self.all()
         text = self.page()
+        if args.page and not self.rows.all:
+            sys.exit(f"{self.rows.path} has no rows: {args.page} is left as it is")
         if args.page:
             with open(args.page, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -8,7 +8,7 @@
 
 Standard library only. Every set is made once (seed 0), with the teacher's answers recorded for some views of every image, so that
 the teacher costs nothing in training; students learn from it with every seed. The rows `augmented` are the exception: their
-teacher answers live, on what paper 2 of docs/COLLECT.md does to images. Finished rows stand in `OUT/results.jsonl` and are
+teacher answers live, on what Frank & Davis (2025) do to images (docs/COLLECT.md, "Learning from it"). Finished rows stand in `OUT/results.jsonl` and are
 not made again; collections and distillations that were interrupted go on where they were. Accuracies are those of the last step on
 the whole test set.
 """
@@ -231,9 +231,12 @@ def page(rows, steps, samples, machine):
     text = [
         "# What a student learns from which images", "",
         f"Students after {steps:,} steps of 128, last step, whole test set, in percent: mean over the seeds (lowest to highest).",
-        "Written by `benches/transfer.py`, which also says what a source is. The score is that of `synth inspect`, before any",
-        "training; \"balance\" is its main part, the entropy of the teacher's decisions. Images \"of which made\" are varied copies of",
-        "`nayak` and those from borders.", "", *([machine, ""] if machine else []),
+        "Written by `benches/transfer.py`. Sources are those of [COLLECT.md](COLLECT.md); `original` is the training set, `inverted` the",
+        "set that `synth invert` makes with its defaults. Variants: `plain` is `--balance none`, `soft` and `nayak` are that balance,",
+        f"`nayak, equal size` has as many images as the source, `boundary` is soft with `--boundary {samples // 4}`,",
+        "`preferential` plain with `--related`, and `augmented` the soft set with live answers, RandAugment and mixtures all the time.", "",
+        "The score is that of `synth inspect`, before any training; \"balance\" is its main part, the entropy of the teacher's decisions.",
+        "Images \"of which made\" are varied copies of `nayak` and those from borders.", "", *([machine, ""] if machine else []),
     ]
     for name in TEACHERS:
         groups = {(source, variant): [] for source, (_, variants) in TEACHERS[name]["sources"].items() for variant in variants}
@@ -259,7 +262,8 @@ def page(rows, steps, samples, machine):
             made = group[0].get("copies", 0) + group[0].get("boundary", 0)
             text.append(f"| {source} | {variant} | {group[0]['images']:,} | {made:,} | {group[0]['relative_entropy']:.2f} | "
                         f"{group[0]['score']:.2f} | {statistics.mean(found):.1f}{spread} | {share} |")
-        keys = list(groups)
+        # The rows `augmented` learn from sets that are counted already.
+        keys = [key for key in groups if key[1] != "augmented"]
         for what in ("score", "relative_entropy"):
             found = rank_correlation([groups[key][0][what] for key in keys], [means[key] for key in keys])
             if found is not None:

@@ -61,14 +61,12 @@ fn parsed(text: &str, path: &Path) -> Result<Table> {
 
 fn merge(to: &mut Table, from: Table, path: &Path) -> Result<()> {
     for (key, value) in from {
+        let hint = known(to);
         match (to.get_mut(&key), value) {
             // A choice with fields (`schedule`, `matching`) has its name as the only key: it is replaced as a whole.
             (Some(Value::Table(old)), Value::Table(new)) if !is_choice(old, &new) => merge(old, new, path)?,
             (Some(old), new) => *old = new,
-            (None, _) => {
-                let hint = "see `synth recipes` for the keys";
-                return Err(Error::file(path, format!("the recipe has no key `{key}`"), hint));
-            }
+            (None, _) => return Err(Error::file(path, format!("there is no key `{key}`"), hint)),
         }
     }
     Ok(())
@@ -78,9 +76,16 @@ fn is_choice(old: &Table, new: &Table) -> bool {
     old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
 }
 
+/// What can be written in place of a key that `table` does not have.
+fn known(table: &Table) -> String {
+    format!("take one of: {}", table.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+}
+
 fn set(table: &mut Table, pair: &str) -> Result<()> {
-    let wrong = |found: String| Error::invalid("--set", found, "write KEY=VALUE with a key of `synth recipes NAME`");
-    let Some((key, text)) = pair.split_once('=') else { return Err(wrong(format!("`{pair}` has no `=`"))) };
+    let Some((key, text)) = pair.split_once('=') else {
+        return Err(Error::invalid("--set", format!("`{pair}` has no `=`"), "write KEY=VALUE"));
+    };
+    let missing = |hint| Error::invalid("--set", format!("there is no key `{key}`"), hint);
     let value = match format!("v = {text}").parse::<Table>() {
         Ok(mut t) => t.remove("v").unwrap_or(Value::String(text.into())),
         Err(_) => Value::String(text.into()),
@@ -88,11 +93,11 @@ fn set(table: &mut Table, pair: &str) -> Result<()> {
     let mut at = table;
     let parts: Vec<&str> = key.trim().split('.').collect();
     for part in &parts[..parts.len() - 1] {
-        at = match at.get_mut(*part) {
-            Some(Value::Table(t)) => t,
-            _ => return Err(wrong(format!("the recipe has no key `{key}`"))),
-        };
+        let hint = known(at);
+        let Some(Value::Table(inner)) = at.get_mut(*part) else { return Err(missing(hint)) };
+        at = inner;
     }
+    let hint = known(at);
     match at.get_mut(parts[parts.len() - 1]) {
         // 5 is a fine way to write 5.0.
         Some(old @ Value::Float(_)) => {
@@ -102,7 +107,7 @@ fn set(table: &mut Table, pair: &str) -> Result<()> {
             }
         }
         Some(old) => *old = value,
-        None => return Err(wrong(format!("the recipe has no key `{key}`"))),
+        None => return Err(missing(hint)),
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ fn values_that_a_recipe_does_not_have_are_refused() {
     let result = folder.path().join("first");
     for (more, word) in [
         (vec!["--set", "loss.bm=3"], "loss.bm"),
+        (vec!["--set", "loss.bm=3"], "one_hot"),
         (vec!["--set", "loss.bn"], "="),
         (vec!["--set", "loss.bn=many"], "many"),
         (vec!["--set", "generator.lr=-1"], "generator.lr"),

@@ -270,6 +270,10 @@ fn commands_refuse_what_pixels_have_not() {
     let mixup = ["--set", "mixup=0.5", "--num-classes", "6"];
     let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &mixup].concat();
     refused(&words, &["mixup", "of pixels"]);
+    // The keys of a training are not those of a recipe, and none is in `synth recipes`.
+    let other = ["--set", "student.lr=0.05", "--num-classes", "6"];
+    let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &other].concat();
+    refused(&words, &["no key `student.lr`", "class_weights", "focal"]);
     let odd = ["--size", "20x16", "--num-classes", "6"];
     let words = [&["train", "espnet-p1-q1", "--data", &data, "-o", &out, "--split", "test"][..], &odd].concat();
     refused(&words, &["16x20 pixels", "multiples of 8"]);

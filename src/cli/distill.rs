@@ -16,6 +16,8 @@ use synth::{Error, Result};
 
 /// Train a student on a set
 #[derive(Args)]
+#[command(mut_arg("config", |arg| arg.help("TOML file with a recipe, whose values of the student count; what it leaves out keeps its default")))]
+#[command(mut_arg("values", |arg| arg.help("One value of the student, such as student.lr=0.05 (`student` in `synth recipes ssd`)")))]
 pub struct Distill {
     /// Folder of the set, or its name on the Hugging Face Hub (owner/name, owner/name@revision)
     set: PathBuf,

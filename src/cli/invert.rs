@@ -34,7 +34,8 @@ pub struct Invert {
     /// 84 pixels; espnet-p2-q3 if the teacher answers for pixels]
     #[arg(long, value_name = "NET")]
     adversary: Option<String>,
-    /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none
+    /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none [default: the
+    /// recipe's `views`; none of teachers that answer for pixels]
     #[arg(long, value_name = "N")]
     views: Option<usize>,
     #[command(flatten)]

@@ -13,6 +13,8 @@ use synth::{Error, Result};
 
 /// Train a network on labelled images, or a segmentation network on images with label images (baselines, teachers)
 #[derive(Args)]
+#[command(mut_arg("config", |arg| arg.help("TOML file with values of the training; what it leaves out keeps its default")))]
+#[command(mut_arg("values", |arg| arg.help("One value of the training, such as lr=0.1, batch, weight_decay, augment.crop, mixup or label_smoothing")))]
 pub struct Train {
     /// Architecture, such as resnet20, wrn-16-2 or, for segmentation, espnet-p2-q3
     net: String,
