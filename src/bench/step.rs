@@ -92,7 +92,12 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
     let mut rng = Streams::new(0).stream("bench", 0);
     let compute = bench.net.compute();
     let x = compute.bring(&tensor(rng::normal(&mut rng, bench.batch * h * w * c), (bench.batch, h, w, c))?)?;
-    let labels: Vec<u32> = (0..bench.batch).map(|i| (i % bench.classes) as u32).collect();
+    // Of images, or of their pixels.
+    let rows = match bench.net.arch.task {
+        Task::Classification => bench.batch,
+        Task::Segmentation => bench.batch * h * w,
+    };
+    let labels: Vec<u32> = (0..rows).map(|i| (i % bench.classes) as u32).collect();
     match bench.pass {
         Pass::Infer => {
             let teacher = frozen(bench);
@@ -101,7 +106,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
         Pass::Answers => answers(bench, &x),
         Pass::Train => {
             let (mut sgd, mut stepper) = (sgd(), Stepper::new());
-            let of_pixels: Vec<u8> = (0..bench.batch * h * w).map(|i| (i % bench.classes) as u8).collect();
+            let of_pixels: Vec<u8> = labels.iter().map(|label| *label as u8).collect();
             let goal = || match bench.net.arch.task {
                 Task::Classification => Goal::Labels(&labels),
                 Task::Segmentation => Goal::Pixels { labels: &of_pixels, weights: None, focal: 0.0 },
@@ -110,7 +115,8 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
         }
         Pass::Distill => {
             let teacher = teacher_of(bench)?;
-            let (mut sgd, mut stepper, how) = (sgd(), Stepper::new(), StudentRecipe::default().matching);
+            let how = StudentRecipe::default().of_task(bench.net.arch.task).matching;
+            let (mut sgd, mut stepper) = (sgd(), Stepper::new());
             let passes = Passes::default();
             timed(bench.seconds, compute, || {
                 let answers = passes.infer(teacher, &x)?;

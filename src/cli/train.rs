@@ -144,10 +144,23 @@ impl Train {
         let codes =
             LabelCodes { classes: asked.unwrap_or(most), ignore: None, void: self.void, first: self.first_label };
         let data = global.access().segmented(&self.data, options, &codes)?;
-        let highest = data.labels.iter().filter(|label| **label != VOID).max();
-        let classes = asked.or(highest.map(|label| usize::from(*label) + 1)).unwrap_or(0);
+        let classes = asked.map_or_else(|| classes_of(&data.labels), Ok)?;
         Ok(Data::Pixels(data, classes))
     }
+}
+
+/// As many classes as labels have: every one up to the highest, since a stray value would make a network with hundreds of them.
+fn classes_of(labels: &[u8]) -> Result<usize> {
+    let mut seen = [false; VOID as usize];
+    labels.iter().filter(|label| **label != VOID).for_each(|label| seen[usize::from(*label)] = true);
+    let Some(highest) = seen.iter().rposition(|seen| *seen) else {
+        return Err(Error::invalid("--data", "all label images are void", "look at --void and --first-label"));
+    };
+    if let Some(missing) = seen[..highest].iter().position(|seen| !seen) {
+        let found = format!("labels go up to class {highest}, but no pixel is of class {missing}");
+        return Err(Error::invalid("--data", found, "say --num-classes, and --void for a value that is no class"));
+    }
+    Ok(highest + 1)
 }
 
 /// What was read.

@@ -38,7 +38,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32], weights: Option<&[f32]>) -
         shares.iter_mut().zip(labels).filter(|(_, y)| **y == UNLABELLED).for_each(|(share, _)| *share = 0.0);
         let found = softmax_of(x, k, &shares, Slope::Probability, grad);
         let mut sum = 0.0;
-        for (row, label) in labels.iter().enumerate().filter(|(_, y)| **y != UNLABELLED) {
+        for (row, label) in labels.iter().enumerate() {
+            if *label == UNLABELLED {
+                // Even where its logits are no numbers.
+                grad[row * k..][..k].fill(0.0);
+                continue;
+            }
             let at = |class: usize| row * k + class;
             grad[at(*label as usize)] -= shares[row];
             let [best, own] = [found.best[row] as usize, *label as usize].map(|class| f64::from(x[at(class)]));

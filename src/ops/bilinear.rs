@@ -43,13 +43,15 @@ pub fn resize(x: &Tensor, [h, w]: [usize; 2], corners: Corners) -> Result<Tensor
     on_cuda!(x, super::cuda::spatial::bilinear(x, [h, w], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
     per_image(x, [n, h, w, c], |_, image, out| {
-        for (o, pixel) in out.chunks_exact_mut(c).enumerate() {
-            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
-            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
-                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
-                    let from = &image[(y * iw + x) * c..][..c];
-                    pixel.iter_mut().zip(from).for_each(|(o, v)| *o += wy * wx * v);
-                }
+        // One row at a time: first between two rows of the input, then between the columns of what that gave.
+        let row = |y: usize| &image[y * iw * c..][..iw * c];
+        let mut between = vec![0f32; iw * c];
+        for (out, &(y0, y1, fy)) in out.chunks_exact_mut(w * c).zip(&ys) {
+            let rows = row(y0).iter().zip(row(y1));
+            between.iter_mut().zip(rows).for_each(|(b, (low, high))| *b = (1.0 - fy) * low + fy * high);
+            for (pixel, &(x0, x1, fx)) in out.chunks_exact_mut(c).zip(&xs) {
+                let pair = between[x0 * c..][..c].iter().zip(&between[x1 * c..][..c]);
+                pixel.iter_mut().zip(pair).for_each(|(o, (low, high))| *o = (1.0 - fx) * low + fx * high);
             }
         }
     })
@@ -67,13 +69,17 @@ pub fn resize_backward(dy: &Tensor, [ih, iw]: [usize; 2], corners: Corners) -> R
     on_cuda!(dy, super::cuda::spatial::bilinear_backward(dy, [ih, iw], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
     per_image(dy, [n, ih, iw, c], |_, dy, dx| {
-        for (o, g) in dy.chunks_exact(c).enumerate() {
-            let ((y0, y1, fy), (x0, x1, fx)) = (ys[o / w], xs[o % w]);
-            for (y, wy) in [(y0, 1.0 - fy), (y1, fy)] {
-                for (x, wx) in [(x0, 1.0 - fx), (x1, fx)] {
-                    let to = &mut dx[(y * iw + x) * c..][..c];
-                    to.iter_mut().zip(g).for_each(|(o, v)| *o += wy * wx * v);
+        // The way of `resize`, backwards.
+        let mut between = vec![0f32; iw * c];
+        for (dy, &(y0, y1, fy)) in dy.chunks_exact(w * c).zip(&ys) {
+            between.fill(0.0);
+            for (g, &(x0, x1, fx)) in dy.chunks_exact(c).zip(&xs) {
+                for (x, share) in [(x0, 1.0 - fx), (x1, fx)] {
+                    between[x * c..][..c].iter_mut().zip(g).for_each(|(b, g)| *b += share * g);
                 }
+            }
+            for (y, share) in [(y0, 1.0 - fy), (y1, fy)] {
+                dx[y * iw * c..][..iw * c].iter_mut().zip(&between).for_each(|(d, b)| *d += share * b);
             }
         }
     })

@@ -138,6 +138,15 @@ fn special_shapes() -> Vec<([usize; 5], Conv2dSpec)> {
         ([2, 6, 6, 96, 4], k3.upsampled()),
         ([3, 9, 7, 3, 48], k3),
         ([2, 12, 12, 2, 64], Conv2dSpec::new(7).padding(3).stride(2)),
+        // Kernels larger than the map, whose outer taps see nothing: by Winograd (also the weights), large weights, few channels on
+        // either side, one channel per group; no tap at all.
+        ([2, 2, 2, 32, 32], Conv2dSpec::new(5).padding(2)),
+        ([2, 2, 2, 64, 64], Conv2dSpec::new(5).padding(2)),
+        ([3, 3, 3, 512, 512], Conv2dSpec::new(3).padding(4).dilation(4)),
+        ([2, 3, 3, 32, 3], Conv2dSpec::new(3).padding(8).dilation(8)),
+        ([2, 3, 3, 3, 32], Conv2dSpec::new(3).padding(8).dilation(8)),
+        ([2, 3, 3, 24, 24], Conv2dSpec::new(3).padding(8).dilation(8).groups(24)),
+        ([2, 3, 3, 20, 12], Conv2dSpec::new(2).padding(8).dilation(16)),
     ]
 }
 
@@ -147,6 +156,19 @@ fn special_ways_agree_with_the_definition() {
         check(n, h, w, c_in, c_out, spec);
         check_fused([n, h, w, c_in, c_out], spec, Activation::leaky(0.1));
     }
+}
+
+#[test]
+fn taps_that_see_only_padding_are_left_out() {
+    let taps = |spec: Conv2dSpec, [h, w]: [usize; 2]| {
+        let z = spec.sizes(&[1, h, w, 8], &[3, 3, 8, 8]).unwrap();
+        [Plan::forward(&spec, &z), Plan::backward(&spec, &z)].map(|plan| plan.phases[0].taps.len())
+    };
+    let dilated = |rate| Conv2dSpec::new(3).padding(rate).dilation(rate);
+    assert_eq!(taps(dilated(8), [3, 3]), [1, 1]);
+    assert_eq!(taps(dilated(16), [15, 20]), [3, 3]);
+    assert_eq!(taps(dilated(1), [1, 2]), [3, 3]);
+    assert_eq!(taps(dilated(2), [3, 3]), [9, 9]);
 }
 
 /// The error of F(2x2, 3x3), which README and docs/PERFORMANCE.md state: below 2e-6 of the largest result.
