@@ -154,7 +154,8 @@ impl Architecture {
         if height.is_multiple_of(divisor) && width.is_multiple_of(divisor) {
             return Ok(());
         }
-        let found = format!("{height}x{width} pixels (height x width), and its output stride asks for multiples of {divisor}");
+        let found =
+            format!("{height}x{width} pixels (height x width), and its output stride asks for multiples of {divisor}");
         let near = [height, width].map(|side| (side / divisor).max(1) * divisor);
         Err(Error::invalid("image size", found, format!("take images of {}x{}, say", near[0], near[1])))
     }

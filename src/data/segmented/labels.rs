@@ -95,8 +95,13 @@ fn one(
     let mut classes = [None; 256];
     (0..=VOID).for_each(|value| classes[usize::from(value)] = codes.class(value));
     if let Some(at) = values.iter().position(|value| classes[usize::from(*value)].is_none()) {
-        let found =
-            format!("its label image has the value {} at row {}, column {}, of {} classes", values[at], at / width, at % width, codes.classes);
+        let found = format!(
+            "its label image has the value {} at row {}, column {}, of {} classes",
+            values[at],
+            at / width,
+            at % width,
+            codes.classes
+        );
         return Err(Refusal::new(
             found,
             "values are the model's classes from 0 (with --first-label 1: from 1, and 0 is void), and 255 is void, as is what `train --void` says",
