@@ -5,8 +5,8 @@
 #   benches/gpu.sh PROGRAMS
 #
 # PROGRAMS is a folder with what was built with `--features cuda` somewhere else (see docs/GPU.md): the program `synth` and the
-# test programs `ops_pytorch`, `nets_pytorch`, `pixel_nets` and `card`. Everything is written to $OUT (default: ./gpu-result): `log` as it goes,
-# `summary.tsv` with one line per measurement. Nothing here stops at the first failure: what can be known is written down.
+# test programs `ops_pytorch`, `nets_pytorch`, `pixel_nets` and `card`. Everything is written to $OUT (default: ./gpu-result): `log` as
+# it goes, `summary.tsv` with one line per measurement. Nothing here stops at the first failure: what can be known is written down.
 set -u
 programs=$(realpath "${1:?folder with synth and the test programs}")
 cd "$(dirname "$0")/.."

@@ -8,9 +8,9 @@
 
 Standard library only. Every set is made once (seed 0), with the teacher's answers recorded for some views of every image, so that
 the teacher costs nothing in training; students learn from it with every seed. The rows `augmented` are the exception: their
-teacher answers live, on what Frank & Davis (2025) do to images (docs/COLLECT.md, "Learning from it"). Finished rows stand in `OUT/results.jsonl` and are
-not made again; collections and distillations that were interrupted go on where they were. Accuracies are those of the last step on
-the whole test set.
+teacher answers live, on what Frank & Davis (2025) do to images (docs/COLLECT.md, "Learning from it"). Finished rows stand in
+`OUT/results.jsonl` and are not made again (those of docs/TRANSFER.md are docs/results/transfer.jsonl); collections and distillations
+that were interrupted go on where they were. Accuracies are those of the last step on the whole test set.
 """
 
 import argparse

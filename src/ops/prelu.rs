@@ -44,6 +44,16 @@ impl PerValue {
         };
         Self { slope: slope.repeat(rows), scale, shift }
     }
+
+    /// What the map makes of the vector at `x`, whose first value stands at `i` of the period.
+    ///
+    /// # Safety
+    /// As the functions of [`Simd`]; the vector ends inside the period.
+    #[inline(always)]
+    unsafe fn mapped<S: Simd>(&self, x: *const f32, i: usize) -> S::V {
+        // SAFETY: promised by the caller.
+        unsafe { S::fma(S::load(x), S::load(self.scale.as_ptr().add(i)), S::load(self.shift.as_ptr().add(i))) }
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -129,8 +139,7 @@ unsafe fn forward_kernel<S: Simd>(per: &PerValue, x: *const f32, len: usize, out
             let end = (len - start).min(period);
             let mut i = 0;
             while i + S::LANES <= end {
-                let (scale, shift) = (S::load(per.scale.as_ptr().add(i)), S::load(per.shift.as_ptr().add(i)));
-                let z = S::fma(S::load(x.add(start + i)), scale, shift);
+                let z = per.mapped::<S>(x.add(start + i), i);
                 let below = S::mul(z, S::load(per.slope.as_ptr().add(i)));
                 S::store(out.add(start + i), S::if_gt(z, S::splat(0.0), z, below));
                 i += S::LANES;
@@ -158,8 +167,7 @@ unsafe fn backward_kernel<S: Simd>(per: &PerValue, x: *const f32, len: usize, dy
             let end = (len - start).min(period);
             let mut i = 0;
             while i + S::LANES <= end {
-                let (scale, shift) = (S::load(per.scale.as_ptr().add(i)), S::load(per.shift.as_ptr().add(i)));
-                let z = S::fma(S::load(x.add(start + i)), scale, shift);
+                let z = per.mapped::<S>(x.add(start + i), i);
                 let (g, none) = (S::load(dy.add(start + i)), S::splat(0.0));
                 let below = S::mul(g, S::load(per.slope.as_ptr().add(i)));
                 S::store(dy.add(start + i), S::if_gt(z, none, g, below));
