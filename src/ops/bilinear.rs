@@ -1,5 +1,6 @@
 //! Bilinear resizing without antialiasing, over either of the two grids that PyTorch knows.
 
+use super::simd::{Simd, load, simd_fn, store};
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -13,9 +14,11 @@ pub enum Corners {
     Aligned,
 }
 
+/// Where an output index lies: two source indices and the weight of the second.
+pub(super) type Between = (usize, usize, f32);
+
 impl Corners {
-    /// For every output index: two source indices and the weight of the second.
-    fn interpolation(self, from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    fn interpolation(self, from: usize, to: usize) -> Vec<Between> {
         let place = |o: usize| match self {
             Self::Half => ((o as f32 + 0.5) * (from as f32 / to as f32) - 0.5).max(0.0),
             // One pixel alone shows the first.
@@ -42,19 +45,7 @@ pub fn resize(x: &Tensor, [h, w]: [usize; 2], corners: Corners) -> Result<Tensor
     }
     on_cuda!(x, super::cuda::spatial::bilinear(x, [h, w], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
-    per_image(x, [n, h, w, c], |_, image, out| {
-        // One row at a time: first between two rows of the input, then between the columns of what that gave.
-        let row = |y: usize| &image[y * iw * c..][..iw * c];
-        let mut between = vec![0f32; iw * c];
-        for (out, &(y0, y1, fy)) in out.chunks_exact_mut(w * c).zip(&ys) {
-            let rows = row(y0).iter().zip(row(y1));
-            between.iter_mut().zip(rows).for_each(|(b, (low, high))| *b = (1.0 - fy) * low + fy * high);
-            for (pixel, &(x0, x1, fx)) in out.chunks_exact_mut(c).zip(&xs) {
-                let pair = between[x0 * c..][..c].iter().zip(&between[x1 * c..][..c]);
-                pixel.iter_mut().zip(pair).for_each(|(o, (low, high))| *o = (1.0 - fx) * low + fx * high);
-            }
-        }
-    })
+    per_image(x, [n, h, w, c], |_, image, out| read(image, [iw, c], [&ys, &xs], out))
 }
 
 /// Gradient of [`resize`] for an input of `ih × iw`.
@@ -68,19 +59,107 @@ pub fn resize_backward(dy: &Tensor, [ih, iw]: [usize; 2], corners: Corners) -> R
     }
     on_cuda!(dy, super::cuda::spatial::bilinear_backward(dy, [ih, iw], corners));
     let (ys, xs) = (corners.interpolation(ih, h), corners.interpolation(iw, w));
-    per_image(dy, [n, ih, iw, c], |_, dy, dx| {
-        // The way of `resize`, backwards.
-        let mut between = vec![0f32; iw * c];
-        for (dy, &(y0, y1, fy)) in dy.chunks_exact(w * c).zip(&ys) {
-            between.fill(0.0);
-            for (g, &(x0, x1, fx)) in dy.chunks_exact(c).zip(&xs) {
-                for (x, share) in [(x0, 1.0 - fx), (x1, fx)] {
-                    between[x * c..][..c].iter_mut().zip(g).for_each(|(b, g)| *b += share * g);
-                }
+    per_image(dy, [n, ih, iw, c], |_, dy, dx| read_backward(dy, [iw, c], [&ys, &xs], dx))
+}
+
+/// What lies between the pixels of an image with rows of `iw` pixels and `c` channels, at the rows `ys` and the columns `xs`. One
+/// row at a time: first between two rows of the image, then between the columns of what that gave.
+pub(super) fn read(image: &[f32], [iw, c]: [usize; 2], [ys, xs]: [&[Between]; 2], out: &mut [f32]) {
+    check(iw, c, [ys, xs], out);
+    let row = |y: usize| &image[y * iw * c..][..iw * c];
+    let mut between = vec![0f32; iw * c];
+    for (out, &(y0, y1, fy)) in out.chunks_exact_mut(xs.len() * c).zip(ys) {
+        let rows = row(y0).iter().zip(row(y1));
+        between.iter_mut().zip(rows).for_each(|(b, (low, high))| *b = (1.0 - fy) * low + fy * high);
+        // SAFETY: `xs` names pixels of the row between, and as many as the row that is written has, as checked above.
+        unsafe { across(between.as_ptr(), c, xs, out.as_mut_ptr()) };
+    }
+}
+
+/// Adds to `dx` the gradient of [`read`], whose way it goes backwards.
+pub(super) fn read_backward(dy: &[f32], [iw, c]: [usize; 2], [ys, xs]: [&[Between]; 2], dx: &mut [f32]) {
+    check(iw, c, [ys, xs], dy);
+    let mut between = vec![0f32; iw * c];
+    for (dy, &(y0, y1, fy)) in dy.chunks_exact(xs.len() * c).zip(ys) {
+        between.fill(0.0);
+        // SAFETY: as in `read`.
+        unsafe { across_backward(between.as_mut_ptr(), c, xs, dy.as_ptr()) };
+        for (y, share) in [(y0, 1.0 - fy), (y1, fy)] {
+            dx[y * iw * c..][..iw * c].iter_mut().zip(&between).for_each(|(d, b)| *d += share * b);
+        }
+    }
+}
+
+fn check(iw: usize, c: usize, [ys, xs]: [&[Between]; 2], made: &[f32]) {
+    assert!(xs.iter().all(|(low, high, _)| *low.max(high) < iw), "columns of a row of {iw} pixels");
+    assert!(made.len() == ys.len() * xs.len() * c, "a place for every pixel");
+}
+
+simd_fn!(
+    /// A row of pixels of `c` channels from one of other length.
+    fn across(from: *const f32, c: usize, xs: &[Between], to: *mut f32) = across_kernel
+);
+
+#[inline(always)]
+unsafe fn across_kernel<S: Simd>(from: *const f32, c: usize, xs: &[Between], to: *mut f32) {
+    let whole = c - c % S::LANES;
+    // SAFETY: the pixels that `xs` names can be read, and one for each of `xs` written, says the caller.
+    unsafe {
+        for (p, place) in xs.iter().enumerate() {
+            for i in (0..whole).step_by(S::LANES) {
+                mix::<S, true>(from, [c, i], place, to.add(p * c));
             }
-            for (y, share) in [(y0, 1.0 - fy), (y1, fy)] {
-                dx[y * iw * c..][..iw * c].iter_mut().zip(&between).for_each(|(d, b)| *d += share * b);
+            if whole < c {
+                mix::<S, false>(from, [c, whole], place, to.add(p * c));
             }
         }
-    })
+    }
+}
+
+/// The vector of channels from `i` on.
+#[inline(always)]
+unsafe fn mix<S: Simd, const WHOLE: bool>(from: *const f32, [c, i]: [usize; 2], place: &Between, to: *mut f32) {
+    let (&(low, high, share), lanes) = (place, c - i);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let at = |x: usize| load::<S, WHOLE>(from.add(x * c + i), lanes);
+        let mixed = S::fma(S::splat(share), at(high), S::mul(S::splat(1.0 - share), at(low)));
+        store::<S, WHOLE>(to.add(i), mixed, lanes);
+    }
+}
+
+simd_fn!(
+    /// Adds the gradient of [`across`] to a row.
+    fn across_backward(row: *mut f32, c: usize, xs: &[Between], dy: *const f32) = across_backward_kernel
+);
+
+#[inline(always)]
+unsafe fn across_backward_kernel<S: Simd>(row: *mut f32, c: usize, xs: &[Between], dy: *const f32) {
+    let whole = c - c % S::LANES;
+    // SAFETY: the pixels that `xs` names can be read and written, and one for each of `xs` read, says the caller.
+    unsafe {
+        for (p, place) in xs.iter().enumerate() {
+            for i in (0..whole).step_by(S::LANES) {
+                give::<S, true>(row, [c, i], place, dy.add(p * c));
+            }
+            if whole < c {
+                give::<S, false>(row, [c, whole], place, dy.add(p * c));
+            }
+        }
+    }
+}
+
+/// The vector of channels from `i` on.
+#[inline(always)]
+unsafe fn give<S: Simd, const WHOLE: bool>(row: *mut f32, [c, i]: [usize; 2], place: &Between, dy: *const f32) {
+    let (&(low, high, share), lanes) = (place, c - i);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let g = load::<S, WHOLE>(dy.add(i), lanes);
+        // One after the other: they may be one pixel.
+        for (x, share) in [(low, 1.0 - share), (high, share)] {
+            let at = row.add(x * c + i);
+            store::<S, WHOLE>(at, S::fma(S::splat(share), g, load::<S, WHOLE>(at, lanes)), lanes);
+        }
+    }
 }

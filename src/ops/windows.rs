@@ -1,5 +1,6 @@
 //! Windows of images, enlarged to the whole: the random resized crop of training transforms, differentiable in the image.
 
+use super::bilinear::{self, Between};
 use super::mem::host;
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
@@ -15,13 +16,21 @@ pub struct Window {
 }
 
 impl Window {
-    /// Where output pixel `o` of `size` lies on a side of the window that starts at `start` and has `length`: the two input
-    /// pixels that it lies between, and the share of the second (half-pixel centres, edges repeated).
-    fn between(start: f32, length: f32, o: usize, size: usize) -> (usize, usize, f32) {
-        let at = start + (o as f32 + 0.5) * length / size as f32 - 0.5;
-        let at = at.clamp(0.0, (size - 1) as f32);
-        let low = at.floor() as usize;
-        (low, (low + 1).min(size - 1), at - low as f32)
+    /// Where the pixels of a side of `size` lie on a side of the window that starts at `start` and has `length` (half-pixel
+    /// centres, edges repeated).
+    fn between(start: f32, length: f32, size: usize) -> Vec<Between> {
+        let place = |o: usize| {
+            let at = start + (o as f32 + 0.5) * length / size as f32 - 0.5;
+            let at = at.clamp(0.0, (size - 1) as f32);
+            let low = at.floor() as usize;
+            (low, (low + 1).min(size - 1), at - low as f32)
+        };
+        (0..size).map(place).collect()
+    }
+
+    /// The rows and the columns of the enlarged window.
+    fn grid(&self, [h, w]: [usize; 2]) -> [Vec<Between>; 2] {
+        [Self::between(self.top, self.height, h), Self::between(self.left, self.width, w)]
     }
 
     /// What belongs to the pixels of an image `[h, w]`, for those of the enlarged window: that of the pixel whose square holds
@@ -34,39 +43,24 @@ impl Window {
         let row = |y: usize| &values[at(self.top, self.height, y, h) * w..][..w];
         (0..h).flat_map(|y| columns.iter().map(move |x| row(y)[*x])).collect()
     }
-
-    /// Calls `f(output pixel, input pixel, weight)` for the four pixels that make up each output pixel.
-    fn each(&self, h: usize, w: usize, mut f: impl FnMut(usize, usize, f32)) {
-        for y in 0..h {
-            let (y0, y1, fy) = Self::between(self.top, self.height, y, h);
-            for x in 0..w {
-                let (x0, x1, fx) = Self::between(self.left, self.width, x, w);
-                for (row, wy) in [(y0, 1.0 - fy), (y1, fy)] {
-                    for (column, wx) in [(x0, 1.0 - fx), (x1, fx)] {
-                        f(y * w + x, row * w + column, wy * wx);
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Window `i` of image `i`, enlarged bilinearly to the size of the image. Images `[N, H, W, C]` are f32; those on a card are
 /// brought to the host and back.
 pub fn windows(x: &Tensor, windows: &[Window]) -> Result<Tensor> {
-    resampled(x, windows, |from, to| (from, to))
+    each(x, windows, bilinear::read)
 }
 
 /// Gradient of [`windows`] with respect to the images.
 pub fn windows_backward(dy: &Tensor, windows: &[Window]) -> Result<Tensor> {
-    resampled(dy, windows, |from, to| (to, from))
+    each(dy, windows, bilinear::read_backward)
 }
 
-/// Sums up `weight·in[from]` into `out[to]`; `turn` says which of input and output pixel is read.
-fn resampled(
+/// What `of` makes of every image, which has `[width, channels]` and lies at rows and columns of the window.
+fn each(
     x: &Tensor,
     windows: &[Window],
-    turn: impl Fn(usize, usize) -> (usize, usize) + Sync + Send,
+    of: impl Fn(&[f32], [usize; 2], [&[Between]; 2], &mut [f32]) + Sync + Send,
 ) -> Result<Tensor> {
     let [n, h, w, c] = nhwc("windows", x)?;
     let outside = |v: &Window| {
@@ -80,12 +74,8 @@ fn resampled(
         ));
     }
     let made = per_image(&host(x)?, [n, h, w, c], |i, image, out| {
-        windows[i].each(h, w, |output, input, weight| {
-            let (from, to) = turn(input, output);
-            for ch in 0..c {
-                out[to * c + ch] += weight * image[from * c + ch];
-            }
-        });
+        let [ys, xs] = windows[i].grid([h, w]);
+        of(image, [w, c], [&ys, &xs], out);
     })?;
     Ok(made.to_device(x.device())?)
 }

@@ -11,7 +11,7 @@ use super::plan::{Phase, Plan};
 use crate::ops::activation::Activation;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
-use crate::ops::simd::{Level, Simd, simd_fn};
+use crate::ops::simd::{Level, Simd, load, simd_fn, store};
 use std::ops::Range;
 
 /// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
@@ -351,9 +351,9 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 let values = tile.as_ptr().add((g * 4 + j) * CV * S::LANES);
                 let at = spots[g].out + j * out_step;
                 if whole {
-                    write_pixel::<S, CV>(job, values, at, stats);
+                    write_pixel::<S, CV, true>(job, values, at, stats);
                 } else {
-                    write_part::<S, CV>(job, values, at, stats);
+                    write_pixel::<S, CV, false>(job, values, at, stats);
                 }
             }
         }
@@ -372,66 +372,56 @@ pub(super) struct Columns<'a> {
 }
 
 /// Epilogue and store of one vector: `offset` is its place in the block, `at` its place in the output; its sums are added to
-/// `stats`.
+/// `stats`. Unless it is `WHOLE`, only its first `lanes` lanes are channels, and the others are 0.
 ///
 /// # Safety
-/// The vector lies inside the block, and `at` inside residual and output.
+/// The channels lie inside the block, and `at` inside residual and output.
 #[inline(always)]
-pub(super) unsafe fn write_vector<S: Simd>(c: &Columns, y: S::V, offset: usize, at: usize, stats: [*mut S::V; 2]) {
+pub(super) unsafe fn write_vector<S: Simd, const WHOLE: bool>(
+    c: &Columns,
+    y: S::V,
+    [offset, at, lanes]: [usize; 3],
+    stats: [*mut S::V; 2],
+) {
     let e = c.epilogue;
     // SAFETY: as the caller promises.
     unsafe {
+        let load = |p: *const f32| load::<S, WHOLE>(p, lanes);
         let mut y = y;
         if !c.plain {
             if let Some(bias) = e.bias {
-                y = S::add(y, S::load(bias.as_ptr().add(c.first + offset)));
+                y = S::add(y, load(bias.as_ptr().add(c.first + offset)));
             }
             if let Some(residual) = c.residual {
-                y = S::add(y, S::load(residual.add(at)));
+                y = S::add(y, load(residual.add(at)));
             }
             y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
             *stats[0] = S::add(*stats[0], y);
             *stats[1] = S::fma(y, y, *stats[1]);
         }
-        S::store(c.out.add(at), y);
+        store::<S, WHOLE>(c.out.add(at), y, lanes);
     }
 }
 
-/// Epilogue and store of one pixel whose block is full.
+/// Epilogue and store of one pixel, whose block is `WHOLE` or has fewer channels than the registers hold.
 #[inline(always)]
-unsafe fn write_pixel<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    // SAFETY: the block is full: CV·LANES columns from `first` exist in bias, residual and output.
+unsafe fn write_pixel<S: Simd, const CV: usize, const WHOLE: bool>(
+    job: &Job,
+    values: *const f32,
+    at: usize,
+    stats: &mut [[S::V; CV]; 2],
+) {
+    // SAFETY: `count` columns from `first` exist in bias, residual and output, and no others are touched.
     unsafe {
         for v in 0..CV {
             let offset = v * S::LANES;
+            if !WHOLE && offset >= job.count {
+                break;
+            }
+            let lanes = (job.count - offset).min(S::LANES);
             let y = S::load(values.add(offset));
-            write_vector::<S>(&job.columns, y, offset, at + offset, [0, 1].map(|k| &raw mut stats[k][v]));
-        }
-    }
-}
-
-/// Epilogue and store of one pixel whose block has fewer columns than the registers hold.
-#[inline(always)]
-unsafe fn write_part<S: Simd, const CV: usize>(job: &Job, values: *const f32, at: usize, stats: &mut [[S::V; CV]; 2]) {
-    let e = job.columns.epilogue;
-    let mut part = [0f32; 64];
-    // SAFETY: only `count` values of the pixel are touched; `part` holds CV·LANES ≤ 32.
-    unsafe {
-        for (c, v) in part.iter_mut().enumerate().take(job.count) {
-            *v = *values.add(c);
-            if let Some(bias) = e.bias {
-                *v += bias[job.columns.first + c];
-            }
-            if let Some(residual) = job.columns.residual {
-                *v += *residual.add(at + c);
-            }
-            *v = e.act.apply(*v);
-            *job.columns.out.add(at + c) = *v;
-        }
-        for v in 0..CV {
-            let y = S::load(part.as_ptr().add(v * S::LANES));
-            stats[0][v] = S::add(stats[0][v], y);
-            stats[1][v] = S::fma(y, y, stats[1][v]);
+            let stats = [0, 1].map(|k| &raw mut stats[k][v]);
+            write_vector::<S, WHOLE>(&job.columns, y, [offset, at + offset, lanes], stats);
         }
     }
 }

@@ -42,9 +42,10 @@ unsafe fn affine_rows_kernel<S: Simd>(
                 S::store(out.add(i), S::min(cap, S::max(S::mul(z, slope), z)));
                 i += S::LANES;
             }
-            while i < c {
-                *out.add(i) = act.apply((*x.add(i)).mul_add(scale[i], shift[i]));
-                i += 1;
+            if i < c {
+                let load = |p: *const f32| S::load_first(p.add(i), c - i);
+                let z = S::fma(load(x), load(scale.as_ptr()), load(shift.as_ptr()));
+                S::store_first(out.add(i), S::min(cap, S::max(S::mul(z, slope), z)), c - i);
             }
         }
     }

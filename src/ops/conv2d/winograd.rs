@@ -375,7 +375,8 @@ unsafe fn transform_back<S: Simd, const CV: usize>(
             let column = two([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]);
             for y in 0..2 {
                 let at = at + (y * plan.out_w + x) * plan.c_out + v * S::LANES;
-                write_vector::<S>(&job.columns, column[y], v * S::LANES, at, [0, 1].map(|k| &raw mut stats[k][v]));
+                let stats = [0, 1].map(|k| &raw mut stats[k][v]);
+                write_vector::<S, true>(&job.columns, column[y], [v * S::LANES, at, S::LANES], stats);
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Row kernels: `count` pixels of `channels` values, whole vectors first, the remaining channels one by one.
+//! Row kernels: `count` pixels of `channels` values, whole vectors of channels first, then part of one with those that remain.
 
 use super::BackwardAffine;
 use crate::ops::activation::Activation;
-use crate::ops::simd::{Simd, simd_fn};
+use crate::ops::simd::{Simd, load, simd_fn, store};
 
 /// The affine map of some rows.
 pub(super) struct Rows<'a> {
@@ -29,37 +29,33 @@ unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut 
     let whole = c - c % S::LANES;
     // SAFETY: `x` holds count·c values, `out` 2·c; vectors start below `whole` and end inside the row.
     unsafe {
-        let mut i = 0;
-        while i < whole {
-            let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-            for block in blocks(count) {
-                let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
-                for r in block {
-                    let v = S::load(x.add(r * c + i));
-                    bs = S::add(bs, v);
-                    bq = S::fma(v, v, bq);
-                }
-                (s, q) = (S::add(s, bs), S::add(q, bq));
-            }
-            S::store(out.add(i), s);
-            S::store(out.add(c + i), q);
-            i += S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            sum_columns::<S, true>(x, count, c, out, i);
         }
-        while i < c {
-            let (mut s, mut q) = (0f32, 0f32);
-            for block in blocks(count) {
-                let (mut bs, mut bq) = (0f32, 0f32);
-                for r in block {
-                    let v = *x.add(r * c + i);
-                    bs += v;
-                    bq += v * v;
-                }
-                (s, q) = (s + bs, q + bq);
-            }
-            *out.add(i) = s;
-            *out.add(c + i) = q;
-            i += 1;
+        if whole < c {
+            sum_columns::<S, false>(x, count, c, out, whole);
         }
+    }
+}
+
+/// Of the vector of channels from `i` on.
+#[inline(always)]
+unsafe fn sum_columns<S: Simd, const WHOLE: bool>(x: *const f32, count: usize, c: usize, out: *mut f32, i: usize) {
+    let lanes = c - i;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
+        for block in blocks(count) {
+            let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
+            for r in block {
+                let v = load::<S, WHOLE>(x.add(r * c + i), lanes);
+                bs = S::add(bs, v);
+                bq = S::fma(v, v, bq);
+            }
+            (s, q) = (S::add(s, bs), S::add(q, bq));
+        }
+        store::<S, WHOLE>(out.add(i), s, lanes);
+        store::<S, WHOLE>(out.add(c + i), q, lanes);
     }
 }
 
@@ -73,26 +69,37 @@ unsafe fn apply_kernel<S: Simd>(rows: &Rows, x: *const f32, residual: Option<*co
     let whole = c - c % S::LANES;
     // SAFETY: `x`, `residual` and `out` hold count·c values, scale and shift c; vectors end inside the row.
     unsafe {
-        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
-            let mut i = 0;
-            while i < whole {
-                let at = r * c + i;
-                let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
-                let mut z = S::fma(S::load(x.add(at)), scale, shift);
-                if let Some(residual) = residual {
-                    z = S::add(z, S::load(residual.add(at)));
-                }
-                S::store(out.add(at), S::min(cap, S::max(S::mul(z, slope), z)));
-                i += S::LANES;
+            for i in (0..whole).step_by(S::LANES) {
+                apply_columns::<S, true>(rows, x, residual, out, [r, i]);
             }
-            while i < c {
-                let at = r * c + i;
-                let z = (*x.add(at)).mul_add(rows.scale[i], rows.shift[i]) + residual.map_or(0.0, |p| *p.add(at));
-                *out.add(at) = rows.act.apply(z);
-                i += 1;
+            if whole < c {
+                apply_columns::<S, false>(rows, x, residual, out, [r, whole]);
             }
         }
+    }
+}
+
+/// The vector of channels from `i` on of row `r`.
+#[inline(always)]
+unsafe fn apply_columns<S: Simd, const WHOLE: bool>(
+    rows: &Rows,
+    x: *const f32,
+    residual: Option<*const f32>,
+    out: *mut f32,
+    [r, i]: [usize; 2],
+) {
+    let c = rows.scale.len();
+    let (at, lanes) = (r * c + i, c - i);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let load = |p: *const f32| load::<S, WHOLE>(p, lanes);
+        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
+        let mut z = S::fma(load(x.add(at)), load(rows.scale.as_ptr().add(i)), load(rows.shift.as_ptr().add(i)));
+        if let Some(residual) = residual {
+            z = S::add(z, load(residual.add(at)));
+        }
+        store::<S, WHOLE>(out.add(at), S::min(cap, S::max(S::mul(z, slope), z)), lanes);
     }
 }
 
@@ -136,42 +143,45 @@ unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f3
     let whole = c - c % S::LANES;
     // SAFETY: `d` and `x` hold count·c values, scale and shift c, `out` 2·c; vectors end inside the row.
     unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            backward_sum_columns::<S, true>(rows, d, x, out, i);
+        }
+        if whole < c {
+            backward_sum_columns::<S, false>(rows, d, x, out, whole);
+        }
+    }
+}
+
+/// Of the vector of channels from `i` on.
+#[inline(always)]
+unsafe fn backward_sum_columns<S: Simd, const WHOLE: bool>(
+    rows: &Rows,
+    d: *const f32,
+    x: *const f32,
+    out: *mut f32,
+    i: usize,
+) {
+    let c = rows.scale.len();
+    let lanes = c - i;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let load = |p: *const f32| load::<S, WHOLE>(p, lanes);
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
-        let mut i = 0;
-        while i < whole {
-            let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
-            let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-            for block in blocks(rows.count) {
-                let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
-                for r in block {
-                    let at = r * c + i;
-                    let v = S::load(x.add(at));
-                    let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
-                    bs = S::add(bs, g);
-                    bq = S::fma(g, v, bq);
-                }
-                (s, q) = (S::add(s, bs), S::add(q, bq));
+        let (scale, shift) = (load(rows.scale.as_ptr().add(i)), load(rows.shift.as_ptr().add(i)));
+        let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
+        for block in blocks(rows.count) {
+            let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
+            for r in block {
+                let at = r * c + i;
+                let v = load(x.add(at));
+                let g = masked::<S>(load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+                bs = S::add(bs, g);
+                bq = S::fma(g, v, bq);
             }
-            S::store(out.add(i), s);
-            S::store(out.add(c + i), q);
-            i += S::LANES;
+            (s, q) = (S::add(s, bs), S::add(q, bq));
         }
-        while i < c {
-            let (mut s, mut q) = (0f32, 0f32);
-            for block in blocks(rows.count) {
-                let (mut bs, mut bq) = (0f32, 0f32);
-                for r in block {
-                    let v = *x.add(r * c + i);
-                    let g = *d.add(r * c + i) * rows.act.derivative(v.mul_add(rows.scale[i], rows.shift[i]));
-                    bs += g;
-                    bq += g * v;
-                }
-                (s, q) = (s + bs, q + bq);
-            }
-            *out.add(i) = s;
-            *out.add(c + i) = q;
-            i += 1;
-        }
+        store::<S, WHOLE>(out.add(i), s, lanes);
+        store::<S, WHOLE>(out.add(c + i), q, lanes);
     }
 }
 
@@ -193,30 +203,41 @@ unsafe fn backward_apply_kernel<S: Simd>(
     let whole = c - c % S::LANES;
     // SAFETY: `d`, `x` and `out` hold count·c values, scale, shift and `k` c each; vectors end inside the row.
     unsafe {
-        let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         for r in 0..rows.count {
-            let mut i = 0;
-            while i < whole {
-                let at = r * c + i;
-                let v = S::load(x.add(at));
-                let mut dx = S::fma(v, S::load(k.b.as_ptr().add(i)), S::load(k.c.as_ptr().add(i)));
-                if let Some(d) = d {
-                    let (scale, shift) = (S::load(rows.scale.as_ptr().add(i)), S::load(rows.shift.as_ptr().add(i)));
-                    let g = masked::<S>(S::load(d.add(at)), S::fma(v, scale, shift), slope, cap);
-                    dx = S::fma(g, S::load(k.a.as_ptr().add(i)), dx);
-                }
-                S::store(out.add(at), dx);
-                i += S::LANES;
+            for i in (0..whole).step_by(S::LANES) {
+                backward_apply_columns::<S, true>(rows, d, x, k, out, [r, i]);
             }
-            while i < c {
-                let at = r * c + i;
-                let v = *x.add(at);
-                let z = v.mul_add(rows.scale[i], rows.shift[i]);
-                let g = d.map_or(0.0, |d| *d.add(at) * rows.act.derivative(z));
-                *out.add(at) = g * k.a[i] + v * k.b[i] + k.c[i];
-                i += 1;
+            if whole < c {
+                backward_apply_columns::<S, false>(rows, d, x, k, out, [r, whole]);
             }
         }
+    }
+}
+
+/// The vector of channels from `i` on of row `r`.
+#[inline(always)]
+unsafe fn backward_apply_columns<S: Simd, const WHOLE: bool>(
+    rows: &Rows,
+    d: Option<*const f32>,
+    x: *const f32,
+    k: &BackwardAffine,
+    out: *mut f32,
+    [r, i]: [usize; 2],
+) {
+    let c = rows.scale.len();
+    let (at, lanes) = (r * c + i, c - i);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let load = |p: *const f32| load::<S, WHOLE>(p, lanes);
+        let v = load(x.add(at));
+        let mut dx = S::fma(v, load(k.b.as_ptr().add(i)), load(k.c.as_ptr().add(i)));
+        if let Some(d) = d {
+            let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
+            let (scale, shift) = (load(rows.scale.as_ptr().add(i)), load(rows.shift.as_ptr().add(i)));
+            let g = masked::<S>(load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+            dx = S::fma(g, load(k.a.as_ptr().add(i)), dx);
+        }
+        store::<S, WHOLE>(out.add(at), dx, lanes);
     }
 }
 

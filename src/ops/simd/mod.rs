@@ -119,7 +119,7 @@ pub(crate) static CHOICE: std::sync::RwLock<()> = std::sync::RwLock::new(());
 ///
 /// # Safety
 /// All functions may only be called where the instruction set of the implementation is available, and pointers must be
-/// valid for [`Simd::LANES`] elements. No alignment is needed.
+/// valid for [`Simd::LANES`] elements, or for as many as a function is told, which are never more. No alignment is needed.
 pub(crate) trait Simd: Copy {
     type V: Copy;
     const LANES: usize;
@@ -129,6 +129,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `lanes` lanes from memory, 0 in the others.
+    unsafe fn load_first(p: *const f32, lanes: usize) -> Self::V;
+    /// Stores the first `lanes` lanes.
+    unsafe fn store_first(p: *mut f32, v: Self::V, lanes: usize);
     /// a * b + c
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
@@ -146,6 +150,26 @@ pub(crate) trait Simd: Copy {
     unsafe fn if_gt(x: Self::V, y: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// The sum of the lanes of each vector, in a fixed order.
     unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4];
+}
+
+/// A vector from memory: all of it, or its first `lanes` lanes and 0 in the others.
+///
+/// # Safety
+/// As the functions of [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd, const WHOLE: bool>(p: *const f32, lanes: usize) -> S::V {
+    // SAFETY: as the caller promises.
+    unsafe { if WHOLE { S::load(p) } else { S::load_first(p, lanes) } }
+}
+
+/// Stores a vector: all of it, or its first `lanes` lanes.
+///
+/// # Safety
+/// As the functions of [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, lanes: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { if WHOLE { S::store(p, v) } else { S::store_first(p, v, lanes) } }
 }
 
 /// `2^n` and `r` of e^z = 2^n·e^r, with n the whole number nearest to z·log₂e, so that |r| ≤ ½·ln 2 and a short series does the rest.

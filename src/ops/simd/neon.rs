@@ -35,6 +35,22 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_first(p: *const f32, lanes: usize) -> Pair {
+        let mut whole = [0f32; 8];
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, whole.as_mut_ptr(), lanes);
+            Self::load(whole.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: Pair, lanes: usize) {
+        let mut whole = [0f32; 8];
+        unsafe {
+            Self::store(whole.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(whole.as_ptr(), p, lanes);
+        }
+    }
+    #[inline(always)]
     unsafe fn fma(a: Pair, b: Pair, c: Pair) -> Pair {
         unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
     }

@@ -37,6 +37,16 @@ impl Simd for Portable {
         unsafe { p.cast::<[f32; 8]>().write_unaligned(v) }
     }
     #[inline(always)]
+    unsafe fn load_first(p: *const f32, lanes: usize) -> Self::V {
+        let mut v = [0f32; 8];
+        unsafe { std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), lanes) };
+        v
+    }
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: Self::V, lanes: usize) {
+        unsafe { std::ptr::copy_nonoverlapping(v.as_ptr(), p, lanes) };
+    }
+    #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         let mut out = c;
         let mut i = 0;

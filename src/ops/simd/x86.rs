@@ -6,6 +6,13 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
+/// All bits of the first `lanes` lanes.
+#[inline(always)]
+unsafe fn first(lanes: usize) -> __m256i {
+    // SAFETY: no pointers; the instruction set is that of the caller.
+    unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+}
+
 // SAFETY of every function: the instruction set is there and pointers hold eight values, says the contract of `Simd`.
 impl Simd for Avx2 {
     type V = __m256;
@@ -23,6 +30,14 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m256) {
         unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, lanes: usize) -> __m256 {
+        unsafe { _mm256_maskload_ps(p, first(lanes)) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: __m256, lanes: usize) {
+        unsafe { _mm256_maskstore_ps(p, first(lanes), v) }
     }
     #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -100,6 +115,14 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m512) {
         unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, lanes: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << lanes) - 1) as u16, p) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: __m512, lanes: usize) {
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << lanes) - 1) as u16, v) }
     }
     #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
