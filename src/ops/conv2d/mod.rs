@@ -166,7 +166,7 @@ pub fn backward_weights(
     let z = spec.sizes(x.dims(), weights)?;
     let (xv, dyv) = (view(x)?, view(dy)?);
     check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
-    let plan = Plan::forward(spec, &z);
+    let plan = Plan::weights(spec, &z);
     with_prologue(before, z.c_in, |prologue| {
         // SAFETY: lengths were checked against the sizes.
         let dw = unsafe {

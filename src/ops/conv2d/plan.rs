@@ -1,7 +1,7 @@
 //! A convolution and its backward-data pass as the same thing: a gather with taps.
 //!
 //! Output pixels are cut into *phases*, grids in which every pixel sees the same taps at the same relative places. A
-//! stride-1 convolution is one phase. A convolution behind nearest ×2 upsampling is four phases over the small map,
+//! stride-1 convolution is one phase, or several where a dilated kernel sees the map's padding from most of its pixels. A convolution behind nearest ×2 upsampling is four phases over the small map,
 //! whose taps are sums of the original weights. The backward-data pass of stride `s` is `s²` phases over the gradient.
 //! One gather kernel (see `gather.rs`) and one outer-product kernel (see `outer.rs`) serve all of them.
 
@@ -11,6 +11,8 @@ use super::spec::{Conv2dSpec, Sizes};
 const PIECE_FLOATS: usize = 49_152;
 /// Output pixels that one piece should have, if they are to be had.
 const PIXELS_PER_PIECE: usize = 128;
+/// Pieces that a batch should have, if that leaves them these pixels: threads that share a few are idle at the end.
+const PIECES: usize = 16;
 
 /// One weight position that a phase reads.
 pub(crate) struct Tap {
@@ -61,7 +63,51 @@ struct Line {
     taps: Vec<(isize, Vec<usize>)>,
 }
 
+/// A line is cut where that leaves less than this share of its work, in twentieths: more lines pack more weights.
+const WORTH: usize = 17;
+
 impl Line {
+    /// Taps times pixels, these in groups of `group`.
+    fn work(&self, group: usize) -> usize {
+        self.count.next_multiple_of(group) * self.taps.len()
+    }
+
+    /// Of a dilated kernel the parts of the line along `axis` of a map of `size` pixels, where that saves work; else the line.
+    fn cut(self, spec: &Conv2dSpec, axis: usize, size: usize) -> Vec<Line> {
+        if spec.dilation[axis] == 1 || spec.groups > 1 {
+            return vec![self];
+        }
+        // The gather kernel works on groups of four pixels of a row.
+        let group = if axis == 1 { 4 } else { 1 };
+        let whole = self.seeing(size);
+        let parts = whole.parts(size);
+        let work: usize = parts.iter().map(|part| part.work(group)).sum();
+        if 20 * work < WORTH * whole.work(group) { parts } else { vec![whole] }
+    }
+
+    /// The line in parts whose pixels all see the same taps, with these alone: nothing of them reads padding.
+    fn parts(&self, size: usize) -> Vec<Line> {
+        let mut parts: Vec<Line> = Vec::new();
+        let mut last = Vec::new();
+        for o in 0..self.count {
+            let start = (o * self.step) as isize;
+            let taps = self.taps.iter().map(|(offset, sources)| (start + offset, sources));
+            let seen: Vec<_> = taps.filter(|(place, _)| (0..size as isize).contains(place)).collect();
+            let sources: Vec<_> = seen.iter().map(|(_, sources)| *sources).collect();
+            match parts.last_mut().filter(|_| last == sources) {
+                Some(part) => part.count += 1,
+                None => parts.push(Line {
+                    out: self.out + o * self.out_step,
+                    count: 1,
+                    taps: seen.into_iter().map(|(place, sources)| (place, sources.clone())).collect(),
+                    ..*self
+                }),
+            }
+            last = sources;
+        }
+        parts
+    }
+
     /// Without the taps that see nothing but padding, wherever they stand: of a dilated kernel on a map that is smaller than it, most.
     fn seeing(mut self, size: usize) -> Self {
         let sees =
@@ -122,10 +168,24 @@ fn backward_lines(k: usize, s: usize, d: usize, p: usize, up: usize, size: usize
 impl Plan {
     /// The forward pass of a convolution.
     pub(crate) fn forward(spec: &Conv2dSpec, z: &Sizes) -> Self {
+        let [rows, cols] = Self::forward_axes(spec, z);
+        let rows = rows.into_iter().flat_map(|line| line.cut(spec, 0, z.h)).collect();
+        let cols = cols.into_iter().flat_map(|line| line.cut(spec, 1, z.w)).collect();
+        Self::combine(spec, [z.h, z.w, z.c_in], [z.out_h, z.out_w, z.c_out], rows, cols)
+    }
+
+    /// The forward pass as the gradient of the weights follows it: every phase has sums of its own there, so that nothing is cut.
+    pub(crate) fn weights(spec: &Conv2dSpec, z: &Sizes) -> Self {
+        let [rows, cols] = Self::forward_axes(spec, z);
+        Self::combine(spec, [z.h, z.w, z.c_in], [z.out_h, z.out_w, z.c_out], rows, cols)
+    }
+
+    fn forward_axes(spec: &Conv2dSpec, z: &Sizes) -> [Vec<Line>; 2] {
         let [kh, kw] = spec.kernel;
-        let rows = forward_lines(kh, spec.stride[0], spec.dilation[0], spec.padding.top, spec.upsample, z.out_h);
-        let cols = forward_lines(kw, spec.stride[1], spec.dilation[1], spec.padding.left, spec.upsample, z.out_w);
-        Self::combine([z.h, z.w, z.c_in], [z.out_h, z.out_w, z.c_out], spec.groups, rows, cols)
+        [
+            forward_lines(kh, spec.stride[0], spec.dilation[0], spec.padding.top, spec.upsample, z.out_h),
+            forward_lines(kw, spec.stride[1], spec.dilation[1], spec.padding.left, spec.upsample, z.out_w),
+        ]
     }
 
     /// The gradient with respect to the input: from `[out_h, out_w, c_out]` back to `[h, w, c_in]`.
@@ -133,10 +193,12 @@ impl Plan {
         let [kh, kw] = spec.kernel;
         let rows = backward_lines(kh, spec.stride[0], spec.dilation[0], spec.padding.top, spec.upsample, z.h);
         let cols = backward_lines(kw, spec.stride[1], spec.dilation[1], spec.padding.left, spec.upsample, z.w);
-        Self::combine([z.out_h, z.out_w, z.c_out], [z.h, z.w, z.c_in], spec.groups, rows, cols)
+        let rows = rows.into_iter().flat_map(|line| line.cut(spec, 0, z.out_h)).collect();
+        let cols = cols.into_iter().flat_map(|line| line.cut(spec, 1, z.out_w)).collect();
+        Self::combine(spec, [z.out_h, z.out_w, z.c_out], [z.h, z.w, z.c_in], rows, cols)
     }
 
-    fn combine(input: [usize; 3], output: [usize; 3], groups: usize, rows: Vec<Line>, cols: Vec<Line>) -> Self {
+    fn combine(spec: &Conv2dSpec, input: [usize; 3], output: [usize; 3], rows: Vec<Line>, cols: Vec<Line>) -> Self {
         let seeing =
             |lines: Vec<Line>, size: usize| lines.into_iter().map(|line| line.seeing(size)).collect::<Vec<_>>();
         let (rows, cols) = (seeing(rows, input[0]), seeing(cols, input[1]));
@@ -183,7 +245,7 @@ impl Plan {
         }
         let [h, w, c] = input;
         let [out_h, out_w, c_out] = output;
-        Self { h, w, c, pad_top, pad_left, hp, wp, out_h, out_w, c_out, groups, phases }
+        Self { h, w, c, pad_top, pad_left, hp, wp, out_h, out_w, c_out, groups: spec.groups, phases }
     }
 
     /// Channels of one group on the reading and on the writing side.
@@ -196,13 +258,14 @@ impl Plan {
         self.groups > 1 && self.c == self.groups && self.c_out == self.groups
     }
 
-    /// Images that one piece of work handles: as many as keep its padded input near 192 KiB; on small maps up to 512 KiB (L2
-    /// still), so that weights that are read anew by every piece serve some hundred pixels. At least one.
+    /// Images that one piece of work handles: as many as keep its padded input near 192 KiB, and fewer where a batch has only
+    /// a few such pieces; on small maps up to 512 KiB (L2 still), so that weights that are read anew by every piece serve some
+    /// hundred pixels. At least one.
     pub(crate) fn images_per_piece(&self, n: usize) -> usize {
         let frame = (self.hp * self.wp * self.c).max(1);
         let pixels = (self.out_h * self.out_w).max(1);
         let for_weights = PIXELS_PER_PIECE.div_ceil(pixels).min(4 * PIECE_FLOATS / frame);
-        (PIECE_FLOATS / frame).clamp(1, 64).max(for_weights).min(n.max(1))
+        (PIECE_FLOATS / frame).min(n.div_ceil(PIECES)).clamp(1, 64).max(for_weights).min(n.max(1))
     }
 }
 

@@ -147,6 +147,13 @@ fn special_shapes() -> Vec<([usize; 5], Conv2dSpec)> {
         ([2, 3, 3, 3, 32], Conv2dSpec::new(3).padding(8).dilation(8)),
         ([2, 3, 3, 24, 24], Conv2dSpec::new(3).padding(8).dilation(8).groups(24)),
         ([2, 3, 3, 20, 12], Conv2dSpec::new(2).padding(8).dilation(16)),
+        // Dilated kernels whose outer taps see something from some pixels: both axes in parts, one, read where the images are, few
+        // channels on either side.
+        ([2, 17, 17, 25, 28], Conv2dSpec::new(3).padding(8).dilation(8)),
+        ([3, 15, 20, 25, 25], Conv2dSpec::new(3).padding(16).dilation(16)),
+        ([2, 20, 20, 12, 16], Conv2dSpec::new(3).padding(8).dilation(8)),
+        ([2, 10, 9, 32, 3], Conv2dSpec::new(3).padding(4).dilation(4)),
+        ([2, 10, 9, 3, 32], Conv2dSpec::new(3).padding(6).dilation(4)),
     ]
 }
 
@@ -160,15 +167,21 @@ fn special_ways_agree_with_the_definition() {
 
 #[test]
 fn taps_that_see_only_padding_are_left_out() {
-    let taps = |spec: Conv2dSpec, [h, w]: [usize; 2]| {
+    let taps = |rate: usize, [h, w]: [usize; 2]| {
+        let spec = Conv2dSpec::new(3).padding(rate).dilation(rate);
         let z = spec.sizes(&[1, h, w, 8], &[3, 3, 8, 8]).unwrap();
-        [Plan::forward(&spec, &z), Plan::backward(&spec, &z)].map(|plan| plan.phases[0].taps.len())
+        let of = |plan: Plan| plan.phases.iter().map(|phase| phase.taps.len()).collect::<Vec<_>>();
+        let [forward, backward] = [Plan::forward(&spec, &z), Plan::backward(&spec, &z)].map(of);
+        assert_eq!(forward, backward);
+        forward
     };
-    let dilated = |rate| Conv2dSpec::new(3).padding(rate).dilation(rate);
-    assert_eq!(taps(dilated(8), [3, 3]), [1, 1]);
-    assert_eq!(taps(dilated(16), [15, 20]), [3, 3]);
-    assert_eq!(taps(dilated(1), [1, 2]), [3, 3]);
-    assert_eq!(taps(dilated(2), [3, 3]), [9, 9]);
+    // Everywhere, or from some pixels: these are then cut into phases that see the same.
+    assert_eq!(taps(8, [3, 3]), [1]);
+    assert_eq!(taps(16, [15, 20]), [2, 1, 2]);
+    assert_eq!(taps(8, [17, 17]), [4, 6, 4, 6, 9, 6, 4, 6, 4]);
+    // Nothing is gained where single pixels see less.
+    assert_eq!(taps(1, [1, 2]), [3]);
+    assert_eq!(taps(2, [20, 20]), [9]);
 }
 
 /// The error of F(2x2, 3x3), which README and docs/PERFORMANCE.md state: below 2e-6 of the largest result.
