@@ -86,9 +86,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let global = &cli.global;
     log_to_stderr(global);
     synth::ops::simd::check_variable()?;
-    if let Some(threads) = global.threads {
-        synth::ops::threads::limit(threads.into())?;
-    }
+    synth::ops::threads::start(global.threads.map(usize::from))?;
     // The second Ctrl-C does not wait for the end of a step.
     let _ = ctrlc::set_handler(|| match events::check_interrupt() {
         Ok(()) => events::interrupt(),

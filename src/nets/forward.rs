@@ -3,9 +3,10 @@
 use super::weights::{SlotId, Weights};
 use crate::Result;
 use crate::ops::conv2d::Conv2dSpec;
-use crate::ops::{Activation, mem};
+use crate::ops::{Activation, mem, par};
 use crate::tape::{self, Grads, NormMode, Tape, Trace, Var};
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 /// How a network runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -165,11 +166,39 @@ impl<'a> Forward<'a> {
     }
 }
 
-/// Logits (or images) of a frozen network for a constant input, without recording anything.
+/// Logits (or images) of a frozen network for a constant input, without recording anything. On the CPU every thread takes some of
+/// the images through the whole network: what a layer leaves is then still in its cache, and nobody waits after every layer.
 pub fn infer(network: &super::Network, x: &Tensor) -> Result<Tensor> {
+    let parts = parts(network, x);
+    if parts == 1 {
+        return whole(network, x.clone());
+    }
+    let part = |i: usize| {
+        let images = par::range(x.dims()[0], parts, i);
+        whole(network, x.narrow(0, images.start, images.len())?)
+    };
+    let logits: Vec<Tensor> = (0..parts).into_par_iter().map(part).collect::<Result<_>>()?;
+    Ok(Tensor::cat(&logits, 0)?)
+}
+
+/// [`infer`] of all images together.
+fn whole(network: &super::Network, x: Tensor) -> Result<Tensor> {
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &network.weights, Mode::Frozen);
-    network.forward(&mut f, Var::constant(x.clone()))?.tensor()
+    network.forward(&mut f, Var::constant(x))?.tensor()
+}
+
+/// Equal parts of the images of a batch, a multiple of the threads, or one. Every part folds and packs all weights, at some 0.6 ns
+/// each; a pixel takes 0.14 µs and more, so that eight weights per pixel cost 3 %.
+fn parts(network: &super::Network, x: &Tensor) -> usize {
+    const WEIGHTS_PER_PIXEL: usize = 8;
+    let &[n, h, w, _] = x.dims() else { return 1 };
+    if !network.compute().is_cpu() {
+        return 1;
+    }
+    let least = network.weights.count().div_ceil(WEIGHTS_PER_PIXEL * (h * w).max(1)).max(1);
+    let threads = rayon::current_num_threads();
+    (n / least / threads * threads).max(1)
 }
 
 /// What the frozen network computes from images `[N, h, w, c]`, operation by operation; N is 1 in the dimensions.

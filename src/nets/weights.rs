@@ -173,6 +173,11 @@ impl Weights {
         Ok(out)
     }
 
+    /// How many values there are in all slots.
+    pub fn count(&self) -> usize {
+        self.slots.iter().map(Slot::len).sum()
+    }
+
     /// What a slot is.
     pub fn slot(&self, id: SlotId) -> &Slot {
         &self.slots[id.0]
