@@ -16,6 +16,7 @@ use crate::tape::{self, Tape, Var};
 use candle_core::Tensor;
 use rand::RngExt;
 use rand_distr::{Beta, Distribution};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Crop after zero-padding, and mirroring.
@@ -176,7 +177,7 @@ impl Moves {
     }
 
     /// Moves labels of pixels, `[N, h, w]`, as their images are moved; what comes in from outside is `void`.
-    pub fn labels<T: Copy>(&self, labels: &[T], [h, w]: [usize; 2], void: T) -> Vec<T> {
+    pub fn labels<T: Copy + Send + Sync>(&self, labels: &[T], [h, w]: [usize; 2], void: T) -> Vec<T> {
         let one = |(i, map): (usize, &[T])| {
             let mut map = map.to_vec();
             if let Some([rows, columns]) = self.roll {
@@ -188,7 +189,7 @@ impl Moves {
             }
             self.places[i].labels(&map, [h, w], void)
         };
-        labels.chunks_exact(h * w).enumerate().flat_map(one).collect()
+        labels.par_chunks_exact(h * w).enumerate().flat_map_iter(one).collect()
     }
 
     /// Moves and normalises images `[N, H, W, C]` in `[0, 1]`.

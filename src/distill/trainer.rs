@@ -8,7 +8,7 @@ use crate::augment::{Mixing, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::events::Pupil;
-use crate::loss::{agreement, compared};
+use crate::loss::{Matching, agreement, compared};
 use crate::model::write_weights;
 use crate::nets::{Forward, Mode, Network};
 use crate::ops::place::place;
@@ -230,11 +230,15 @@ impl Trainer {
         let beside = beside.as_mut().map(|beside| beside as &mut dyn Beside);
         let Some(report) = self.learner.step(seen, lr, goal, beside)? else { return Ok(None) };
         let lr = lr * self.learner.factor();
-        let (agreement, gaps) = match temperature {
-            Some(temperature) => {
-                let found = compared(&report.logits, &told.answers, temperature)?;
-                (found.agreement, Some(found.kl))
-            }
+        // A loss at the temperature of the priorities has compared the answers already.
+        let same = temperature.is_none_or(|temperature| r.matching == Matching::Kl { temperature });
+        let found = match (report.compared.filter(|_| same), temperature) {
+            (Some(found), _) => Some(found),
+            (None, Some(temperature)) => Some(compared(&report.logits, &told.answers, temperature)?),
+            (None, None) => None,
+        };
+        let (agreement, gaps) = match found {
+            Some(found) => (found.agreement, temperature.map(|_| found.kl)),
             None => (agreement(&report.logits, &told.answers)?, None),
         };
         Ok(Some((TrainReport { loss: report.loss, lr, agreement }, gaps)))

@@ -40,38 +40,78 @@ impl Matching {
 /// The weighted mean over the N rows (`(1/N) Σ wᵢ·…`, a weight per image or per row) and its gradient with respect to the
 /// student's logits.
 pub fn matching_loss(student: &Tensor, teacher: &Tensor, how: Matching, weights: Option<&[f32]>) -> Result<Loss> {
+    Ok(matched(student, teacher, how, weights)?.0)
+}
+
+/// As [`matching_loss`]; beside it, where the loss is a divergence found on the CPU, what [`compared`] says of the same logits at
+/// its temperature.
+pub(crate) fn matched(
+    student: &Tensor,
+    teacher: &Tensor,
+    how: Matching,
+    weights: Option<&[f32]>,
+) -> Result<(Loss, Option<Compared>)> {
     if let Matching::KlAndDecision { temperature, decision } = how {
         let kl = matching_loss(student, teacher, Matching::Kl { temperature }, weights)?;
         let own = cross_entropy(student, &decisions(teacher)?, weights)?;
         scale(&own.grad, decision as f32)?;
         let value = kl.value.get()? + decision * own.value.get()?;
-        return Ok(Loss { value: Value::Known(value), grad: add(&kl.grad, &own.grad, Activation::IDENTITY)? });
+        let grad = add(&kl.grad, &own.grad, Activation::IDENTITY)?;
+        return Ok((Loss { value: Value::Known(value), grad }, None));
     }
     let weights = Weights::of(weights, student)?;
     #[cfg(feature = "cuda")]
     if let Some(temperature) = how.on_card().filter(|_| student.device().is_cuda()) {
         let weights = card::brought(weights.per_row().as_deref(), student)?;
         let (s, t) = (super::rows::flat(student)?, super::rows::flat(teacher)?);
-        return Loss::on_card(card::matching(&s, &t, temperature, weights.as_ref())?, student);
+        return Ok((Loss::on_card(card::matching(&s, &t, temperature, weights.as_ref())?, student)?, None));
     }
     let (s, t) = (Rows::of(student)?, Rows::of(teacher)?);
     s.same_shape(&t)?;
-    let k = s.k.max(1);
-    let (parts, [grad]) = in_chunks([&s, &t], [s.k], |range, [s, t], [grad]| match how {
+    let (value, grad, compared) = match how {
         // The second never comes here: it was taken apart above.
         Matching::Kl { temperature } | Matching::KlAndDecision { temperature, .. } => {
-            let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
-            let found = Divergence::of(pair, &weights.shares(&range, temperature), grad, &mut []);
-            let sum: f64 = range.zip(found.kl).map(|(i, kl)| weights.share(i) * f64::from(kl)).sum();
-            temperature * temperature * sum
+            let (value, grad, compared) = divergence([&s, &t], temperature, &weights)?;
+            (value, grad, Some(compared))
         }
-        Matching::Logits | Matching::L1 => {
-            let of = if how == Matching::L1 { distance } else { centred };
-            let rows = s.chunks_exact(k).zip(t.chunks_exact(k)).zip(grad.chunks_exact_mut(k));
-            range.zip(rows).map(|(i, ((s, t), grad))| weights.share(i) * of(s, t, weights.share(i), grad)).sum()
+        Matching::Logits => {
+            let (value, grad) = row_by_row([&s, &t], centred, &weights)?;
+            (value, grad, None)
         }
+        Matching::L1 => {
+            let (value, grad) = row_by_row([&s, &t], distance, &weights)?;
+            (value, grad, None)
+        }
+    };
+    Ok((Loss { value: Value::Known(value), grad: like(grad, student)? }, compared))
+}
+
+/// `T²·KL` of student and teacher, its gradient, and what was compared for it.
+fn divergence([s, t]: [&Rows; 2], temperature: f64, weights: &Weights) -> Result<(f64, Vec<f32>, Compared)> {
+    let k = s.k;
+    let (parts, [grad, kl]) = in_chunks([s, t], [k, 1], |range, [s, t], [grad, kl]| {
+        let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
+        let found = Divergence::of(pair, &weights.shares(&range, temperature), grad, &mut []);
+        kl.copy_from_slice(&found.kl[..range.len()]);
+        let sum: f64 = range.clone().zip(found.kl).map(|(i, kl)| weights.share(i) * f64::from(kl)).sum();
+        (temperature * temperature * sum, found.alike(range.len()))
     })?;
-    Ok(Loss { value: Value::Known(parts.iter().sum()), grad: like(grad, student)? })
+    let (values, alike): (Vec<f64>, Vec<usize>) = parts.into_iter().unzip();
+    Ok((values.iter().sum(), grad, Compared::of(s, &kl, &alike)))
+}
+
+/// The sum of what `of` says of every row, which writes its gradient.
+fn row_by_row(
+    inputs: [&Rows; 2],
+    of: impl Fn(&[f32], &[f32], f64, &mut [f32]) -> f64 + Sync,
+    weights: &Weights,
+) -> Result<(f64, Vec<f32>)> {
+    let k = inputs[0].k.max(1);
+    let (parts, [grad]) = in_chunks(inputs, [inputs[0].k], |range, [s, t], [grad]| -> f64 {
+        let rows = s.chunks_exact(k).zip(t.chunks_exact(k)).zip(grad.chunks_exact_mut(k));
+        range.zip(rows).map(|(i, ((s, t), grad))| weights.share(i) * of(s, t, weights.share(i), grad)).sum()
+    })?;
+    Ok((parts.iter().sum(), grad))
 }
 
 // Each returns the loss of one row and writes `w` times its gradient.
@@ -102,6 +142,13 @@ pub struct Compared {
     pub agreement: f64,
 }
 
+impl Compared {
+    /// Of `rows`, of each of which the divergence is known, and how many of each chunk are alike.
+    fn of(rows: &Rows, kl: &[f32], alike: &[usize]) -> Self {
+        Self { kl: rows.per_image(kl), agreement: alike.iter().sum::<usize>() as f64 / rows.n.max(1) as f64 }
+    }
+}
+
 /// Compares a student's answers with its teacher's.
 ///
 /// # Errors
@@ -123,7 +170,7 @@ pub fn compared(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<
         let pair = Pair { teacher: t, student: s, k, temperature, masked: false };
         let found = Divergence::of(pair, &[0.0; CHUNK], &mut [], &mut []);
         kl.copy_from_slice(&found.kl[..range.len()]);
-        found.alike[..range.len()].iter().filter(|alike| **alike > 0.0).count()
+        found.alike(range.len())
     })?;
-    Ok(Compared { kl: s.per_image(&kl), agreement: alike.iter().sum::<usize>() as f64 / s.n.max(1) as f64 })
+    Ok(Compared::of(&s, &kl, &alike))
 }

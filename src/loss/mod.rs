@@ -39,6 +39,7 @@ pub use bn_stats::{BnForm, BnStatsLoss, LayerStatistics};
 pub use contrast::contrast;
 pub use cross_entropy::{UNLABELLED, cross_entropy, soft_cross_entropy};
 pub use disagreement::{Disagreement, disagreement, masked_disagreement};
+pub(crate) use distillation::matched;
 pub use distillation::{Compared, Matching, compared, matching_loss};
 pub use entropy::{answer_entropy, class_balance};
 pub use image_prior::{Variation, image_norm, total_variation};

@@ -153,6 +153,27 @@ fn weights_of_images_weigh_their_pixels() {
     assert_eq!((gaps.len(), gaps[1]), (2, ((f64::from(rows[2]) + f64::from(rows[3])) / 2.0) as f32));
 }
 
+/// A divergence tells of the answers what a comparison of its own at its temperature says, whatever the weights; other losses do not.
+#[test]
+fn a_divergence_has_compared_the_answers() {
+    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (n, dims) = (2 * 30 * 41u32, [2, 30, 41, 3]);
+    let of = |seed: u32| -> Vec<f32> {
+        (0..3 * n).map(|i| ((i * seed).wrapping_mul(2654435761) >> 8) as f32 / 4e6).collect()
+    };
+    let [student, teacher] = [1, 7919].map(|seed| mem::tensor(of(seed), &dims[..]).unwrap());
+    let told = |how, weights| matched(&student, &teacher, how, weights).unwrap().1;
+    for temperature in [1.0, 4.0] {
+        let own = compared(&student, &teacher, temperature).unwrap();
+        assert!((0.1..0.9).contains(&own.agreement) && own.kl[0] != own.kl[1], "{own:?}");
+        for weights in [None, Some(&[0.0, 3.0][..])] {
+            assert_eq!(told(Matching::Kl { temperature }, weights).as_ref(), Some(&own));
+        }
+    }
+    let others = [Matching::Logits, Matching::L1, Matching::KlAndDecision { temperature: 1.0, decision: 0.3 }];
+    assert!(others.into_iter().all(|how| told(how, None).is_none()));
+}
+
 /// `p = F.softmax(z[:2], 1); p.mean(0).log(); p.max(1).values.mean()`
 #[test]
 fn an_image_is_what_its_pixels_say_on_average() {

@@ -196,6 +196,11 @@ impl Divergence {
         logits::divergence(pair, &scale[..rows], student_out, teacher_out, found);
         Self { kl, alike }
     }
+
+    /// How many of the first `rows` are alike.
+    pub fn alike(&self, rows: usize) -> usize {
+        self.alike[..rows].iter().filter(|alike| **alike > 0.0).count()
+    }
 }
 
 /// Share of rows whose first largest entries are at the same place.

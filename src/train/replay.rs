@@ -1,7 +1,7 @@
 //! Training steps as a CUDA graph: queued one by one at first, then recorded once and replayed.
 
 use super::Sgd;
-use super::step::{Goal, StepReport, queue};
+use super::step::{Goal, Queued, StepReport, queue};
 use crate::loss::{Loss, Matching, Value};
 use crate::nets::Network;
 use crate::ops::cuda::graph::{Recorded, WARM_UP, copy_into, record};
@@ -59,8 +59,7 @@ impl Replay {
                 return step.run(&x, &brought, lr);
             }
         }
-        let (value, logits) = queue(network, sgd, x.clone(), lr, |logits| goal.loss(logits))?;
-        let report = StepReport { loss: value.get()?, logits };
+        let report = queue(network, sgd, x.clone(), lr, |logits| goal.loss(logits))?.read()?;
         if self.usual.is_empty() {
             self.usual = x.dims().to_vec();
         }
@@ -86,7 +85,7 @@ impl Step {
         let x = x.copy()?;
         let (values, logits) = (weights.zeros_like()?, rows.copy()?);
         let graph = record(&x, || {
-            let (value, made) = queue(network, sgd, x.clone(), 0.0, |made| {
+            let Queued { value, logits: made, .. } = queue(network, sgd, x.clone(), 0.0, |made| {
                 let found = match kind {
                     Kind::Shares => card::cross_entropy(made, &card::Targets::Shares(&rows), Some(&weights))?,
                     // Only goals that record come here.
@@ -94,7 +93,7 @@ impl Step {
                         card::matching(made, &rows, how.on_card().unwrap_or_default(), Some(&weights))?
                     }
                 };
-                Loss::on_card(found, made)
+                Ok((Loss::on_card(found, made)?, None))
             })?;
             copy_into(&logits, &made)?;
             match &value {
@@ -111,7 +110,7 @@ impl Step {
         copy_into(&self.weights, &brought.weights)?;
         self.graph.run_with(lr)?;
         let loss = Value::Sum(self.values.clone()).get()?;
-        Ok(StepReport { loss, logits: self.logits.copy()? })
+        Ok(StepReport { loss, logits: self.logits.copy()?, compared: None })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Sgd;
 use crate::Result;
 use crate::data::VOID;
-use crate::loss::{Loss, Matching, Value, cross_entropy, labelled_pixels, matching_loss, soft_cross_entropy};
+use crate::loss::{Compared, Loss, Matching, Value, cross_entropy, labelled_pixels, matched, soft_cross_entropy};
 use crate::nets::{Forward, Mode, Network};
 use crate::tape::{Tape, Var};
 use candle_core::Tensor;
@@ -16,6 +16,8 @@ pub struct StepReport {
     pub loss: f64,
     /// The student's logits before the update, `[N, K]` or `[N, H, W, K]`.
     pub logits: Tensor,
+    /// How they compare with the answers, at the temperature of the loss, if the loss has told.
+    pub compared: Option<Compared>,
 }
 
 /// What the logits of a batch should be.
@@ -32,13 +34,15 @@ pub enum Goal<'a> {
 }
 
 impl Goal<'_> {
-    pub(super) fn loss(&self, logits: &Tensor) -> Result<Loss> {
-        match *self {
+    /// The loss, and what it has compared.
+    pub(super) fn loss(&self, logits: &Tensor) -> Result<(Loss, Option<Compared>)> {
+        let loss = match *self {
             Self::Labels(labels) => cross_entropy(logits, labels, None),
             Self::Shares(targets) => soft_cross_entropy(logits, targets, None),
             Self::Pixels { labels, weights, focal } => labelled_pixels(logits, labels, VOID, weights, focal),
-            Self::Answers { answers, how, weights } => matching_loss(logits, answers, how, weights),
-        }
+            Self::Answers { answers, how, weights } => return matched(logits, answers, how, weights),
+        };
+        Ok((loss?, None))
     }
 }
 
@@ -69,9 +73,9 @@ impl Stepper {
         if network.compute().graphs && x.device().is_cuda() {
             return self.replay.step(network, sgd, x, lr, goal);
         }
-        let (value, logits) = queue(network, sgd, x, lr, |logits| goal.loss(logits))?;
+        let queued = queue(network, sgd, x, lr, |logits| goal.loss(logits))?;
         // Read last: a card then works on while this waits.
-        Ok(StepReport { loss: value.get()?, logits })
+        queued.read()
     }
 
     /// As [`Stepper::step`], with what `beside` adds to the loss; such steps are not recorded.
@@ -88,12 +92,27 @@ impl Stepper {
         let mut f = Forward::new(&tape, &network.weights, Mode::Train { momentum: BN_MOMENTUM }).with_stages();
         let y = network.forward(&mut f, Var::constant(x))?;
         let logits = y.tensor()?;
-        let Loss { value, grad } = goal.loss(&logits)?;
+        let (Loss { value, grad }, compared) = goal.loss(&logits)?;
         let (more, mut seeds) = beside.compare(&y, &f, lr)?;
         seeds.push((y, grad));
         let mut grads = tape.backward(seeds)?;
         sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
-        Ok(StepReport { loss: value.get()? + more, logits })
+        Ok(StepReport { loss: value.get()? + more, logits, compared })
+    }
+}
+
+/// A step that a card may still be at.
+pub(super) struct Queued {
+    pub value: Value,
+    pub logits: Tensor,
+    compared: Option<Compared>,
+}
+
+impl Queued {
+    /// Waits for the step.
+    pub fn read(self) -> Result<StepReport> {
+        let Self { value, logits, compared } = self;
+        Ok(StepReport { loss: value.get()?, logits, compared })
     }
 }
 
@@ -103,14 +122,14 @@ pub(super) fn queue(
     sgd: &mut Sgd,
     x: Tensor,
     lr: f32,
-    loss: impl FnOnce(&Tensor) -> Result<Loss>,
-) -> Result<(Value, Tensor)> {
+    loss: impl FnOnce(&Tensor) -> Result<(Loss, Option<Compared>)>,
+) -> Result<Queued> {
     let tape = Tape::new();
     let mut f = Forward::new(&tape, &network.weights, Mode::Train { momentum: BN_MOMENTUM });
     let y = network.forward(&mut f, Var::constant(x))?;
     let logits = y.tensor()?;
-    let Loss { value, grad } = loss(&logits)?;
+    let (Loss { value, grad }, compared) = loss(&logits)?;
     let mut grads = tape.backward([(y, grad)])?;
     sgd.step(&network.weights, &f.gradients(&mut grads), lr)?;
-    Ok((value, logits))
+    Ok(Queued { value, logits, compared })
 }
