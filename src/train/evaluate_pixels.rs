@@ -1,15 +1,14 @@
 //! How well a segmentation network does on images whose pixels are labelled.
 
+use super::asking::{ask, fits, has_classes};
 use crate::data::{Segmented, VOID};
-use crate::events::{Observer, Record, check_interrupt};
+use crate::events::Observer;
 use crate::loss::argmax;
 use crate::nets::Task;
-use crate::ops::mem::{host, view};
-use crate::ops::place::Placement;
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What an evaluation found. Void pixels count nowhere; shares are 0 to 1.
 ///
@@ -51,29 +50,23 @@ pub fn evaluate_pixels(
     observer: &mut dyn Observer,
     mut each: impl FnMut(usize, &[u8]) -> Result<()>,
 ) -> Result<PixelEvaluation> {
-    fits(model, data)?;
+    answers_for_pixels(model)?;
+    fits(model, &data.images, &data.name)?;
+    let labels = data.labels.iter().filter(|label| **label != VOID);
+    has_classes(model, labels.map(|label| usize::from(*label)), &data.name)?;
     let classes = model.classes;
     let mut confusion = vec![vec![0u64; classes]; classes];
     let start = Instant::now();
-    let mut apart = 0.0;
-    let all: Vec<usize> = (0..data.len()).collect();
-    for chunk in all.chunks(batch.max(1)) {
-        check_interrupt()?;
-        let x = model.normalised(&data.images, chunk, &vec![Placement::default(); chunk.len()])?;
-        let logits = host(&model.answers(&x)?)?;
-        let logits = view(&logits)?;
-        let per_image = data.images.height * data.images.width * classes;
-        for (image, &i) in logits.chunks_exact(per_image).zip(chunk) {
-            let answer = answer(image, classes, i)?;
-            count(data.label(i), &answer, &mut confusion);
-            let aside = Instant::now();
-            each(i, &answer)?;
-            apart += aside.elapsed().as_secs_f64();
-        }
-        let done = chunk.last().map_or(0, |last| last + 1);
-        observer.record(&Record { stage: "eval", done, total: data.len(), images: chunk.len(), values: Vec::new() });
-    }
-    let seconds = start.elapsed().as_secs_f64() - apart;
+    let mut apart = Duration::ZERO;
+    ask(model, &data.images, batch, observer, |i, logits| {
+        let answer = decided(logits, classes);
+        count(data.label(i), &answer, &mut confusion);
+        let aside = Instant::now();
+        each(i, &answer)?;
+        apart += aside.elapsed();
+        Ok(())
+    })?;
+    let seconds = start.elapsed().saturating_sub(apart).as_secs_f64();
     let measures = Measures::of(&confusion, ignore.map(usize::from));
     if measures.pixels == 0 {
         let what = format!("dataset {}", data.name);
@@ -93,12 +86,8 @@ pub fn evaluate_pixels(
 }
 
 /// The class of every pixel.
-fn answer(logits: &[f32], classes: usize, image: usize) -> Result<Vec<u8>> {
-    if logits.iter().any(|logit| !logit.is_finite()) {
-        let found = format!("the model's answer to image {image} is not finite");
-        return Err(Error::Failed { found, hint: "its weights overflow on these images; use another".into() });
-    }
-    Ok(logits.chunks_exact(classes).map(|pixel| argmax(pixel) as u8).collect())
+fn decided(logits: &[f32], classes: usize) -> Vec<u8> {
+    logits.chunks_exact(classes).map(|pixel| argmax(pixel) as u8).collect()
 }
 
 fn count(labels: &[u8], answer: &[u8], confusion: &mut [Vec<u64>]) {
@@ -142,26 +131,13 @@ fn mean(values: &[Option<f64>]) -> f64 {
     there.iter().sum::<f64>() / there.len().max(1) as f64
 }
 
-fn fits(model: &Teacher, data: &Segmented) -> Result<()> {
-    let images = &data.images;
-    let what = || format!("dataset {}", data.name);
+fn answers_for_pixels(model: &Teacher) -> Result<()> {
     if model.network.arch.task != Task::Segmentation {
         return Err(Error::invalid("model", "it answers for whole images", "measure it on images with one label each"));
     }
     if model.classes > usize::from(VOID) {
         let found = format!("{} classes", model.classes);
         return Err(Error::invalid("model", found, format!("label images have at most {VOID}")));
-    }
-    if ([images.height, images.width], images.channels) != (model.size, model.channels) {
-        let found = format!(
-            "its images are {}x{} (height x width) with {} channels, the model reads {}x{} with {}",
-            images.height, images.width, images.channels, model.size[0], model.size[1], model.channels
-        );
-        return Err(Error::invalid(what(), found, "choose other data, or convert the images with --resize"));
-    }
-    if let Some(label) = data.labels.iter().find(|label| **label != VOID && usize::from(**label) >= model.classes) {
-        let found = format!("label {label}, and the model has {} classes", model.classes);
-        return Err(Error::invalid(what(), found, "choose the data that the model was trained for"));
     }
     Ok(())
 }
@@ -189,8 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_the_first_of_the_highest_and_finite() {
-        assert_eq!(answer(&[0.0, 2.0, 2.0, 1.0, 0.5, 0.25], 3, 0).unwrap(), [1, 0]);
-        assert!(answer(&[0.0, f32::NAN], 2, 7).unwrap_err().to_string().contains("image 7"));
+    fn answers_are_the_first_of_the_highest() {
+        assert_eq!(decided(&[0.0, 2.0, 2.0, 1.0, 0.5, 0.25], 3), [1, 0]);
     }
 }

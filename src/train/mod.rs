@@ -1,5 +1,6 @@
 //! What both stages share: optimizers, schedules, averages of weights, one training step, and the way back from a bad one.
 
+mod asking;
 mod average;
 mod evaluate;
 mod evaluate_pixels;
