@@ -144,8 +144,10 @@ def page(rows, args):
     rows = [row for row in rows if row["name"] == "teacher" or row["minutes"] == args.minutes]
     best = max((row["miou"] for row in rows if row["name"] == ANSWERED), default=None)
     text = ["# Students that answer for every pixel", "",
-            f"CamVid (11 classes, void left out), test split, last step; {args.minutes:g} minutes for every row, and for the student on real",
-            "labels as many updates as that gave with the teacher's answers. Written by `benches/pixels.py`, which says what a row is.", "",
+            f"CamVid (11 classes, void left out) at {os.path.basename(args.data.rstrip('/'))}, teacher "
+            f"`{os.path.basename(args.model.rstrip('/')) if args.model else args.teacher}`, student `{args.student}`, test split, last",
+            f"step; {args.minutes:g} minutes for every row, and for the student on real labels as many updates as that gave with the",
+            "teacher's answers. Written by `benches/pixels.py`, which says what a row is.", "",
             "| images | seed | mIoU | of the teacher's answers on real images | pixels right |", "|---|---:|---:|---:|---:|"]
     for row in rows:
         share = f"{100 * row['miou'] / best:.0f} %" if best and row["name"] != "teacher" else ""

@@ -4,8 +4,9 @@ mod common;
 
 use candle_core::Tensor;
 use common::{on_threads, values};
-use std::sync::Arc;
-use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, generator};
+use std::sync::{Arc, Mutex};
+use synth::nets::registry::{Shape, from_name};
+use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, generator, infer};
 use synth::ops::mem::tensor;
 use synth::ops::simd::{self, Level};
 use synth::rng::{Streams, normal};
@@ -41,8 +42,32 @@ fn step(arch: Architecture, input: &[usize]) -> Vec<u32> {
     all.iter().flat_map(values).map(f32::to_bits).collect()
 }
 
+/// The instruction set is that of the process.
+static LEVEL: Mutex<()> = Mutex::new(());
+
+/// A frozen network, whose images the threads share out in parts, answers with the bits of every image alone.
+#[test]
+fn frozen_networks_answer_the_same_with_1_2_and_5_threads() {
+    let _alone = LEVEL.lock().unwrap_or_else(|e| e.into_inner());
+    let shape = |height, width| Shape { channels: 3, height, width, num_classes: 10 };
+    for (name, shape, n) in [("resnet8", shape(32, 32), 61), ("espnet-p1-q1", shape(48, 64), 23)] {
+        let streams = Streams::new(5);
+        let (architecture, _) = from_name(name, &shape).unwrap();
+        let net = Network::init(Arc::new(architecture), &mut streams.stream("weights", 0)).unwrap();
+        let dims = (n, shape.height, shape.width, shape.channels);
+        let input = normal(&mut streams.stream("input", 0), n * shape.height * shape.width * shape.channels);
+        let x = tensor(input, dims).unwrap();
+        let bits = |x: &Tensor| values(&infer(&net, x).unwrap()).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let alone: Vec<u32> = (0..n).flat_map(|i| bits(&x.narrow(0, i, 1).unwrap())).collect();
+        for threads in [1, 2, 5] {
+            assert!(on_threads(threads, || bits(&x)) == alone, "{name} with {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn a_training_step_is_the_same_with_1_2_and_5_threads() {
+    let _alone = LEVEL.lock().unwrap_or_else(|e| e.into_inner());
     for level in Level::available() {
         simd::force(Some(level));
         let images = [72, 32, 32, 3];

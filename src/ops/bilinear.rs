@@ -138,28 +138,38 @@ unsafe fn across_backward_kernel<S: Simd>(row: *mut f32, c: usize, xs: &[Between
     let whole = c - c % S::LANES;
     // SAFETY: the pixels that `xs` names can be read and written, and one for each of `xs` read, says the caller.
     unsafe {
-        for (p, place) in xs.iter().enumerate() {
-            for i in (0..whole).step_by(S::LANES) {
-                give::<S, true>(row, [c, i], place, dy.add(p * c));
-            }
-            if whole < c {
-                give::<S, false>(row, [c, whole], place, dy.add(p * c));
-            }
+        for i in (0..whole).step_by(S::LANES) {
+            give::<S, true>(row, [c, i], xs, dy);
+        }
+        if whole < c {
+            give::<S, false>(row, [c, whole], xs, dy);
         }
     }
 }
 
-/// The vector of channels from `i` on.
+/// The vector of channels from `i` on. Neighbours that lie between the same pixels are summed in registers.
 #[inline(always)]
-unsafe fn give<S: Simd, const WHOLE: bool>(row: *mut f32, [c, i]: [usize; 2], place: &Between, dy: *const f32) {
-    let (&(low, high, share), lanes) = (place, c - i);
+unsafe fn give<S: Simd, const WHOLE: bool>(row: *mut f32, [c, i]: [usize; 2], xs: &[Between], dy: *const f32) {
+    let lanes = c - i;
     // SAFETY: as the caller promises.
     unsafe {
-        let g = load::<S, WHOLE>(dy.add(i), lanes);
-        // One after the other: they may be one pixel.
-        for (x, share) in [(low, 1.0 - share), (high, share)] {
+        let add = |x: usize, sum: S::V| {
             let at = row.add(x * c + i);
-            store::<S, WHOLE>(at, S::fma(S::splat(share), g, load::<S, WHOLE>(at, lanes)), lanes);
+            store::<S, WHOLE>(at, S::add(load::<S, WHOLE>(at, lanes), sum), lanes);
+        };
+        let mut p = 0;
+        while p < xs.len() {
+            let (low, high, _) = xs[p];
+            let (mut to_low, mut to_high) = (S::splat(0.0), S::splat(0.0));
+            while p < xs.len() && (xs[p].0, xs[p].1) == (low, high) {
+                let g = load::<S, WHOLE>(dy.add(p * c + i), lanes);
+                to_low = S::fma(S::splat(1.0 - xs[p].2), g, to_low);
+                to_high = S::fma(S::splat(xs[p].2), g, to_high);
+                p += 1;
+            }
+            // One after the other: they may be one pixel.
+            add(low, to_low);
+            add(high, to_high);
         }
     }
 }

@@ -61,7 +61,8 @@ fn follow(fault: &'static str, run: Run, steps: String) {
         "memory grows by {:.1} % after the first tenth: {early:?}, {late:?}",
         100.0 * grown
     );
-    assert!(late.files <= early.files, "open files: {early:?}, {late:?}");
+    // One more where more than half of the looks meet a state that is being written; a file that stays open is one per step.
+    assert!(late.files <= early.files + 1, "open files: {early:?}, {late:?}");
     assert!(
         most(|s| s.files as u64) <= early.files as u64 + 4,
         "open files: {early:?}, at most {}",

@@ -3,6 +3,7 @@
 use super::BackwardAffine;
 use crate::ops::activation::Activation;
 use crate::ops::simd::{Simd, load, simd_fn, store};
+use std::ops::Range;
 
 /// The affine map of some rows.
 pub(super) struct Rows<'a> {
@@ -13,12 +14,12 @@ pub(super) struct Rows<'a> {
 }
 
 /// Rows that are summed before their sum is added to the total: in f32 the error grows with the number of additions to
-/// one accumulator, and a variance is the small difference of large sums.
+/// one accumulator, and a variance is the small difference of large sums. They stay in cache for all of their channels.
 const BLOCK: usize = 256;
 
 /// The blocks of `count` rows.
 #[inline(always)]
-fn blocks(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn blocks(count: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(BLOCK).map(move |r| r..(r + BLOCK).min(count))
 }
 
@@ -29,34 +30,45 @@ unsafe fn sums_kernel<S: Simd>(x: *const f32, count: usize, c: usize, out: *mut 
     let whole = c - c % S::LANES;
     // SAFETY: `x` holds count·c values, `out` 2·c; vectors start below `whole` and end inside the row.
     unsafe {
-        for i in (0..whole).step_by(S::LANES) {
-            sum_columns::<S, true>(x, count, c, out, i);
-        }
-        if whole < c {
-            sum_columns::<S, false>(x, count, c, out, whole);
+        std::ptr::write_bytes(out, 0, 2 * c);
+        for block in blocks(count) {
+            for i in (0..whole).step_by(S::LANES) {
+                sum_columns::<S, true>(x, block.clone(), c, out, i);
+            }
+            if whole < c {
+                sum_columns::<S, false>(x, block, c, out, whole);
+            }
         }
     }
 }
 
-/// Of the vector of channels from `i` on.
+/// Adds the sums of a block's vector of channels from `i` on.
 #[inline(always)]
-unsafe fn sum_columns<S: Simd, const WHOLE: bool>(x: *const f32, count: usize, c: usize, out: *mut f32, i: usize) {
+unsafe fn sum_columns<S: Simd, const WHOLE: bool>(
+    x: *const f32,
+    block: Range<usize>,
+    c: usize,
+    out: *mut f32,
+    i: usize,
+) {
     let lanes = c - i;
     // SAFETY: as the caller promises.
     unsafe {
         let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-        for block in blocks(count) {
-            let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
-            for r in block {
-                let v = load::<S, WHOLE>(x.add(r * c + i), lanes);
-                bs = S::add(bs, v);
-                bq = S::fma(v, v, bq);
-            }
-            (s, q) = (S::add(s, bs), S::add(q, bq));
+        for r in block {
+            let v = load::<S, WHOLE>(x.add(r * c + i), lanes);
+            s = S::add(s, v);
+            q = S::fma(v, v, q);
         }
-        store::<S, WHOLE>(out.add(i), s, lanes);
-        store::<S, WHOLE>(out.add(c + i), q, lanes);
+        add_to::<S, WHOLE>(out.add(i), s, lanes);
+        add_to::<S, WHOLE>(out.add(c + i), q, lanes);
     }
+}
+
+#[inline(always)]
+unsafe fn add_to<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, lanes: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { store::<S, WHOLE>(p, S::add(load::<S, WHOLE>(p, lanes), v), lanes) }
 }
 
 simd_fn!(
@@ -143,21 +155,24 @@ unsafe fn backward_sums_kernel<S: Simd>(rows: &Rows, d: *const f32, x: *const f3
     let whole = c - c % S::LANES;
     // SAFETY: `d` and `x` hold count·c values, scale and shift c, `out` 2·c; vectors end inside the row.
     unsafe {
-        for i in (0..whole).step_by(S::LANES) {
-            backward_sum_columns::<S, true>(rows, d, x, out, i);
-        }
-        if whole < c {
-            backward_sum_columns::<S, false>(rows, d, x, out, whole);
+        std::ptr::write_bytes(out, 0, 2 * c);
+        for block in blocks(rows.count) {
+            for i in (0..whole).step_by(S::LANES) {
+                backward_sum_columns::<S, true>(rows, block.clone(), [d, x], out, i);
+            }
+            if whole < c {
+                backward_sum_columns::<S, false>(rows, block, [d, x], out, whole);
+            }
         }
     }
 }
 
-/// Of the vector of channels from `i` on.
+/// Adds the sums of a block's vector of channels from `i` on.
 #[inline(always)]
 unsafe fn backward_sum_columns<S: Simd, const WHOLE: bool>(
     rows: &Rows,
-    d: *const f32,
-    x: *const f32,
+    block: Range<usize>,
+    [d, x]: [*const f32; 2],
     out: *mut f32,
     i: usize,
 ) {
@@ -169,19 +184,15 @@ unsafe fn backward_sum_columns<S: Simd, const WHOLE: bool>(
         let (slope, cap) = (S::splat(rows.act.slope), S::splat(rows.act.cap));
         let (scale, shift) = (load(rows.scale.as_ptr().add(i)), load(rows.shift.as_ptr().add(i)));
         let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-        for block in blocks(rows.count) {
-            let (mut bs, mut bq) = (S::splat(0.0), S::splat(0.0));
-            for r in block {
-                let at = r * c + i;
-                let v = load(x.add(at));
-                let g = masked::<S>(load(d.add(at)), S::fma(v, scale, shift), slope, cap);
-                bs = S::add(bs, g);
-                bq = S::fma(g, v, bq);
-            }
-            (s, q) = (S::add(s, bs), S::add(q, bq));
+        for r in block {
+            let at = r * c + i;
+            let v = load(x.add(at));
+            let g = masked::<S>(load(d.add(at)), S::fma(v, scale, shift), slope, cap);
+            s = S::add(s, g);
+            q = S::fma(g, v, q);
         }
-        store::<S, WHOLE>(out.add(i), s, lanes);
-        store::<S, WHOLE>(out.add(c + i), q, lanes);
+        add_to::<S, WHOLE>(out.add(i), s, lanes);
+        add_to::<S, WHOLE>(out.add(c + i), q, lanes);
     }
 }
 
