@@ -44,8 +44,8 @@ fn follow(fault: &'static str, run: Run, steps: String) {
         samples.extend(sample.filter(|_| !run.is_ending()));
     }
     let (seconds, said) = (begin.elapsed().as_secs_f64(), working.end().expect_success());
-    let early = median(&samples[samples.len() / 10..samples.len() / 5]);
-    let late = median(&samples[samples.len() * 9 / 10..]);
+    let early = typical(&samples[samples.len() / 10..samples.len() / 5]);
+    let late = typical(&samples[samples.len() * 9 / 10..]);
     let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or(0);
     let log = std::fs::read_to_string(run.output.join("metrics.jsonl")).unwrap();
     let stages: std::collections::BTreeSet<String> = log
@@ -61,15 +61,14 @@ fn follow(fault: &'static str, run: Run, steps: String) {
         "memory grows by {:.1} % after the first tenth: {early:?}, {late:?}",
         100.0 * grown
     );
-    // One more where more than half of the looks meet a state that is being written; a file that stays open is one per step.
-    assert!(late.files <= early.files + 1, "open files: {early:?}, {late:?}");
+    assert!(late.files <= early.files, "open files: {early:?}, {late:?}");
     assert!(
         most(|s| s.files as u64) <= early.files as u64 + 4,
         "open files: {early:?}, at most {}",
         most(|s| s.files as u64)
     );
     // Two states per stage, and a third one for a moment. Early in a short run there is one, of a learner that has not begun.
-    let kept = if is_full() { early } else { median(&samples[samples.len() / 2..samples.len() * 6 / 10]) };
+    let kept = if is_full() { early } else { typical(&samples[samples.len() / 2..samples.len() * 6 / 10]) };
     assert!(late.states as f64 <= 1.5 * kept.states as f64 + 1e5, "states: {kept:?}, {late:?}");
     assert!(log.lines().count() <= LINES * stages.len(), "{} lines of {stages:?}", log.lines().count());
     // A line per stage every half minute, one at its end, and what is alarming about so small a run.
@@ -92,20 +91,22 @@ fn follow(fault: &'static str, run: Run, steps: String) {
     Row { tried: 1, ended, ..Row::default() }.record(fault);
 }
 
-/// Each number by itself.
-fn median(samples: &[Sample]) -> Sample {
+/// Each number by itself: of the memory the median; of the open files the least and of the states the most, as any share of the looks
+/// may meet a state that is being written or just replaced.
+fn typical(samples: &[Sample]) -> Sample {
     assert!(!samples.is_empty(), "the run was too short to be followed");
-    let middle = |of: &dyn Fn(&Sample) -> u64| {
-        let mut all: Vec<u64> = samples.iter().map(of).collect();
-        all.sort_unstable();
-        all[all.len() / 2]
-    };
-    Sample { memory: middle(&|s| s.memory), files: middle(&|s| s.files as u64) as usize, states: middle(&|s| s.states) }
+    let mut memory: Vec<u64> = samples.iter().map(|s| s.memory).collect();
+    memory.sort_unstable();
+    Sample {
+        memory: memory[memory.len() / 2],
+        files: samples.iter().map(|s| s.files).min().unwrap_or_default(),
+        states: samples.iter().map(|s| s.states).max().unwrap_or_default(),
+    }
 }
 
 #[test]
 fn an_inversion_of_many_rounds() {
-    let (folder, rounds) = (tempfile::tempdir().unwrap(), times(300, 10_000));
+    let (folder, rounds) = (tempfile::tempdir().unwrap(), times(1_200, 10_000));
     let (teacher, count) = (teacher().display().to_string(), format!("rounds={rounds}"));
     #[rustfmt::skip]
     let arguments = [
