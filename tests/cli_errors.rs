@@ -230,6 +230,24 @@ fn instruction_sets() {
     }
 }
 
+/// A recipe is printed as it is for teachers of either task.
+#[test]
+fn recipes() {
+    let printed = |words: &[&str]| -> toml::Table {
+        let output = synth(&[&["recipes"], words].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}");
+        String::from_utf8(output.stdout).unwrap().parse().unwrap()
+    };
+    let of = |task: &str| printed(&["ssd", "--task", task]);
+    assert_eq!(printed(&["ssd"]), of("image-classification"));
+    let (images, pixels) = (printed(&["ssd"]), of("image-segmentation"));
+    assert_eq!(of("semantic-segmentation"), pixels);
+    assert_eq!((images["views"].as_integer(), pixels["views"].as_integer()), (Some(8), Some(0)));
+    refused(2, &["recipes", "ssd", "--task", "pixels"], &["--task", "image-segmentation"]);
+    refused(2, &["recipes", "--task", "image-segmentation"], &["NAME"]);
+    refused(2, &["recipes", "sdd"], &["sdd", "ssd"]);
+}
+
 #[test]
 fn usage() {
     refused(2, &["eval", "x"], &["--data <DATASET>", "--help"]);

@@ -3,6 +3,7 @@
 use super::{Global, print};
 use clap::Args;
 use synth::invert::Recipe;
+use synth::nets::Task;
 use synth::{Error, Result};
 
 /// List the recipes, or print one as TOML
@@ -10,6 +11,16 @@ use synth::{Error, Result};
 pub struct Recipes {
     /// Recipe to print
     name: Option<String>,
+    /// What its teachers answer for: image-classification (images) or image-segmentation (pixels)
+    #[arg(long, requires = "name", value_parser = task, default_value = Task::Classification.name())]
+    task: Task,
+}
+
+fn task(name: &str) -> std::result::Result<Task, String> {
+    Task::of(name).ok_or_else(|| {
+        let known = [Task::Classification, Task::Segmentation].map(Task::name);
+        format!("expected one of: {}", known.join(", "))
+    })
 }
 
 impl Recipes {
@@ -22,7 +33,7 @@ impl Recipes {
                 )
             }
             Some(name) => {
-                let text = toml::to_string(&Recipe::named(name)?);
+                let text = toml::to_string(&Recipe::named(name)?.of_task(self.task));
                 print(&text.map_err(|error| Error::invalid("recipe", error.to_string(), "report this"))?)
             }
         }

@@ -36,5 +36,13 @@ pub const ALL: &[(&str, &str, fn() -> Recipe)] = &[
     ("nayer", nayer::SUMMARY, nayer::recipe),
 ];
 
+/// What a method of ours chooses for pixels, beside what holds for all of them ([`Recipe::of_task`]).
+pub fn for_pixels(recipe: Recipe) -> Recipe {
+    match recipe.name.as_str() {
+        "ssd" | "synth" => ssd::for_pixels(recipe),
+        _ => recipe,
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What every recipe must be, and that each line of the parity switches of the field is a key.
 
-use crate::invert::{Feed, Input, Lifecycle, Recipe, Target};
+use crate::invert::{Feed, Input, Layout, LayoutPrior, Lifecycle, Recipe, Target};
 use crate::loss::Matching;
 use crate::nets::Task;
 use crate::overlay::overlaid;
@@ -151,6 +151,19 @@ fn for_pixels_generators_that_go_on_are_told_their_maps() {
         assert!(!soft || recipe.feed != Feed::Buffer, "{name}");
         recipe.fitted([64, 64]).check().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(make().of_task(Task::Classification), make());
+    }
+}
+
+/// Only ours choose more for pixels than the task asks for: a published width is a published width.
+#[test]
+fn for_pixels_ours_choose_maps_of_scenes_and_stronger_norms() {
+    for (name, _, make) in Recipe::ALL {
+        let (images, pixels) = (make(), make().of_task(Task::Segmentation));
+        let chosen = |r: &Recipe| (r.layout, r.layout_prior, r.loss.bn, r.generator.width, r.adversary_steps);
+        match *name {
+            "ssd" | "synth" => assert_eq!(chosen(&pixels), (Layout::Scene, LayoutPrior::Even, 100.0, 32, 25), "{name}"),
+            _ => assert_eq!(chosen(&pixels), chosen(&images), "{name}"),
+        }
     }
 }
 

@@ -171,6 +171,7 @@ impl Recipe {
     /// that goes on is told the map that its images should show (weights that many maps share cannot learn one that they are
     /// not told), one that reads embeddings of labels is asked for the teacher's own decisions, the distance of logits is the
     /// bounded one, as DFAD has it there, and a student that learns from the buffer is one for pixels ([`StudentRecipe::of_task`]).
+    /// What a method chooses there beside that is in its file.
     pub fn of_task(mut self, task: Task) -> Self {
         if task == Task::Classification {
             return self;
@@ -187,7 +188,7 @@ impl Recipe {
         if self.feed == Feed::Buffer {
             self.student = self.student.of_task(task);
         }
-        Self { views: 0, ..self }
+        methods::for_pixels(Self { views: 0, ..self })
     }
 
     /// The recipe for a set of `samples` images of `size`: what its rounds would not add, the buffer starts with, if somebody learns
