@@ -1,6 +1,6 @@
 //! Bilinear resizing without antialiasing, over either of the two grids that PyTorch knows.
 
-use super::simd::{Simd, load, simd_fn, store};
+use super::simd::{Simd, add_to, load, simd_fn, store};
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -153,10 +153,6 @@ unsafe fn give<S: Simd, const WHOLE: bool>(row: *mut f32, [c, i]: [usize; 2], xs
     let lanes = c - i;
     // SAFETY: as the caller promises.
     unsafe {
-        let add = |x: usize, sum: S::V| {
-            let at = row.add(x * c + i);
-            store::<S, WHOLE>(at, S::add(load::<S, WHOLE>(at, lanes), sum), lanes);
-        };
         let mut p = 0;
         while p < xs.len() {
             let (low, high, _) = xs[p];
@@ -168,8 +164,8 @@ unsafe fn give<S: Simd, const WHOLE: bool>(row: *mut f32, [c, i]: [usize; 2], xs
                 p += 1;
             }
             // One after the other: they may be one pixel.
-            add(low, to_low);
-            add(high, to_high);
+            add_to::<S, WHOLE>(row.add(low * c + i), to_low, lanes);
+            add_to::<S, WHOLE>(row.add(high * c + i), to_high, lanes);
         }
     }
 }

@@ -14,7 +14,7 @@ pub fn recipe() -> Recipe {
 }
 
 /// For pixels, where smooth label maps hold images back from what batch norms ask: maps that look like a scene, with all classes
-/// alike, and a stronger pull of the norms. A generator of half the width does as well at a third of the cost
+/// alike, and a stronger pull of the norms. A step of a generator of half the width costs no more than an update of the student
 /// (`docs/SEGMENTATION.md`, what was tried).
 pub fn for_pixels(recipe: Recipe) -> Recipe {
     Recipe {

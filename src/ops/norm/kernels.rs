@@ -2,7 +2,7 @@
 
 use super::BackwardAffine;
 use crate::ops::activation::Activation;
-use crate::ops::simd::{Simd, load, simd_fn, store};
+use crate::ops::simd::{Simd, add_to, load, simd_fn, store};
 use std::ops::Range;
 
 /// The affine map of some rows.
@@ -63,12 +63,6 @@ unsafe fn sum_columns<S: Simd, const WHOLE: bool>(
         add_to::<S, WHOLE>(out.add(i), s, lanes);
         add_to::<S, WHOLE>(out.add(c + i), q, lanes);
     }
-}
-
-#[inline(always)]
-unsafe fn add_to<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, lanes: usize) {
-    // SAFETY: as the caller promises.
-    unsafe { store::<S, WHOLE>(p, S::add(load::<S, WHOLE>(p, lanes), v), lanes) }
 }
 
 simd_fn!(

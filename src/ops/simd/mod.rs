@@ -172,6 +172,16 @@ pub(crate) unsafe fn store<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, lan
     unsafe { if WHOLE { S::store(p, v) } else { S::store_first(p, v, lanes) } }
 }
 
+/// Adds a vector to memory: all of it, or its first `lanes` lanes.
+///
+/// # Safety
+/// As the functions of [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn add_to<S: Simd, const WHOLE: bool>(p: *mut f32, v: S::V, lanes: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { store::<S, WHOLE>(p, S::add(load::<S, WHOLE>(p, lanes), v), lanes) }
+}
+
 /// `2^n` and `r` of e^z = 2^n·e^r, with n the whole number nearest to z·log₂e, so that |r| ≤ ½·ln 2 and a short series does the rest.
 /// z beyond ±87, where e^z would leave the range of f32, counts as ±87. NaN stays NaN.
 ///
