@@ -72,6 +72,16 @@ impl Model {
         Ok(model)
     }
 
+    /// The weights of a model folder, or of a bare file, as `config` describes them: what was said of them before, in place of all
+    /// that lies beside them.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_as(path: impl AsRef<Path>, config: ModelConfig) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_parts(config, Checkpoint::read(&locate(path)?.weights)?, &path.display().to_string())
+    }
+
     /// The model that `config` describes with the tensors of `checkpoint`; `source` is how messages call it.
     ///
     /// # Errors

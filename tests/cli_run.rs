@@ -81,6 +81,27 @@ fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
     assert!(text.contains("recorded answers") && text.contains("no/such/teacher"), "{text}");
 }
 
+/// What was said of a bare file when the set was made holds when its teacher answers again.
+#[test]
+fn a_bare_file_teaches_again_as_it_was_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let [bare, first, student] = ["bare.safetensors", "first", "student"].map(|name| folder.path().join(name));
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/resnet20-cifar10/model.safetensors");
+    std::fs::copy(weights, &bare).unwrap();
+    let [teacher, set, output] = [&bare, &first.join("set"), &student].map(|path| path.display().to_string());
+    let described = [&teacher[..], "--arch", "resnet20", "--mean", "0.5,0.4,0.3", "--std", "0.2,0.25,0.3"];
+    assert!(run(&first, &described).status.success());
+
+    let steps = ["--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1"];
+    let told = synth(&[&["distill", &set, "-o", &output][..], &steps].concat()).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let about = json_of(&student.join("synth.json"));
+    assert_eq!(about["answers"], "live");
+    assert_eq!(about["teacher"], json_of(&first.join("set/synth.json"))["teacher"]);
+    let config = Model::load(&student, None, &Overrides::default()).unwrap().config;
+    assert_eq!(config.pretrained_cfg.mean, [0.5, 0.4, 0.3]);
+}
+
 #[test]
 fn values_that_a_recipe_does_not_have_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ use synth::events::Silent;
 use synth::invert::{BufferRecipe, Lifecycle, Order, PhiTarget, Recipe, Synthesiser};
 use synth::jobs::{AnswerMode, DistillJob, Init, InvertJob, Ran, RunJob, Start, teacher_config};
 use synth::model::{Model, Overrides};
+use synth::nets::Task;
 use synth::nets::registry::Shape;
 use synth::ops::CPU;
 use synth::rng::Streams;
@@ -284,7 +285,7 @@ fn a_set_has_the_size_that_was_asked_for() {
     };
     assert_eq!(of(1, 50), (1, 50), "the last round replaces");
     assert_eq!(of(1, 90), (1, 60), "there are no more rounds");
-    assert_eq!(count(growing.clone().of_samples(90, [16, 16])), (3, 90));
+    assert_eq!(count(growing.clone().of_samples(90, Task::Classification, [16, 16])), (3, 90));
     assert_eq!(of(Recipe::WHOLE, 90), (5, 90), "filled before the rounds");
     assert_eq!(of(0, 90), (0, 40), "the rounds alone");
 }

@@ -100,7 +100,7 @@ impl Mixing {
 pub enum Motion {
     /// Each image is cropped at random after padding with zeros, as in training.
     Crop,
-    /// A random part of each image, `scale` of its area or more and of an aspect of 3:4 to 4:3, is enlarged to the whole.
+    /// A random part of each image, `scale` of its area or more and stretched by 3:4 to 4:3, is enlarged to the whole.
     ResizedCrop,
     /// All images are rolled by the same offset, and mirrored all or none (DeepInversion).
     Roll,
@@ -151,13 +151,15 @@ impl Augmentation {
     }
 }
 
-/// A random window of at least `scale` of the area.
+/// A random window of at least `scale` of the area, which is stretched by up to 4:3 in either direction as it is enlarged to the whole,
+/// and no more than fits into the image.
 fn window(scale: f32, [h, w]: [usize; 2], rng: &mut Stream) -> Window {
     let (h, w) = (h as f32, w as f32);
-    let area = h * w * (scale + (1.0 - scale) * rng.random::<f32>());
+    let share = scale + (1.0 - scale) * rng.random::<f32>();
     let most = (4f32 / 3.0).ln();
-    let aspect = (most * (2.0 * rng.random::<f32>() - 1.0)).exp();
-    let (height, width) = ((area / aspect).sqrt().min(h), (area * aspect).sqrt().min(w));
+    // Of a square image, width to height.
+    let aspect = (most * (2.0 * rng.random::<f32>() - 1.0)).exp().clamp(share, 1.0 / share);
+    let (height, width) = (h * (share / aspect).sqrt().min(1.0), w * (share * aspect).sqrt().min(1.0));
     let (top, left) = (rng.random::<f32>() * (h - height), rng.random::<f32>() * (w - width));
     Window { top, left, height, width }
 }
@@ -238,6 +240,27 @@ mod tests {
             assert!(same as f64 > 0.97 * all as f64, "{motion:?}: {same} of {all}");
             assert!(motion == Motion::ResizedCrop || same == n * h * w, "{motion:?}: {same}");
             assert_eq!(found.contains(&255), motion == Motion::Crop, "{motion:?}");
+        }
+    }
+
+    /// Also of images that are not square: a part is as often made wider as higher.
+    #[test]
+    fn parts_are_as_large_as_asked_and_stretched_either_way() {
+        let mut rng = Streams::new(0).stream("window", 0);
+        for (size, scale) in [([32, 32], 0.75), ([120, 160], 0.5), ([100, 300], 0.2)] {
+            let [h, w] = size.map(|side| side as f32);
+            let stretches: Vec<f32> = (0..2000)
+                .map(|_| {
+                    let Window { top, left, height, width } = window(scale, size, &mut rng);
+                    assert!(height * width > 0.9999 * scale * h * w, "{height}x{width} of {size:?}");
+                    assert!(top >= 0.0 && left >= 0.0 && top + height < h * 1.0001 && left + width < w * 1.0001);
+                    (width / w) / (height / h)
+                })
+                .collect();
+            let (least, most) = stretches.iter().fold((f32::MAX, 0f32), |(a, b), s| (a.min(*s), b.max(*s)));
+            assert!((0.7499..0.8).contains(&least) && (1.25..1.3334).contains(&most), "{size:?}: {least} to {most}");
+            let wider = stretches.iter().filter(|s| **s > 1.0).count();
+            assert!((900..1100).contains(&wider), "{size:?}: {wider} of 2000");
         }
     }
 

@@ -103,7 +103,7 @@ impl Distill {
         let compute = self.computing.open(global.quiet)?;
         let (folder, set_name) = global.access().set(&self.set)?;
         let set = SyntheticSet::read(&folder)?;
-        let (answers, teacher) = self.answers(&set, &global.access())?;
+        let (answers, teacher) = self.answers(&set, &folder, &global.access())?;
         let like = match &teacher {
             Some(teacher) => teacher.config.clone(),
             None => teacher_config(&set, &folder)?,
@@ -141,13 +141,13 @@ impl Distill {
     }
 
     /// Where answers come from, and the teacher if it is needed.
-    fn answers(&self, set: &SyntheticSet, access: &Access) -> Result<(Answers, Option<Model>)> {
+    fn answers(&self, set: &SyntheticSet, folder: &Path, access: &Access) -> Result<(Answers, Option<Model>)> {
         let blocks = self.init == Init::TeacherBlocks;
         if self.answers == Some(Answers::Stored) && !blocks {
             return Ok((Answers::Stored, None));
         }
         let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
-        match self.teacher_of(set, access) {
+        match self.teacher_of(set, folder, access) {
             Ok(teacher) => Ok((self.answers.unwrap_or(Answers::Live), Some(teacher))),
             Err(e) if optional => {
                 tracing::warn!("the recorded answers serve, without mixing of images: {e}");
@@ -173,7 +173,7 @@ impl Distill {
     }
 
     /// The named teacher, or the set's; either must have the hash that the set knows, unless it was named.
-    fn teacher_of(&self, set: &SyntheticSet, access: &Access) -> Result<Model> {
+    fn teacher_of(&self, set: &SyntheticSet, folder: &Path, access: &Access) -> Result<Model> {
         if let Some(path) = &self.teacher {
             return open_model(path, None, &ModelOverrides::default(), access);
         }
@@ -181,7 +181,7 @@ impl Distill {
         let (Some(id), Some(sha256)) = (known["id"].as_str(), known["sha256"].as_str()) else {
             return Err(Error::file(&self.set, "synth.json names no teacher", "name it with --teacher"));
         };
-        let teacher = open_again(known, access)?;
+        let teacher = open_again(known, teacher_config(set, folder)?, access)?;
         if teacher.sha256 != sha256 {
             let found = format!("the teacher {id} has changed since the set was made (another sha256)");
             return Err(Error::file(&self.set, found, "name the teacher to use with --teacher"));
@@ -213,17 +213,17 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
         rows.push((
             "held out",
-            format!("agrees with the teacher on {:.1} % of {} synthetic images", 100.0 * share, unseen(model)),
+            format!("agrees with the teacher on {:.1} % of {} that were held back", 100.0 * share, held_out(model)),
         ));
     }
     print(&table(&rows))
 }
 
-/// What the held-out agreement is a share of.
-fn unseen(model: &Model) -> &'static str {
+/// What the held-out agreement is a share of. (A student that goes on from the adversary has seen them as that.)
+fn held_out(model: &Model) -> &'static str {
     match model.network.arch.task {
-        Task::Classification => "unseen",
-        Task::Segmentation => "the pixels of unseen",
+        Task::Classification => "synthetic images",
+        Task::Segmentation => "the pixels of synthetic images",
     }
 }
 

@@ -27,7 +27,7 @@ impl Eval {
         }
         let staging = self.overlays.as_ref().map(|folder| Staging::create(folder, self.force)).transpose()?;
         let compute = self.computing.open(global.quiet)?;
-        let ignore = ignored(model)?;
+        let ignore = ignored(model);
         let frozen = Teacher::of(model).to(&compute)?;
         let codes = LabelCodes { classes: frozen.classes, ignore, void: None, first: self.first_label };
         let options = ReadOptions { channels: Some(frozen.channels), ..self.reading(&frozen) };
@@ -79,14 +79,10 @@ impl Eval {
     }
 }
 
-/// The value that stands for void in the model's labels, as its configuration has it: a class, or none; 255 is void anyway.
-fn ignored(model: &Model) -> Result<Option<u8>> {
-    let Some(index) = model.config.pretrained_cfg.ignore_index else { return Ok(None) };
-    let refuse = || {
-        let found = format!("ignore_index is {index}");
-        Error::invalid(format!("model {}", model.source), found, "it is a value of 0 to 255; correct config.json")
-    };
-    u8::try_from(index).map(Some).map_err(|_| refuse())
+/// The value that stands for void in the model's labels, as its configuration has it: a class, or a number that no label has; 255 is void
+/// anyway.
+fn ignored(model: &Model) -> Option<u8> {
+    model.config.pretrained_cfg.ignore_index.and_then(|index| u8::try_from(index).ok())
 }
 
 fn percent(share: f64) -> String {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use synth::Result;
 use synth::invert::Recipe;
 use synth::jobs::{InvertJob, label_embeddings, usual_student};
+use synth::nets::Task;
 
 /// Make a small set of synthetic images from a teacher alone
 #[derive(Args)]
@@ -55,7 +56,7 @@ impl Invert {
         let mut recipe: Recipe = self.overrides.apply(&base)?;
         if let Some(samples) = self.samples {
             let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-            recipe = recipe.of_samples(samples as usize, [h, w]);
+            recipe = recipe.of_samples(samples as usize, teacher.network.arch.task, [h, w]);
         }
         recipe.views = self.views.unwrap_or(recipe.views);
         let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
@@ -83,17 +84,19 @@ impl Invert {
 
     fn report(&self, provenance: &Value) -> Result<()> {
         let (wall, health) = (&provenance["wall_seconds"], &provenance["health"]);
-        let agreement = health["answers"]["on_label"].as_f64().unwrap_or_default();
+        // The label of an image of which every pixel has an answer is the teacher's.
+        let pixels = provenance["task"] == Task::Segmentation.name();
+        let agreement = health["answers"]["on_label"].as_f64().filter(|_| !pixels);
         if self.common.json {
             return print_json(&json!({
                 "set": self.output.display().to_string(), "count": health["images"], "agreement": agreement, "wall_seconds": wall,
             }));
         }
-        print(&table(&[
-            ("set", self.output.display().to_string()),
-            ("images", health["images"].to_string()),
-            ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * agreement)),
-            ("seconds", wall["total"].to_string()),
-        ]))
+        let mut rows = vec![("set", self.output.display().to_string()), ("images", health["images"].to_string())];
+        rows.extend(
+            agreement.map(|share| ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * share))),
+        );
+        rows.push(("seconds", wall["total"].to_string()));
+        print(&table(&rows))
     }
 }

@@ -69,7 +69,7 @@ impl Run {
         let mut recipe: Recipe = self.overrides.apply(&base)?;
         if let Some(samples) = self.samples {
             let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-            recipe = recipe.of_samples(samples as usize, [h, w]);
+            recipe = recipe.of_samples(samples as usize, teacher.network.arch.task, [h, w]);
         }
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let on_the_fly = self.on_the_fly || recipe.on_the_fly;

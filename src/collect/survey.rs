@@ -3,9 +3,8 @@
 use super::pool::{Place, Pool, Progress};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::{Observer, Record, or_put_away};
-use crate::loss::argmax;
+use crate::loss::{argmax, confidence};
 use crate::ops::store::Store;
-use crate::set::confidence;
 use crate::set::fingerprint::perceptual;
 use crate::teacher::Teacher;
 use crate::train::batch_for;

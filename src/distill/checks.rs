@@ -4,7 +4,7 @@ use super::Input;
 use super::views;
 use crate::Result;
 use crate::data::Images;
-use crate::loss::compared;
+use crate::loss::{compared, without};
 use crate::nets::{Network, Task, infer};
 use crate::ops::mem::{host, tensor};
 use crate::ops::place::{Placement, place_bytes};
@@ -83,7 +83,7 @@ pub(super) fn compare(
         let logits = host(&infer(network, &x)?)?;
         let recorded = || chunk.iter().flat_map(|&row| set.answer(row).iter().copied()).collect();
         let answers: Tensor = match live {
-            Some(teacher) => host(&teacher.answers(&x)?)?,
+            Some(teacher) => host(&without(&teacher.answers(&x)?, input.void)?)?,
             None => tensor(recorded(), (chunk.len(), input.classes))?,
         };
         let found = compared(&logits, &answers, 1.0)?;

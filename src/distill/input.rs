@@ -13,6 +13,8 @@ pub struct Input {
     pub mean: Vec<f32>,
     pub std: Vec<f32>,
     pub classes: usize,
+    /// The class that stands for void, if one does.
+    pub void: Option<usize>,
     /// Height and width of what the student sees of it.
     pub sees: [usize; 2],
 }

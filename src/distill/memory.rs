@@ -46,7 +46,7 @@ mod tests {
 
     fn input(side: usize, sees: usize) -> Input {
         let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
-        Input { dims: [side, side, 3], mean, std, classes: 5, sees: [sees; 2] }
+        Input { dims: [side, side, 3], mean, std, classes: 5, void: None, sees: [sees; 2] }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod views;
 pub use input::Input;
 pub use memory::check_memory;
 pub use pool::{Answers, Pool};
-pub use recipe::StudentRecipe;
+pub use recipe::{StudentRecipe, USUAL_BATCH_OF_PIXELS};
 pub use signal::{Hints, Signal, SignalKind};
 pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::{shared_parameters, start_from};

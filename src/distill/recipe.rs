@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 /// Images per update where nothing else is said and images are small.
 const USUAL_BATCH: usize = 128;
-/// The same where every pixel has an answer.
-const USUAL_BATCH_OF_PIXELS: usize = 16;
+/// The same where every pixel has an answer, which makes 16 of 160x120.
+pub const USUAL_BATCH_OF_PIXELS: usize = 80;
+/// What the rates of networks for pixels are for.
+const BATCH_OF_RATES_OF_PIXELS: usize = 16;
 
 /// All choices of a student's training. Every field is a recipe key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +22,8 @@ const USUAL_BATCH_OF_PIXELS: usize = 16;
 pub struct StudentRecipe {
     /// Updates in all.
     pub steps: usize,
-    /// Images per update; 0 takes 128, or fewer where they have more than 64x64 pixels
-    /// ([`crate::train::batch_for`]; fewer of pixels, [`crate::train::batch_of`]).
+    /// Images per update; 0 takes 128 (80 where every pixel has an answer), or fewer where they have more than 64x64 pixels
+    /// ([`crate::train::batch_of`]).
     pub batch: usize,
     /// Learning rate; 0 takes the one of the student's family (0.5, or less where there are depthwise or grouped convolutions or no batch
     /// norms: `synth networks` lists it) for a batch of 128, or of 16 images with an answer for every pixel, and less in proportion
@@ -93,7 +95,8 @@ impl StudentRecipe {
 
     /// The recipe as it is for students of `task`, before anything is changed in it: those that answer for pixels see parts of images
     /// and no mixtures of two, which are like nothing that a camera sees, and compare probabilities at temperature 1: the
-    /// best of 1, 4 and 20, with real images and with inverted ones (docs/SEGMENTATION.md).
+    /// best of 1, 4 and 20, with real images and with inverted ones (docs/SEGMENTATION.md). The rate is that of the student's
+    /// family: published ones are for classifiers.
     pub fn of_task(self, task: Task) -> Self {
         match task {
             Task::Classification => self,
@@ -101,6 +104,7 @@ impl StudentRecipe {
                 augment: CropFlip { crop: 8, ..self.augment },
                 scale: self.scale.min(0.5),
                 mixup_until: 0.0,
+                lr: 0.0,
                 matching: match self.matching {
                     Matching::Kl { .. } => Matching::Kl { temperature: 1.0 },
                     other => other,
@@ -112,7 +116,11 @@ impl StudentRecipe {
 
     /// As [`StudentRecipe::fitted`], of a student of `task`: pixels make do with smaller batches.
     pub fn fitted_for(self, task: Task, size: [usize; 2]) -> Self {
-        let batch = if self.batch > 0 { self.batch } else { batch_of(task, USUAL_BATCH, size) };
+        let usual = match task {
+            Task::Classification => USUAL_BATCH,
+            Task::Segmentation => USUAL_BATCH_OF_PIXELS,
+        };
+        let batch = if self.batch > 0 { self.batch } else { batch_of(task, usual, size) };
         Self { batch, ..self }
     }
 
@@ -127,7 +135,7 @@ impl StudentRecipe {
     pub fn rate(&self, student: &Network) -> f64 {
         let usual = match student.arch.task {
             Task::Classification => USUAL_BATCH,
-            Task::Segmentation => USUAL_BATCH_OF_PIXELS,
+            Task::Segmentation => BATCH_OF_RATES_OF_PIXELS,
         };
         let batch = if self.batch > 0 { self.batch } else { usual };
         let share = (batch as f64 / usual as f64).min(1.0);

@@ -225,7 +225,8 @@ impl Trainer {
         let r = &self.recipe;
         let lr = r.lr * r.schedule.factor(self.learner.done(), r.steps, r.warmup);
         let seen = self.input.seen(x)?;
-        let goal = Goal::Answers { answers: &told.answers, how: r.matching, weights };
+        let answers = r.matching.heard(&told.answers, self.input.void)?;
+        let goal = Goal::Answers { answers: &answers, how: r.matching, weights };
         let mut beside = self.hints.as_mut().map(|hints| hints.of_batch(told, weights));
         let beside = beside.as_mut().map(|beside| beside as &mut dyn Beside);
         let Some(report) = self.learner.step(seen, lr, goal, beside)? else { return Ok(None) };
@@ -234,12 +235,12 @@ impl Trainer {
         let same = temperature.is_none_or(|temperature| r.matching == Matching::Kl { temperature });
         let found = match (report.compared.filter(|_| same), temperature) {
             (Some(found), _) => Some(found),
-            (None, Some(temperature)) => Some(compared(&report.logits, &told.answers, temperature)?),
+            (None, Some(temperature)) => Some(compared(&report.logits, &answers, temperature)?),
             (None, None) => None,
         };
         let (agreement, gaps) = match found {
             Some(found) => (found.agreement, temperature.map(|_| found.kl)),
-            None => (agreement(&report.logits, &told.answers)?, None),
+            None => (agreement(&report.logits, &answers)?, None),
         };
         Ok(Some((TrainReport { loss: report.loss, lr, agreement }, gaps)))
     }
@@ -250,7 +251,8 @@ impl Trainer {
     }
 
     /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `rows` of `images` (all
-    /// if `None`) if asked: on `views` of them, if those are what the student has learned from, else as they are augmented.
+    /// if `None`) if asked: on `views` of them, if those are what the student has learned from, else cropped and mirrored, without
+    /// the other changes that it met.
     pub fn finished(&self, images: &Images, rows: Option<&[usize]>, views: Option<&Views>) -> Result<Network> {
         let network = self.current().duplicate()?;
         let mut rng = self.streams.stream("re-estimate", 0);

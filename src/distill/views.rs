@@ -1,10 +1,10 @@
 //! Recorded answers: the teacher runs once over a fixed list of views of every image, and never again.
 
+use super::pool::placement;
 use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
 use crate::ops::mem::{host, view};
-use crate::ops::place::Placement;
 use crate::ops::store::Store;
 use crate::rng::Stream;
 use crate::set::{View, Views};
@@ -41,9 +41,8 @@ pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Resu
     let mut logits = Store::new();
     logits.grow(n * v * k)?;
     for (j, view_of) in list.iter().enumerate() {
-        let place = Placement { dy: i32::from(view_of.dy), dx: i32::from(view_of.dx), flip: view_of.flip };
         for chunk in (0..n).collect::<Vec<_>>().chunks(batch_for(BATCH, teacher.size)) {
-            let x = teacher.normalised(images, chunk, &vec![place; chunk.len()])?;
+            let x = teacher.normalised(images, chunk, &vec![placement(*view_of); chunk.len()])?;
             let answers = host(&teacher.answers(&x)?)?;
             for (row, &i) in view(&answers)?.chunks_exact(k).zip(chunk) {
                 logits[(i * v + j) * k..][..k].copy_from_slice(row);

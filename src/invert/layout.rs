@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub enum Layout {
     /// Two to six classes in smooth regions: the highest of as many fields of slow noise.
     Smooth,
-    /// Three to eight classes as in a street or a room: something above a horizon, something behind, a ground that narrows
+    /// Two to eight classes as in a street or a room: something above a horizon, something behind, a ground that narrows
     /// towards the horizon with verges, and upright things that stand on it, the larger the nearer.
     Scene,
 }

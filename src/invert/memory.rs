@@ -1,6 +1,6 @@
 //! Whether the batches of a recipe fit into memory.
 
-use super::wish::told;
+use super::wish::read;
 use super::{Input, Recipe};
 use crate::Result;
 use crate::distill::check_memory as check_updates;
@@ -22,8 +22,7 @@ pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &N
     let mut need = Need::of(&teacher.network, &image, mode, true)?.beside(lists, answers);
     // What reads labels' names is of about the same size; pixels have no generator.
     if matches!(g.input, Input::Latents | Input::Noise) {
-        need = Need::of(generator, &[g.latent + told(teacher, recipe)], Mode::Train { momentum: BN_MOMENTUM }, true)?
-            .with(need);
+        need = Need::of(generator, &[read(teacher, recipe)], Mode::Train { momentum: BN_MOMENTUM }, true)?.with(need);
     }
     if recipe.loss.adversarial > 0.0 {
         need = need.with(Need::of(adversary, &image, Mode::Frozen, true)?);

@@ -124,6 +124,7 @@ impl Teacher {
             mean: self.mean.clone(),
             std: self.std.clone(),
             classes: self.classes,
+            void: self.void,
             sees: self.size,
         }
     }

@@ -116,7 +116,9 @@ impl Synthesiser<'_> {
 
         let mut grads = tape.backward(std::mem::take(&mut pull.seeds))?;
         let latent_grad = self.latent_grad(&mut grads, &z)?;
-        let mut terms = Terms { on_label: on_label(answer.decisions()?, labels), ..Terms::default() };
+        // Where nothing was asked for, nothing has to be compared.
+        let on_label = if labels.is_empty() { 0.0 } else { on_label(answer.decisions()?, labels) };
+        let mut terms = Terms { on_label, ..Terms::default() };
         if let Some(disagreement) = agreement {
             (terms.adversarial, terms.agreement) = disagreement.value_and_agreement()?;
             terms.total = loss.adversarial * terms.adversarial;
@@ -161,7 +163,7 @@ impl Synthesiser<'_> {
                     cross_entropy(logits, &known_decisions(logits, void)?, phi.as_deref())?
                 }
                 Target::Decision => cross_entropy(logits, answer.decisions()?, phi.as_deref())?,
-                Target::Sureness => answer_entropy(logits, void)?,
+                Target::Sureness => answer_entropy(logits, void, phi.as_deref())?,
             };
             pull.add(|t| &mut t.one_hot, loss.one_hot, &answer.logits, found)?;
         }
@@ -191,7 +193,8 @@ impl Synthesiser<'_> {
         };
         let mut s = Forward::new(tape, &adversary.weights, mode);
         let theirs = adversary.forward(&mut s, answer.seen.clone())?;
-        let found = loss.adversarial_form.loss(&answer.values, &theirs.tensor()?)?;
+        let answers = loss.adversarial_form.heard(&answer.values, self.teacher.void)?;
+        let found = loss.adversarial_form.loss(&answers, &theirs.tensor()?)?;
         scale(&found.teacher_grad, loss.adversarial as f32)?;
         scale(&found.adversary_grad, loss.adversarial as f32)?;
         pull.seeds.push((answer.logits.clone(), found.teacher_grad.clone()));

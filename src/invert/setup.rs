@@ -29,6 +29,7 @@ pub(super) fn architecture(
     generator(&GeneratorConfig {
         latent: if embeddings.is_some() || maps > 0 { g.latent } else { g.latent + told(teacher, recipe) },
         maps,
+        grain: g.grain,
         width: g.width,
         channels: teacher.channels,
         size: teacher.size,

@@ -6,7 +6,7 @@ use super::prior::Prior;
 use super::recipe::Input;
 use super::synthesis::Synthesiser;
 use crate::Result;
-use crate::nets::{Task, seed_grid};
+use crate::nets::{Task, grain_values, seed_grid};
 use crate::ops::mem::tensor;
 use crate::rng::{self, Stream};
 use crate::teacher::Teacher;
@@ -33,6 +33,15 @@ pub(super) fn told(teacher: &Teacher, recipe: &Recipe) -> usize {
     }
 }
 
+/// Numbers that a generator reads for an image: its latents, what it is [`told`], and the grain.
+pub(super) fn read(teacher: &Teacher, recipe: &Recipe) -> usize {
+    recipe.generator.latent + told(teacher, recipe) + grain(teacher, recipe)
+}
+
+fn grain(teacher: &Teacher, recipe: &Recipe) -> usize {
+    if recipe.generator.grain { grain_values(teacher.size) } else { 0 }
+}
+
 /// The first map of a generator, where images are made for label maps.
 fn map_grid(teacher: &Teacher, recipe: &Recipe) -> Option<[usize; 2]> {
     (teacher.network.arch.task == Task::Segmentation && recipe.has_labels()).then(|| seed_grid(teacher.size))
@@ -56,8 +65,8 @@ impl Synthesiser<'_> {
         Wish { labels, rows }
     }
 
-    /// What the generator reads: normal draws `[N, latent (+ told)]`, with what it is [`told`] if it is conditional;
-    /// embeddings `[N, E]`; or normalised images `[N, H, W, C]`.
+    /// What the generator reads: normal draws `[N, latent (+ told) (+ grain)]`, with what it is [`told`] if it is conditional and
+    /// with noise if it has grain; embeddings `[N, E]`; or normalised images `[N, H, W, C]`.
     pub(super) fn latents(&self, wish: &Wish, rng: &mut Stream) -> Result<Tensor> {
         let (g, n) = (&self.recipe.generator, wish.labels.len());
         if let Some(embeddings) = &self.embeddings {
@@ -68,14 +77,16 @@ impl Synthesiser<'_> {
             let ([h, w], c) = (self.teacher.size, self.teacher.channels);
             return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
         }
-        let width = g.latent + told(self.teacher, &self.recipe);
+        let (told, grain) = (told(self.teacher, &self.recipe), grain(self.teacher, &self.recipe));
+        let width = g.latent + told + grain;
         let noise = rng::normal(rng, n * g.latent);
         let mut values = Vec::with_capacity(n * width);
         for (i, z) in noise.chunks_exact(g.latent).enumerate() {
             values.extend_from_slice(z);
-            if width > g.latent {
+            if told > 0 {
                 self.tell(wish, i, &mut values);
             }
+            values.extend(rng::normal(rng, grain));
         }
         self.compute().bring(&tensor(values, (n, width))?)
     }

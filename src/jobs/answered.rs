@@ -72,6 +72,9 @@ pub fn answered_by(set: &SyntheticSet, model: &Model, frozen: &Teacher) -> Resul
         priority: set.priority.clone(),
         class_names: set.class_names.clone(),
         views: None,
-        provenance: merge(set.provenance.clone(), json!({ "teacher": identity(model) })),
+        provenance: merge(
+            set.provenance.clone(),
+            json!({ "teacher": identity(model), "task": model.network.arch.task.name() }),
+        ),
     }))
 }

@@ -183,7 +183,7 @@ impl DistillJob<'_> {
             "peak_memory_mib": mib(peak_memory()),
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
-        add_health(&mut provenance, &health, &self.set.provenance, observer)?;
+        add_health(&mut provenance, &health, &set.provenance, observer)?;
         add_course(&mut provenance, &fingerprint, &done.clock, &[("student", done.halvings)]);
         student.network = done.student.to(&CPU)?;
         Ok((student, merge(provenance, circumstances(self.seed, self.compute))))

@@ -86,12 +86,14 @@ fn task_of(config: &ModelConfig) -> Task {
 const SMALL_SIDE: usize = 84;
 
 /// The student (or adversary) of a teacher for images like those of `config`, when none is named: `small`, or ResNet-10 in its
-/// ImageNet form where images are large; a small ESPNet where answers are of pixels.
+/// ImageNet form where images are large; a small ESPNet where answers are of pixels or, where there are too few classes for its decoder
+/// or sides that it cannot halve as often, a small DeepLabV3.
 pub fn usual_student(config: &ModelConfig, small: &'static str) -> &'static str {
-    if task_of(config) == Task::Segmentation {
-        return "espnet-p2-q3";
-    }
     let [_, height, width] = config.pretrained_cfg.input_size;
+    if task_of(config) == Task::Segmentation {
+        let fits = config.num_classes >= 5 && height.is_multiple_of(8) && width.is_multiple_of(8);
+        return if fits { "espnet-p2-q3" } else { "deeplabv3_mobilenet_v2_035" };
+    }
     if height.min(width) <= SMALL_SIDE { small } else { "resnet10" }
 }
 
@@ -169,4 +171,28 @@ fn seconds(d: Duration) -> f64 {
 
 fn mib(bytes: u64) -> f64 {
     (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nets::registry::{Shape, new_model};
+
+    /// The network that nobody has named takes the images and the classes of its teacher.
+    #[test]
+    fn the_usual_student_fits() {
+        let of = |name: &str, [height, width]: [usize; 2], num_classes: usize| {
+            let shape = Shape { channels: 3, height, width, num_classes };
+            let (_, config) = new_model(name, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+            let student = usual_student(&config, "resnet8");
+            let (architecture, _) = new_model(student, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+            architecture.takes([height, width]).unwrap();
+            student
+        };
+        assert_eq!(of("resnet20", [32, 32], 10), "resnet8");
+        assert_eq!(of("resnet50", [224, 224], 1000), "resnet10");
+        assert_eq!(of("espnet-p2-q8", [120, 160], 11), "espnet-p2-q3");
+        assert_eq!(of("lraspp_mobilenet_v3_large", [500, 500], 21), "deeplabv3_mobilenet_v2_035");
+        assert_eq!(of("deeplabv3_mobilenet_v2", [120, 160], 2), "deeplabv3_mobilenet_v2_035");
+    }
 }

@@ -22,27 +22,29 @@ pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access
     if path == Path::new(SHIPPED) && !path.exists() {
         return shipped(arch, overrides);
     }
-    let fetched = access.model(path)?;
-    let mut model = Model::load(fetched.as_ref().map_or(path, |fetched| &fetched.folder), arch, overrides)?;
-    if let Some(fetched) = &fetched {
-        model.source = fetched.source();
-    }
-    Ok(model)
+    fetched(path, access, |path| Model::load(path, arch, overrides))
 }
 
-/// The teacher that provenance describes as [`super::identity`] does: that commit on the Hub, or that path. A path that is gone
-/// is not looked for on the Hub.
+/// The teacher that provenance describes as [`super::identity`] does: that commit on the Hub, or that path, with the `config` that it had
+/// (what was said of a bare file, or on top of a folder's own). A path that is gone is not looked for on the Hub.
 ///
 /// # Errors
 /// As [`open_model`]; [`Error::Invalid`] if it names none.
-pub fn open_again(identity: &Value, access: &Access) -> Result<Model> {
-    let overrides = Overrides::default();
+pub fn open_again(identity: &Value, config: ModelConfig, access: &Access) -> Result<Model> {
     match (identity["id"].as_str(), identity["revision"].as_str()) {
-        (Some(id), Some(commit)) => open_model(Path::new(&format!("hf://{id}@{commit}")), None, &overrides, access),
-        (Some(SHIPPED), None) => open_model(Path::new(SHIPPED), None, &overrides, access),
-        (Some(path), None) => Model::load(path, None, &overrides),
+        (Some(id), Some(commit)) => {
+            fetched(Path::new(&format!("hf://{id}@{commit}")), access, |path| Model::load_as(path, config))
+        }
+        (Some(SHIPPED), None) => open_model(Path::new(SHIPPED), None, &Overrides::default(), access),
+        (Some(path), None) => Model::load_as(path, config),
         _ => Err(Error::invalid("provenance", "it names no teacher", "name it with --teacher")),
     }
+}
+
+/// What `load` makes of the folder at `path`, or of that which comes from the Hub if `path` is a name there.
+fn fetched(path: &Path, access: &Access, load: impl FnOnce(&Path) -> Result<Model>) -> Result<Model> {
+    let Some(fetched) = access.model(path)? else { return load(path) };
+    Ok(Model { source: fetched.source(), ..load(&fetched.folder)? })
 }
 
 fn shipped(arch: Option<&str>, overrides: &Overrides) -> Result<Model> {

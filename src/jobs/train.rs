@@ -30,11 +30,13 @@ pub struct TrainJob<'a> {
 impl TrainJob<'_> {
     /// All that the result depends on.
     pub fn fingerprint(&self) -> Value {
-        let data = json!({ "sha256": self.data.sha256(), "count": self.data.len() });
+        let images = self.data.images();
+        let size = [images.height, images.width, images.channels];
+        let data = json!({ "sha256": self.data.sha256(), "count": self.data.len(), "size": size });
         let normalisation = json!({ "mean": self.mean, "std": self.std });
         let mut job = json!({ "net": self.net, "data": data, "recipe": self.recipe, "normalisation": normalisation });
-        if let Examples::Pixels { classes, void, .. } = self.data {
-            job["labels"] = json!({ "classes": classes, "void": void });
+        if let Examples::Pixels { data, classes, void } = self.data {
+            job["labels"] = json!({ "classes": classes, "void": void, "first": data.first });
         }
         fingerprint("train", self.seed, job)
     }

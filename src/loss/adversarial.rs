@@ -2,6 +2,7 @@
 
 use super::jensen_shannon::jensen_shannon;
 use super::logit_distance::logit_distance;
+use super::rows::without;
 use super::{Disagreement, disagreement, masked_disagreement};
 use crate::Result;
 use candle_core::Tensor;
@@ -24,6 +25,17 @@ pub enum Adversarial {
 }
 
 impl Adversarial {
+    /// What the adversary's logits are compared with: as [`super::Matching::heard`], which is what it learns.
+    ///
+    /// # Errors
+    /// A `void` that is none of the classes.
+    pub fn heard(self, answers: &Tensor, void: Option<usize>) -> Result<Tensor> {
+        match self {
+            Self::MaskedKl | Self::Kl | Self::Js { .. } => without(answers, void),
+            Self::L1 | Self::LogL1 => Ok(answers.clone()),
+        }
+    }
+
     /// Minus the distance, with the gradients with respect to both logits `[N, K]`.
     ///
     /// # Errors

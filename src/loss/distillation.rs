@@ -1,6 +1,6 @@
 //! What a student minimises: divergence from the teacher's answers.
 
-use super::rows::{CHUNK, Divergence, Rows, Weights, decisions, in_chunks, like};
+use super::rows::{CHUNK, Divergence, Rows, Weights, decisions, in_chunks, like, without};
 use super::{Loss, Value, cross_entropy};
 use crate::Result;
 use crate::ops::Activation;
@@ -23,6 +23,20 @@ pub enum Matching {
     L1,
     /// `T²·KL` as above, plus `decision` times the cross-entropy against the teacher's own decision on the same view.
     KlAndDecision { temperature: f64, decision: f64 },
+}
+
+impl Matching {
+    /// What a student hears of a teacher's answers: a class that stands for `void` has no part in their probabilities, for an answer
+    /// of void is wrong wherever there is anything; logits are compared as they are.
+    ///
+    /// # Errors
+    /// A `void` that is none of the classes.
+    pub fn heard(self, answers: &Tensor, void: Option<usize>) -> Result<Tensor> {
+        match self {
+            Self::Kl { .. } | Self::KlAndDecision { .. } => without(answers, void),
+            Self::Logits | Self::L1 => Ok(answers.clone()),
+        }
+    }
 }
 
 #[cfg(feature = "cuda")]

@@ -1,20 +1,20 @@
 //! Entropies of the teacher's answers: each answer should be sure, all together should be even.
 
-use super::rows::{CHUNK, Rows, in_chunks, like, softmax_of, without};
+use super::rows::{CHUNK, Rows, Weights, in_chunks, like, softmax_of, without};
 use super::{Loss, Value};
 use crate::Result;
 use crate::ops::logits::Slope;
 use candle_core::Tensor;
 
-/// Mean entropy `−Σ p ln p` of single answers: small where the teacher is sure (Choi et al., "Data-Free Network Quantization
-/// with Adversarial Knowledge Distillation", 2020, equation 6). The column `void`, if there is one, is left out: nothing is
-/// gained by it.
-pub fn answer_entropy(logits: &Tensor, void: Option<usize>) -> Result<Loss> {
+/// `(1/N) Σ wᵢ · H(softmax(logitsᵢ))`, the mean entropy `H = −Σ p ln p` of single answers: small where the teacher is sure (Choi et al.,
+/// "Data-Free Network Quantization with Adversarial Knowledge Distillation", 2020, equation 6), with a weight per row or per
+/// image. The column `void`, if there is one, is left out: nothing is gained by it.
+pub fn answer_entropy(logits: &Tensor, void: Option<usize>, weights: Option<&[f32]>) -> Result<Loss> {
     let rows = Rows::of(&without(logits, void)?)?;
-    let (n, k) = (rows.n.max(1) as f64, rows.k);
+    let (weights, k) = (Weights::of(weights, logits)?, rows.k);
     let (parts, [grad]) = in_chunks([&rows], [k], |range, [x], [grad]| {
-        let found = softmax_of(x, k, &[(1.0 / n) as f32; CHUNK], Slope::Entropy, grad);
-        found.entropy[..range.len()].iter().map(|entropy| f64::from(*entropy) / n).sum::<f64>()
+        let found = softmax_of(x, k, &weights.shares(&range, 1.0), Slope::Entropy, grad);
+        range.zip(found.entropy).map(|(row, entropy)| weights.share(row) * f64::from(entropy)).sum::<f64>()
     })?;
     Ok(Loss { value: Value::Known(parts.iter().sum()), grad: like(grad, logits)? })
 }

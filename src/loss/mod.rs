@@ -48,7 +48,7 @@ pub use labelled_pixels::{class_weights, labelled_pixels};
 pub use logit_distance::logit_distance;
 pub use modulation::{Diversity, Held, Modulation, PhiNorm};
 pub use relative_error::relative_error;
-pub use rows::{Verdicts, agreement, argmax, decisions, known_decisions, sureness, verdicts};
+pub use rows::{Verdicts, agreement, argmax, decisions, known_decisions, sureness, verdicts, without};
 pub(crate) use rows::{confidence, log_softmax, softmax};
 
 use crate::Result;

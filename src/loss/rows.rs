@@ -300,14 +300,21 @@ pub fn known_decisions(logits: &Tensor, void: Option<usize>) -> Result<Vec<u32>>
 /// A logit whose probability is 0, in f32 and in products with its logarithm, and which no other is below.
 const FAR: f32 = -1e4;
 
-/// Logits in which the class `void`, if there is one, has no part.
-pub(super) fn without(logits: &Tensor, void: Option<usize>) -> Result<Tensor> {
+/// Logits in which the class `void`, if there is one, has no part, where they are.
+///
+/// # Errors
+/// A `void` that is none of the classes.
+pub fn without(logits: &Tensor, void: Option<usize>) -> Result<Tensor> {
     let Some(void) = void else { return Ok(logits.clone()) };
     let (_, _, k) = size(logits)?;
     if void >= k {
         return Err(Error::shape("loss", format!("void is class {void} of {k}")));
     }
-    let mut values = mem::view(&mem::host(logits)?)?.to_vec();
+    if !logits.device().is_cpu() {
+        let far = (0..k).map(|class| if class == void { FAR } else { 0.0 }).collect();
+        return Ok(logits.broadcast_add(&mem::tensor(far, k)?.to_device(logits.device())?)?);
+    }
+    let mut values = mem::view(logits)?.to_vec();
     values.chunks_exact_mut(k).for_each(|row| row[void] = FAR);
     mem::tensor(values, logits.dims())
 }

@@ -2,8 +2,8 @@
 //! the names, rates and widths of torchvision. Its dropout of 0.5 in front of the last two layers is not there: training
 //! here has none, and a frozen network has none anyway.
 
+use super::Forward;
 use super::layers::{Builder, Conv, Norm};
-use super::{Forward, Init};
 use crate::ops::Activation;
 use crate::ops::conv2d::Conv2dSpec;
 use crate::tape::{self, Var};
@@ -24,9 +24,8 @@ struct Layer {
 impl Layer {
     /// Called `names` below `classifier`; PyTorch's default initialisation.
     fn build(b: &mut Builder, names: [&str; 2], c_in: usize, spec: Conv2dSpec) -> Self {
-        let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in) as f32).sqrt();
         let [conv, norm] = names.map(|name| format!("classifier.{name}"));
-        Self { conv: b.conv_init(&conv, c_in, WIDTH, spec, Init::Uniform(bound)), norm: b.norm(&norm, WIDTH, EPS) }
+        Self { conv: b.conv_default(&conv, c_in, WIDTH, spec), norm: b.norm(&norm, WIDTH, EPS) }
     }
 
     fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {

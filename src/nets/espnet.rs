@@ -8,7 +8,7 @@
 use super::layers::{Builder, Conv, Norm};
 use super::pixel_layers::{ConvTranspose, Rectified};
 use super::registry::{Args, Family, Form, Head, Shape};
-use super::{Architecture, Body, Forward, Init};
+use super::{Architecture, Body, Forward};
 use crate::ops::Activation;
 use crate::ops::conv_transpose::ConvTransposeSpec;
 use crate::ops::conv2d::Conv2dSpec;
@@ -109,12 +109,6 @@ impl Config {
     }
 }
 
-/// A convolution without bias; PyTorch's default initialisation.
-fn conv(b: &mut Builder, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
-    let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in) as f32).sqrt();
-    b.conv_init(name, c_in, c_out, spec, Init::Uniform(bound))
-}
-
 /// A 3x3 convolution with batch norm and PReLU.
 struct Block {
     conv: Conv,
@@ -124,7 +118,7 @@ struct Block {
 impl Block {
     fn build(b: &mut Builder, name: &str, c_in: usize, c_out: usize, stride: usize, eps: f64) -> Self {
         let spec = Conv2dSpec::new(3).padding(1).stride(stride);
-        Self { conv: conv(b, &format!("{name}.conv"), c_in, c_out, spec), after: b.rectified(name, c_out, eps) }
+        Self { conv: b.conv_default(&format!("{name}.conv"), c_in, c_out, spec), after: b.rectified(name, c_out, eps) }
     }
 
     fn forward(&self, f: &mut Forward, x: &Var) -> Result<Var> {
@@ -153,11 +147,11 @@ impl Esp {
     ) -> Self {
         let narrow = c_out / DILATIONS.len();
         let first = c_out - (DILATIONS.len() - 1) * narrow;
-        let reduce_conv = conv(b, &format!("{name}.c1.conv"), c_in, narrow, reduce);
+        let reduce_conv = b.conv_default(&format!("{name}.c1.conv"), c_in, narrow, reduce);
         let branch = |&dilation: &usize| {
             let width = if dilation == 1 { first } else { narrow };
             let spec = Conv2dSpec::new(3).padding(dilation).dilation(dilation);
-            conv(b, &format!("{name}.d{dilation}.conv"), narrow, width, spec)
+            b.conv_default(&format!("{name}.d{dilation}.conv"), narrow, width, spec)
         };
         let branches = DILATIONS.iter().map(branch).collect();
         let after = match reduce.stride {
@@ -228,7 +222,7 @@ impl Encoder {
             halve3: Esp::halving(b, &at("level3_0"), [join2, 128], c.eps),
             level3: (0..c.q).map(|i| plain(b, "level3", i, 128)).collect(),
             join3: b.rectified(&at("b3"), 256, c.eps),
-            classifier: conv(b, &at("classifier.conv"), 256, c.classes, Conv2dSpec::new(1)),
+            classifier: b.conv_default(&at("classifier.conv"), 256, c.classes, Conv2dSpec::new(1)),
         }
     }
 
@@ -287,7 +281,7 @@ impl Net {
         let k = c.classes;
         Self {
             encoder: Encoder::build(b, "encoder.", c),
-            project: conv(b, "level3_C.conv", 128 + c.channels, k, Conv2dSpec::new(1)),
+            project: b.conv_default("level3_C.conv", 128 + c.channels, k, Conv2dSpec::new(1)),
             norm: b.norm("br", k, c.eps),
             last: Block::build(b, "conv", 16 + c.channels + k, k, 1, c.eps),
             up3: b.conv_transpose("up_l3.0", k, k, DOUBLE),

@@ -23,6 +23,9 @@ pub struct GeneratorConfig {
     /// Classes of label maps: latents are followed by the shares of each in the cells of the first map, `[rows, columns, classes]`
     /// ([`seed_grid`]), which are further channels of it; 0 where there are none.
     pub maps: usize,
+    /// Whether latents end with noise for every enlarged map, one value per pixel ([`grain_values`]), of which each channel takes
+    /// as much as it learns to (Karras et al., "A Style-Based Generator Architecture for GANs", 2019).
+    pub grain: bool,
     /// Channels of the small maps (128 in the reference), halved after the second enlargement.
     pub width: usize,
     /// 1 or 3.
@@ -38,16 +41,23 @@ pub struct GeneratorConfig {
 impl GeneratorConfig {
     /// The generator of FastDFKD.
     pub fn new(latent: usize, width: usize, channels: usize, size: [usize; 2]) -> Self {
-        Self { latent, maps: 0, width, channels, size, head: ImageHead::Sigmoid, labels: None }
+        Self { latent, maps: 0, grain: false, width, channels, size, head: ImageHead::Sigmoid, labels: None }
     }
+}
+
+/// An enlargement by 2 with its convolution.
+struct Stage {
+    conv: Conv,
+    norm: Norm,
+    /// What every channel takes of the noise.
+    grain: Option<Conv>,
 }
 
 struct Net {
     noisy: Option<NoisyLayer>,
     l1: Linear,
     bn0: Norm,
-    /// Each enlarges its input by 2.
-    stages: Vec<(Conv, Norm)>,
+    stages: Vec<Stage>,
     last: Conv,
     head: Head,
     seed: [usize; 3],
@@ -60,6 +70,9 @@ struct Net {
 const SEED_SIDE: usize = 16;
 /// The largest side that it may have where the image cannot: the layer would hold nearly all parameters.
 const MOST_SEED_SIDE: usize = 2 * SEED_SIDE;
+
+/// What channels take of noise at first; they have a standard deviation of 1 where it is added.
+const GRAIN: super::Init = super::Init::Uniform(0.3);
 
 /// How often both sides are doubled: twice as in the reference, more often for images above 64 pixels.
 fn doublings([h, w]: [usize; 2]) -> usize {
@@ -77,6 +90,16 @@ pub fn seed_grid(size: [usize; 2]) -> [usize; 2] {
     size.map(|side| side.div_ceil(1 << k))
 }
 
+/// Rows and columns of its maps after every enlargement.
+fn enlarged(size: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
+    (1..=doublings(size)).map(move |k| seed_grid(size).map(|side| side << k))
+}
+
+/// Values of noise that a generator with grain reads for an image of `size` (height, width).
+pub fn grain_values(size: [usize; 2]) -> usize {
+    enlarged(size).map(|[rows, columns]| rows * columns).sum()
+}
+
 /// The structure: latents `[N, latent]`, or embeddings `[N, embedding]` of labels, → images `[N, H, W, channels]` in `[0, 1]`
 /// (other heads: not bounded).
 ///
@@ -89,6 +112,9 @@ pub fn generator(config: &GeneratorConfig) -> Result<Architecture> {
     }
     if config.width < 2 || !config.width.is_multiple_of(2) || config.latent == 0 || config.channels == 0 {
         return Err(Error::invalid("generator", format!("{config:?}"), "width must be even, nothing may be 0"));
+    }
+    if config.grain && config.labels.is_some() {
+        return Err(Error::invalid("generator", "embeddings of labels come without noise", "leave the grain out"));
     }
     let doublings = doublings(config.size);
     let [rows, columns] = seed_grid(config.size);
@@ -103,9 +129,10 @@ pub fn generator(config: &GeneratorConfig) -> Result<Architecture> {
         let stages = (0..doublings).map(|i| {
             let c_out = if i + 1 == doublings { narrow } else { wide };
             let c_in = if i == 0 { wide + config.maps } else { wide };
-            let default = super::Init::Uniform(1.0 / ((9 * c_in) as f32).sqrt());
-            let conv = b.conv_init(&format!("conv_blocks.{}", 4 * i + 2), c_in, c_out, k3.upsampled(), default);
-            (conv, b.norm(&format!("conv_blocks.{}", 4 * i + 3), c_out, 1e-5))
+            let conv = b.conv_default(&format!("conv_blocks.{}", 4 * i + 2), c_in, c_out, k3.upsampled());
+            let norm = b.norm(&format!("conv_blocks.{}", 4 * i + 3), c_out, 1e-5);
+            let grain = config.grain.then(|| b.conv_init(&format!("grain.{i}"), 1, c_out, Conv2dSpec::new(1), GRAIN));
+            Stage { conv, norm, grain }
         });
         let stages = stages.collect();
         let last = b.conv_bias(&format!("conv_blocks.{}", 4 * doublings + 1), narrow, config.channels, k3);
@@ -121,7 +148,7 @@ impl Body for Net {
             Some(noisy) => noisy.forward(f, &z)?,
             None => z,
         };
-        let (z, map) = self.without_map(f, &z)?;
+        let (z, map, noise) = self.parts(f, &z)?;
         let seed = self.l1.forward(f, &z)?;
         let seed = tape::unflatten_chw(f.tape, &seed, self.seed)?;
         let seed = f.map(&seed)?;
@@ -129,8 +156,12 @@ impl Body for Net {
         if let Some(map) = map {
             x = tape::concat(f.tape, &[&x, &map])?;
         }
-        for (conv, norm) in &self.stages {
-            x = conv.forward_norm(f, norm, &x, None, Activation::leaky(0.2))?;
+        for (Stage { conv, norm, grain }, noise) in self.stages.iter().zip(&noise) {
+            let grain = match (grain, noise) {
+                (Some(grain), Some(noise)) => Some(grain.forward(f, noise, None, Activation::IDENTITY)?),
+                _ => None,
+            };
+            x = conv.forward_norm(f, norm, &x, grain.as_ref(), Activation::leaky(0.2))?;
         }
         let mut x = self.last.forward(f, &x, None, Activation::IDENTITY)?;
         let [h, w] = self.size;
@@ -142,16 +173,22 @@ impl Body for Net {
 }
 
 impl Net {
-    /// Latents, and the shares of the classes as a map if they come with one; these are given, not learned.
-    fn without_map(&self, f: &mut Forward, z: &Var) -> Result<(Var, Option<Var>)> {
-        if self.maps == 0 {
-            return Ok((z.clone(), None));
-        }
-        let [rows, columns, _] = self.seed;
-        let (t, told) = (z.tensor()?, rows * columns * self.maps);
-        let map = t.narrow(1, self.latent, told)?.force_contiguous()?.reshape((t.dim(0)?, rows, columns, self.maps))?;
-        let map = f.map(&Var::constant(map))?;
-        Ok((tape::columns(f.tape, z, 0, self.latent)?, Some(map)))
+    /// Latents and, if they come with these, the shares of the classes as a map and noise for the map of every stage; both are
+    /// given, not learned.
+    fn parts(&self, f: &mut Forward, z: &Var) -> Result<(Var, Option<Var>, Vec<Option<Var>>)> {
+        let (t, mut start) = (z.tensor()?, self.latent);
+        let n = t.dim(0)?;
+        let mut given = |[rows, columns]: [usize; 2], channels: usize| -> Result<Var> {
+            let part = t.narrow(1, start, rows * columns * channels)?.force_contiguous()?;
+            start += rows * columns * channels;
+            f.map(&Var::constant(part.reshape((n, rows, columns, channels))?))
+        };
+        let map = (self.maps > 0).then(|| given([self.seed[0], self.seed[1]], self.maps)).transpose()?;
+        let grids = self.stages.iter().zip(enlarged(self.size));
+        let noise = grids.map(|(stage, grid)| stage.grain.as_ref().map(|_| given(grid, 1)).transpose());
+        let noise = noise.collect::<Result<Vec<_>>>()?;
+        let z = if start == self.latent { z.clone() } else { tape::columns(f.tape, z, 0, self.latent)? };
+        Ok((z, map, noise))
     }
 }
 
@@ -210,6 +247,35 @@ mod tests {
         assert_eq!(dims, [2, 72, 136, 3]);
         let half = plain.len() / 2;
         assert!(plain[..half] == other[..half] && plain[half..] != other[half..]);
+        // Noise for maps of 18x34, 36x68 and 72x136 pixels; it changes what every image has of fine structure, and is not learned.
+        let values = grain_values(config.size);
+        assert_eq!(values, 18 * 34 + 36 * 68 + 72 * 136);
+        let config = GeneratorConfig { grain: true, ..config };
+        let network = Network::init(Arc::new(generator(&config).unwrap()), &mut rng).unwrap();
+        let images = |noise: &[f32], mode: Mode| {
+            let tape = Tape::new();
+            let mut f = Forward::new(&tape, &network.weights, mode);
+            let z = [&vec![0.5; width][..], noise].concat();
+            let z = tape.leaf(tensor(z, (1, width + values)).unwrap());
+            let y = network.forward(&mut f, z.clone()).unwrap();
+            let seed = y.tensor().unwrap();
+            let image = view(&seed).unwrap().to_vec();
+            let mut grads = tape.backward([(y, seed)]).unwrap();
+            let grad = view(&grads.take(&z).unwrap()).unwrap().to_vec();
+            assert!(grad[width..].iter().all(|g| *g == 0.0));
+            let named = network.arch.slots.iter().zip(f.gradients(&mut grads));
+            let learned = named.filter(|(slot, grad)| slot.name.starts_with("grain.") && grad.is_some()).count();
+            (image, learned)
+        };
+        let noise = crate::rng::normal(&mut rng, values);
+        assert_eq!(images(&noise, Mode::Train { momentum: 0.1 }).1, 3, "every stage learns how much it takes");
+        let images = |noise: &[f32]| images(noise, Mode::Frozen).0;
+        let (flat, noisy) = (images(&vec![0.0; values]), images(&noise));
+        let mut last = vec![0.0; values];
+        last[values - 1] = 1.0;
+        let changed = flat.iter().zip(images(&last)).filter(|(a, b)| *a != b).count();
+        assert!((1..=4 * 3).contains(&changed), "the last value is that of the last pixel: {changed} values change");
+        assert!(flat.iter().zip(&noisy).filter(|(a, b)| a != b).count() > flat.len() / 2);
         let odd = generator(&GeneratorConfig::new(4, 4, 3, [360, 480])).unwrap();
         let network = Network::init(Arc::new(odd), &mut rng).unwrap();
         let y = crate::nets::infer(&network, &tensor(vec![0.1; 4], (1, 4)).unwrap()).unwrap();

@@ -36,10 +36,14 @@ impl Builder {
         Conv { weight, bias: None, spec }
     }
 
+    /// A convolution without bias; PyTorch's default initialisation.
+    pub fn conv_default(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
+        self.conv_init(name, c_in, c_out, spec, usual(c_in, &spec))
+    }
+
     /// A convolution with bias; PyTorch's default initialisation.
     pub fn conv_bias(&mut self, name: &str, c_in: usize, c_out: usize, spec: Conv2dSpec) -> Conv {
-        let bound = 1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt();
-        self.conv_bias_init(name, c_in, c_out, spec, [Init::Uniform(bound); 2])
+        self.conv_bias_init(name, c_in, c_out, spec, [usual(c_in, &spec); 2])
     }
 
     /// A convolution with bias and with given initialisations of both.
@@ -103,6 +107,11 @@ impl Builder {
             bias: self.slot(format!("{name}.bias"), Kind::Bias, &[c_out], bias),
         }
     }
+}
+
+/// PyTorch's default for the weights and the bias of a convolution.
+fn usual(c_in: usize, spec: &Conv2dSpec) -> Init {
+    Init::Uniform(1.0 / ((spec.kernel[0] * spec.kernel[1] * c_in / spec.groups) as f32).sqrt())
 }
 
 /// An activation as a layer: what a norm can carry, or a pass of its own.

@@ -6,7 +6,7 @@ use super::aspp::sides;
 use super::layers::{Builder, Conv, Norm};
 use super::mobile_trunk::{MobileTrunk, Plan};
 use super::registry::{Args, Family, Form, Head, Shape};
-use super::{Architecture, Body, Forward, Init};
+use super::{Architecture, Body, Forward};
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::conv2d::Conv2dSpec;
@@ -56,13 +56,12 @@ impl Net {
     fn build(b: &mut Builder, shape: &Shape) -> Self {
         let plan = Plan::v3_large();
         let (features, k1) = (plan.features(), Conv2dSpec::new(1));
-        let start = Init::Uniform(1.0 / (features as f32).sqrt());
         let backbone = plan.build(b, shape.channels, 16);
-        let reduce = b.conv_init("classifier.cbr.0", features, WIDTH, k1, start);
+        let reduce = b.conv_default("classifier.cbr.0", features, WIDTH, k1);
         Self {
             backbone,
             reduce: (reduce, b.norm("classifier.cbr.1", WIDTH, 1e-5)),
-            gate: b.conv_init("classifier.scale.1", features, WIDTH, k1, start),
+            gate: b.conv_default("classifier.scale.1", features, WIDTH, k1),
             low: b.conv_bias("classifier.low_classifier", plan.channels(EARLY), shape.num_classes, k1),
             high: b.conv_bias("classifier.high_classifier", WIDTH, shape.num_classes, k1),
         }

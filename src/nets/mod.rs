@@ -44,7 +44,7 @@ pub use contrast_head::contrast_head;
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
 pub use forward::{Forward, Mode, Observed, ObservedEach, infer, trace, trace_from};
-pub use generator::{GeneratorConfig, generator, seed_grid};
+pub use generator::{GeneratorConfig, generator, grain_values, seed_grid};
 pub use image_head::ImageHead;
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};
 pub use layers::{Builder, Nonlinearity};

@@ -57,9 +57,9 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
         true => "Not measured here. Measure it on data that the model has not seen: `synth eval <folder> --data <dataset>`.\n",
         false => {
             "Accuracy is unknown to a data-free run: measure with `synth eval <folder> --data <dataset>`. The held-out \
-             agreement compares the student with its teacher on synthetic images that the student has not seen; it \
-             says whether the student has learned, not how it does on real images. Where the teacher is wrong or biased, \
-             the student has learned to be.\n"
+             agreement compares the student with its teacher on synthetic images that distillation held back (a student \
+             that goes on from the adversary saw them while they were made); it says whether the student has learned, not \
+             how it does on real images. Where the teacher is wrong or biased, the student has learned to be.\n"
         }
     });
     for alarm in provenance["alarms"].as_array().into_iter().flatten() {

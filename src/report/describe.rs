@@ -5,6 +5,7 @@ use super::criteria::Criteria;
 use super::health::{Fit, Health};
 use super::progress::significant;
 use crate::Result;
+use crate::nets::Task;
 use crate::set::SyntheticSet;
 use crate::set::card::{first, text};
 use crate::teacher::Teacher;
@@ -88,17 +89,26 @@ fn numbers(set: &SyntheticSet, health: &Health, [sure, unsure]: [&[f64; 5]; 2]) 
     let (b, p) = (&health.balance, &health.pixels);
     let (rarest, most, label) = (percent(b.rarest), percent(b.most_frequent), percent(health.answers.on_label));
     let (within, between, twins) = (p.within_class, p.between_classes, percent(p.near_twins));
-    vec![
-        ("images", format!("{n} of {c}x{h}x{w} (channels, height, width)")),
-        ("classes", classes(set)),
-        ("on label", format!("{label} of images are of their class for the teacher")),
-        ("confidence", format!("{}  (quantiles 5, 25, 50, 75, 95 %)", five(sure))),
-        ("entropy", format!("{}  (1: no opinion)", five(unsure))),
-        ("decisions", format!("rarest class {rarest}, most frequent {most} of an even share")),
+    let mut rows = vec![("images", format!("{n} of {c}x{h}x{w} (channels, height, width)")), ("classes", classes(set))];
+    let quantiles = "(quantiles 5, 25, 50, 75, 95 %)";
+    rows.extend(match set.task() {
+        Task::Classification => vec![
+            ("on label", format!("{label} of images are of their class for the teacher")),
+            ("confidence", format!("{}  {quantiles}", five(sure))),
+            ("entropy", format!("{}  (1: no opinion)", five(unsure))),
+            ("decisions", format!("rarest class {rarest}, most frequent {most} of an even share")),
+        ],
+        Task::Segmentation => vec![
+            ("largest", format!("{} of an image is of one class  {quantiles}", five(sure))),
+            ("areas", format!("rarest class {rarest}, most frequent {most} of an even share")),
+        ],
+    });
+    rows.extend([
         ("pixels", format!("mean {:.3}, deviation {:.3}, {} at 0 or 255", p.mean, p.std, percent(p.saturated))),
         ("distance", format!("{within:.3} within a class, {between:.3} between classes, {twins} near twins")),
         ("views", set.views.as_ref().map_or("none".into(), |v| format!("{} per image", v.list.len()))),
-    ]
+    ]);
+    rows
 }
 
 /// `asked`: whether the teacher was there to be asked.
@@ -107,11 +117,13 @@ fn of_criteria(criteria: &Criteria, asked: bool) -> Vec<(&'static str, String)> 
     let distance = margins.distance.map_or(String::new(), |d| format!(", {} from the nearest border", significant(d)));
     let entropy = criteria.relative_entropy;
     let drawn = if criteria.weighted { ", as the weights draw them" } else { "" };
-    let mut rows = vec![
-        ("balance", format!("entropy {entropy:.3} of the decisions{drawn} (1: all equally frequent)")),
-        ("coverage", format!("{:.3} is the highest probability that a class reaches, on average", criteria.coverage)),
-        ("border", format!("{:.1} % of images are undecided{distance}", 100.0 * margins.near)),
-    ];
+    let of = if criteria.of_pixels { "areas" } else { "decisions" };
+    let mut rows = vec![("balance", format!("entropy {entropy:.3} of the {of}{drawn} (1: all equally frequent)"))];
+    if !criteria.of_pixels {
+        let coverage = criteria.coverage;
+        rows.push(("coverage", format!("{coverage:.3} is the highest probability that a class reaches, on average")));
+        rows.push(("border", format!("{:.1} % of images are undecided{distance}", 100.0 * margins.near)));
+    }
     if let Some(features) = &criteria.features {
         let (dimensions, count) = (features.effective_dimensions, features.count);
         rows.push(("diversity", format!("{dimensions:.1} effective dimensions of {count} features")));

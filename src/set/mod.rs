@@ -26,6 +26,7 @@ pub(crate) use classes::{balancing_weights, class_weights};
 
 use crate::data::{Images, MAX_CLASSES, MAX_PIXEL_BYTES};
 use crate::files::hex;
+use crate::loss::{argmax, confidence};
 use crate::nets::Task;
 use crate::ops::store::Store;
 use crate::{Error, Result};
@@ -199,11 +200,7 @@ impl SyntheticSet {
 
     /// Share of images of which the teacher's highest logit is the label, 0 to 1.
     pub fn agreement(&self) -> f64 {
-        let top = |i: usize| {
-            let answer = self.answer(i);
-            (1..answer.len()).fold(0, |best, c| if answer[c] > answer[best] { c } else { best })
-        };
-        let agree = (0..self.len()).filter(|&i| top(i) == self.labels[i] as usize).count();
+        let agree = (0..self.len()).filter(|&i| argmax(self.answer(i)) == self.labels[i] as usize).count();
         agree as f64 / self.len().max(1) as f64
     }
 
@@ -252,13 +249,6 @@ impl SyntheticSet {
     fn view_count(&self) -> usize {
         self.views.as_ref().map_or(0, |v| v.list.len())
     }
-}
-
-/// The highest softmax probability, computed in f64 and rounded once.
-pub(crate) fn confidence(logits: &[f32]) -> f32 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - f64::from(top)).exp()).sum();
-    (1.0 / sum) as f32
 }
 
 /// The most images of `dims` (height, width, channels) that a set can have, with answers for `classes` classes to each image and

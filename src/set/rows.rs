@@ -1,10 +1,11 @@
 //! The set's table: rows to parquet and back.
 
+use super::SyntheticSet;
 use super::folder::Description;
-use super::{SyntheticSet, confidence};
 use crate::data::table::{FEATURES_KEY, Table};
 use crate::data::{Collector, labels_of, push_pictures};
 use crate::files::write_atomic_with;
+use crate::loss::confidence;
 use crate::ops::store::Store;
 use crate::{Error, Result};
 use arrow_array::builder::{Float32Builder, ListBuilder};

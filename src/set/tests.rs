@@ -1,6 +1,7 @@
 //! What is written comes back bit by bit, and what was tampered with does not come back.
 
 use super::*;
+use crate::loss::confidence;
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;

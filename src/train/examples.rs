@@ -142,7 +142,10 @@ impl<'a> Examples<'a> {
                 let labels = batch.iter().zip(&places).enumerate();
                 let seen = |(i, (&row, place)): (usize, (&usize, &Placement))| {
                     let placed = place.labels(data.label(row), size, VOID);
-                    zoom.as_ref().map_or(placed.clone(), |zoom| zoom.labels(i, &placed, size))
+                    match &zoom {
+                        Some(zoom) => zoom.labels(i, &placed, size),
+                        None => placed,
+                    }
                 };
                 return Ok((x, Targets::Pixels(labels.flat_map(seen).collect())));
             }

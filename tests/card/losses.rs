@@ -38,6 +38,8 @@ fn losses_of_logits() {
             let both = Matching::KlAndDecision { temperature: 2.0, decision: 0.3 };
             for how in [Matching::Kl { temperature: 1.0 }, Matching::Kl { temperature: 20.0 }, Matching::Logits, both] {
                 same("matching", |to| matching_loss(&to(&s), &to(&t), how, w).unwrap());
+                let heard = |to: &dyn Fn(&Tensor) -> Tensor| how.heard(&to(&t), Some(1)).unwrap();
+                same("matching without void", |to| matching_loss(&to(&s), &heard(to), how, w).unwrap());
             }
         }
         let here = compared(&s, &t, 1.0).unwrap();

@@ -146,6 +146,7 @@ fn inversion_batches() {
     for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::Reset, Lifecycle::CarryOver] {
         let mut recipe = tiny();
         recipe.generator.lifecycle = lifecycle;
+        recipe.generator.grain = lifecycle == Lifecycle::CarryOver;
         let run = |compute: &Compute| {
             let teacher = Teacher::of(&teacher).to(compute).unwrap();
             let adversary = adversary.network.to(compute).unwrap();

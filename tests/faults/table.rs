@@ -103,8 +103,9 @@ faults a few times each.
 
 const TAIL: &str = "
 `invert`, `collect`, `distill`, `run` and `train` are runs of about a second with a state as often as its writing costs no more than a
-twentieth of the time (`--checkpoint-every 0s`), one thread each. Power failures are not among the faults: what is written is
-flushed to the disk before it gets its name, but no power was cut here.
+twentieth of the time (`--checkpoint-every 0s`), one thread each. A run is killed up to three times, and a kill that
+finds it finished does not count: there may be fewer runs than kills, or more. Power failures are not among the faults: what is
+written is flushed to the disk before it gets its name, but no power was cut here.
 ";
 
 /// Where and when.

@@ -3,7 +3,7 @@
 use crate::data::image_folder::{entries, is_picture};
 use crate::data::locate::{alias, choose};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The most pairs that a folder may hold.
@@ -94,24 +94,37 @@ impl Layout {
             return Err(Error::file(&pictures, found, format!("1 to {MAX_PAIRS} are read, PNG, JPEG or WebP")));
         }
         let by_name: BTreeMap<String, &PathBuf> = label_files.iter().map(|path| (stem(path), path)).collect();
-        let mut by_number: BTreeMap<String, Option<&PathBuf>> = BTreeMap::new();
-        for path in &label_files {
-            // A number that two have names none.
-            by_number.entry(number(&stem(path))).and_modify(|known| *known = None).or_insert(Some(path));
-        }
-        let partner = |picture: PathBuf| {
-            let name = stem(&picture);
-            let numbered = || by_number.get(&number(&name)).copied().flatten().filter(|_| !number(&name).is_empty());
-            match by_name.get(&name).copied().or_else(numbered) {
-                Some(label) => Ok((picture, label.clone())),
+        let names: BTreeSet<String> = found.iter().map(|path| stem(path)).collect();
+        // A label image that has a picture of its name is of no other, and so is a picture; a number that two of the rest have names
+        // none.
+        let by_number = numbered(label_files.iter().filter(|path| !names.contains(&stem(path))));
+        let pictures_by_number = numbered(found.iter().filter(|path| !by_name.contains_key(&stem(path))));
+        let partner = |picture: &PathBuf| {
+            let number = number(&stem(picture));
+            let only = pictures_by_number.get(&number).is_some_and(Option::is_some);
+            let numbered = || by_number.get(&number).copied().flatten().filter(|_| only);
+            match by_name.get(&stem(picture)).copied().or_else(numbered) {
+                Some(label) => Ok((picture.clone(), label.clone())),
                 None => {
                     let found = format!("no label image for it in {}", labels.display());
-                    Err(Error::file(&picture, found, "add it, or remove the picture"))
+                    Err(Error::file(picture, found, "add it, or remove the picture"))
                 }
             }
         };
-        found.into_iter().map(partner).collect()
+        found.iter().map(partner).collect()
     }
+}
+
+/// The file of every number at the end of a name; none where two have it.
+fn numbered<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeMap<String, Option<&'a PathBuf>> {
+    let mut all = BTreeMap::new();
+    for path in files {
+        let number = number(&stem(path));
+        if !number.is_empty() {
+            all.entry(number).and_modify(|known| *known = None).or_insert(Some(path));
+        }
+    }
+    all
 }
 
 fn stem(path: &Path) -> String {

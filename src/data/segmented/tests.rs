@@ -166,6 +166,27 @@ fn pictures_and_label_images_are_found_side_by_side() {
     }
 }
 
+/// What has a picture of its own name is no other's, and a number that two pictures have names none.
+#[test]
+fn a_number_is_only_a_name_where_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    put(at("test/a_1.png"), picture(3, 5));
+    put(at("testannot/x_1.png"), grey(3, &VALUES));
+    assert_eq!(read(folder.path(), &CODES).unwrap().label(0), CLASSES);
+    put(at("test/b_1.png"), picture(3, 6));
+    let refused = |picture: &str| {
+        let message = refusal(folder.path(), &ReadOptions::default());
+        assert!(message.contains(&format!("{picture}: no label image for it")), "{message}");
+    };
+    refused("a_1.png");
+    fs::rename(at("testannot/x_1.png"), at("testannot/b_1.png")).unwrap();
+    refused("a_1.png");
+    put(at("testannot/x_1.png"), grey(3, &[0; 6]));
+    let data = read(folder.path(), &CODES).unwrap();
+    assert_eq!((data.label(0), data.label(1)), (&[0; 6][..], &CLASSES[..]));
+}
+
 /// As with folders of classes.
 #[test]
 fn pictures_without_folders_of_splits_are_to_train_on() {

@@ -39,7 +39,8 @@ pub const ALL: &[(&str, &str, fn() -> Recipe)] = &[
 /// What a method of ours chooses for pixels, beside what holds for all of them ([`Recipe::of_task`]).
 pub fn for_pixels(recipe: Recipe) -> Recipe {
     match recipe.name.as_str() {
-        "ssd" | "synth" => ssd::for_pixels(recipe),
+        "ssd" => ssd::for_pixels(recipe),
+        "synth" => synth::for_pixels(recipe),
         _ => recipe,
     }
 }

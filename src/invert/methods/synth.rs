@@ -1,8 +1,10 @@
 //! Our own: what was measured to be best, free to combine (`docs/ROADMAP.md`).
 
+use super::ssd;
+use crate::invert::recipe::GeneratorRecipe;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
 
-pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, which inverted ones join";
+pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, which inverted ones join; for pixels ssd with grain";
 
 /// The choices of `ssd`, but for what the buffer starts with: 10,240 procedural images (of Frank & Davis, "What makes a good
 /// dataset for knowledge distillation?", 2025, whose students learn much from such) take the time of two inverted batches, where
@@ -10,4 +12,12 @@ pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedura
 pub fn recipe() -> Recipe {
     let buffer = BufferRecipe { samples: 15_360, ..BufferRecipe::default() };
     Recipe { name: "synth".into(), fill: 40, fill_with: FillWith::Shaders, buffer, ..Recipe::default() }
+}
+
+/// For pixels, what `ssd` chooses there and grain, without procedural images, from which students learn less (`docs/SEGMENTATION.md`,
+/// what was tried).
+pub fn for_pixels(recipe: Recipe) -> Recipe {
+    let ssd = ssd::for_pixels(recipe);
+    let Recipe { fill, fill_with, buffer, .. } = Recipe::default();
+    Recipe { fill, fill_with, buffer, generator: GeneratorRecipe { grain: true, ..ssd.generator }, ..ssd }
 }

@@ -1,6 +1,6 @@
 //! What every recipe must be, and that each line of the parity switches of the field is a key.
 
-use crate::invert::{Feed, Input, Layout, LayoutPrior, Lifecycle, Recipe, Target};
+use crate::invert::{Feed, FillWith, Input, Layout, LayoutPrior, Lifecycle, Recipe, Target};
 use crate::loss::Matching;
 use crate::nets::Task;
 use crate::overlay::overlaid;
@@ -57,6 +57,7 @@ fn every_choice_is_a_key() {
         "loss.adversarial_form={js={temperature=3.0}}",
         "loss.adversary_mode=train",
         // 7. generator
+        "generator.grain=true",
         "generator.lifecycle=carry-over",
         "generator.lifecycle=reptile",
         "generator.lifecycle=reset",
@@ -109,6 +110,7 @@ fn combinations_that_make_no_sense_are_refused() {
     };
     refused(&["generator.input=label-embedding"], "labels");
     refused(&["generator.keep_optimizer=true"], "generator.keep_optimizer");
+    refused(&["generator.grain=true", "generator.input=pixels"], "generator.grain");
     refused(&["feed=fresh"], "feed");
     refused(&["feed=fresh", "generator.lifecycle=carry-over", "generator.input=pixels"], "feed");
     let of_dafl = |pair: &str, key: &str| {
@@ -126,11 +128,11 @@ fn combinations_that_make_no_sense_are_refused() {
 #[test]
 fn the_buffer_starts_with_what_rounds_do_not_add() {
     let fast = Recipe { rounds: 20, ..Recipe::named("fast").unwrap() }.fitted([32, 32]);
-    assert_eq!((fast.fill(10), fast.clone().of_samples(256 * 30, [32, 32]).fill(10)), (20, 20));
-    assert_eq!(fast.of_samples(256 * 100, [32, 32]).fill(10), 80);
+    assert_eq!((fast.fill(10), fast.clone().of_samples(256 * 30, Task::Classification, [32, 32]).fill(10)), (20, 20));
+    assert_eq!(fast.of_samples(256 * 100, Task::Classification, [32, 32]).fill(10), 80);
     let synth = Recipe { rounds: 11, ..Recipe::named("synth").unwrap() }.fitted([32, 32]);
     assert_eq!(synth.fill(10), 40);
-    let fresh = Recipe { rounds: 2, ..Recipe::named("dfad").unwrap() }.of_samples(5000, [32, 32]);
+    let fresh = Recipe { rounds: 2, ..Recipe::named("dfad").unwrap() }.of_samples(5000, Task::Classification, [32, 32]);
     assert_eq!((fresh.fill, fresh.buffer.samples), (0, 5000));
     fresh.check().unwrap();
     let whole = Recipe::named("deepinversion").unwrap().fitted([32, 32]);
@@ -149,6 +151,7 @@ fn for_pixels_generators_that_go_on_are_told_their_maps() {
         assert_eq!((recipe.views, recipe.student.mixup_until), (0, 0.0), "{name}");
         let soft = matches!(recipe.student.matching, Matching::Kl { temperature } if temperature != 1.0);
         assert!(!soft || recipe.feed != Feed::Buffer, "{name}");
+        assert!(recipe.feed != Feed::Buffer || recipe.student.lr == 0.0, "{name}: published rates are for classifiers");
         recipe.fitted([64, 64]).check().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(make().of_task(Task::Classification), make());
     }
@@ -164,7 +167,22 @@ fn for_pixels_ours_choose_maps_of_scenes_and_stronger_norms() {
             "ssd" | "synth" => assert_eq!(chosen(&pixels), (Layout::Scene, LayoutPrior::Even, 100.0, 32, 25), "{name}"),
             _ => assert_eq!(chosen(&pixels), chosen(&images), "{name}"),
         }
+        assert_eq!(pixels.generator.grain, *name == "synth");
+        assert_eq!(pixels.fill_with, FillWith::Generator, "{name}: procedural images are not for pixels");
     }
+}
+
+/// Of large images there are as many in a batch of the inversion as a network for pixels needs, which is fewer.
+#[test]
+fn batches_follow_the_task() {
+    let batches = |task, size| {
+        let recipe = Recipe::default().of_task(task).fitted_for(task, size);
+        (recipe.batch, recipe.student.batch)
+    };
+    assert_eq!(batches(Task::Segmentation, [120, 160]), (16, 16));
+    assert_eq!(batches(Task::Segmentation, [480, 640]), (8, 8));
+    assert_eq!(batches(Task::Classification, [120, 160]), (48, 32));
+    assert_eq!(batches(Task::Classification, [32, 32]), (256, 128));
 }
 
 /// The recipe files beside the program fit the recipes that they are for.

@@ -48,6 +48,13 @@ impl Recipe {
             let found = "images of one class that share a noisy layer are the same image";
             return refused("labels", found, "take sweeps with generator.input = label-embedding");
         }
+        if g.grain && matches!(g.input, Input::Pixels | Input::LabelEmbedding) {
+            return refused(
+                "generator.grain",
+                "the noise comes with latents",
+                "take generator.input = latents or noise",
+            );
+        }
         if g.keep_optimizer && g.lifecycle != Lifecycle::CarryOver {
             let found = "the generator itself does not go on from batch to batch";
             return refused("generator.keep_optimizer", found, "take generator.lifecycle = carry-over");

@@ -16,6 +16,9 @@ pub struct GeneratorRecipe {
     /// Whether latents carry a one-hot label, scaled by `label_scale`, or the shares of the classes in the parts of a label map.
     pub conditional: bool,
     pub label_scale: f64,
+    /// Whether noise is added to every enlarged map, one value per pixel, as much in each channel as is learned: what a camera's
+    /// images have of fine structure that nobody has to place.
+    pub grain: bool,
     /// Text encoder, a name on the Hugging Face Hub or a folder, whose embeddings of the class names the generator reads
     /// (`input = "label-embedding"`); where it is empty or cannot be had, fixed orthogonal embeddings serve.
     pub text_encoder: String,
@@ -57,6 +60,7 @@ impl Default for GeneratorRecipe {
             output: Output::Sigmoid,
             conditional: true,
             label_scale: 1.5,
+            grain: false,
             text_encoder: String::new(),
             lifecycle: Lifecycle::Fomaml,
             inner_steps: 5,

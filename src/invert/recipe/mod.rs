@@ -16,11 +16,11 @@ use super::layout::Layout;
 use super::methods;
 use super::prior::LayoutPrior;
 use crate::augment::Augmentation;
-use crate::distill::StudentRecipe;
+use crate::distill::{StudentRecipe, USUAL_BATCH_OF_PIXELS};
 use crate::loss::Adversarial;
 use crate::nets::Task;
 use crate::set::buffer::Replacement;
-use crate::train::batch_for;
+use crate::train::batch_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,8 @@ pub struct BufferRecipe {
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     pub name: String,
-    /// Images per synthesised batch; 0 takes 256, or fewer where they have more than 64x64 pixels ([`batch_for`]).
+    /// Images per synthesised batch; 0 takes 256 (80 where every pixel has an answer), or fewer where they have more than 64x64 pixels
+    /// ([`batch_of`]).
     pub batch: usize,
     /// Batches before the buffer is filled, from which only the generator learns: its first images are noise.
     pub practice: usize,
@@ -153,18 +154,22 @@ impl Recipe {
 
     /// The recipe with its batches for images of `size` (height, width), where it leaves them open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
-        let batch = if self.batch > 0 { self.batch } else { batch_for(256, size) };
-        let mut student = self.student.fitted(size);
+        self.fitted_for(Task::Classification, size)
+    }
+
+    /// The recipe with its batches for a teacher of `task` and images of `size` (height, width), where it leaves them open: where there
+    /// is an answer for every pixel, a batch is as large as a student's.
+    pub fn fitted_for(self, task: Task, size: [usize; 2]) -> Self {
+        let usual = match task {
+            Task::Classification => 256,
+            Task::Segmentation => USUAL_BATCH_OF_PIXELS,
+        };
+        let batch = if self.batch > 0 { self.batch } else { batch_of(task, usual, size) };
+        let mut student = self.student.fitted_for(task, size);
         if self.feed == Feed::Batch {
             student.batch = batch;
         }
         Self { batch, student, ..self }
-    }
-
-    /// As [`Recipe::fitted`], for a teacher of `task`.
-    pub fn fitted_for(mut self, task: Task, size: [usize; 2]) -> Self {
-        self.student = self.student.fitted_for(task, size);
-        self.fitted(size)
     }
 
     /// The recipe as it is for teachers of `task`, before anything is changed in it: for pixels, answers are not recorded, a generator
@@ -191,12 +196,12 @@ impl Recipe {
         methods::for_pixels(Self { views: 0, ..self })
     }
 
-    /// The recipe for a set of `samples` images of `size`: what its rounds would not add, the buffer starts with, if somebody learns
+    /// The recipe for a set of `samples` images of `size` for a teacher of `task`: what its rounds would not add, the buffer starts with, if somebody learns
     /// from it.
-    pub fn of_samples(mut self, samples: usize, size: [usize; 2]) -> Self {
+    pub fn of_samples(mut self, samples: usize, task: Task, size: [usize; 2]) -> Self {
         self.buffer.samples = samples;
         if self.feed == Feed::Buffer {
-            let whole = samples.div_ceil(self.clone().fitted(size).batch);
+            let whole = samples.div_ceil(self.clone().fitted_for(task, size).batch);
             self.fill = self.fill.max(whole.saturating_sub(self.rounds.saturating_mul(self.batches)));
         }
         self

@@ -17,6 +17,7 @@ pub use score::{Part, Score};
 
 use super::health::{Health, probabilities, share_of_entropy};
 use crate::Result;
+use crate::nets::Task;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use serde::Serialize;
@@ -29,9 +30,13 @@ pub const BINS: usize = 10;
 pub struct Criteria {
     /// Whether images count by the set's weights; if not, all count the same.
     pub weighted: bool,
-    /// Entropy of the histogram of the teacher's decisions, as a share of its largest value.
+    /// Whether the teacher answers for every pixel, so that an image has no one class.
+    pub of_pixels: bool,
+    /// Entropy of the histogram of the teacher's decisions, as a share of its largest value; of pixels that of `mean`.
     pub relative_entropy: f64,
-    /// The same of the mean answer.
+    /// The mean answer, `[classes]`; of pixels the share of every class in all of them.
+    pub mean: Vec<f64>,
+    /// Entropy of that.
     pub soft_entropy: f64,
     /// Images per class by the teacher's decisions, each counted once, `[classes]`.
     pub decisions: Vec<usize>,
@@ -65,10 +70,13 @@ impl Criteria {
             highest.iter_mut().zip(&p).for_each(|(highest, p)| *highest = highest.max(*p));
             mean.iter_mut().zip(&p).for_each(|(mean, p)| *mean += share * p);
         }
+        let (of_pixels, soft_entropy) = (set.task() == Task::Segmentation, share_of_entropy(&mean));
         let mut criteria = Self {
             weighted: set.sampling_weights().is_some(),
-            relative_entropy: share_of_entropy(&decided),
-            soft_entropy: share_of_entropy(&mean),
+            of_pixels,
+            relative_entropy: if of_pixels { soft_entropy } else { share_of_entropy(&decided) },
+            soft_entropy,
+            mean,
             decisions,
             confidence,
             coverage: highest.iter().sum::<f64>() / classes.max(1) as f64,

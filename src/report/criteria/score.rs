@@ -72,15 +72,14 @@ fn parts(criteria: &Criteria, health: &Health) -> Vec<Part> {
             0.35,
             "how evenly the teacher's decisions are spread over its classes",
         ),
-        part("coverage", criteria.coverage, 0.15, "how surely every class is seen in some image"),
-        part(
-            "border",
-            (criteria.margins.near / ENOUGH_NEAR).min(1.0),
-            0.05,
-            "whether images tell of the borders between classes",
-        ),
         part("uniqueness", 1.0 - criteria.duplicates.near, 0.05, "share of images that are not there twice"),
     ];
+    // An image of many classes shows none of them alone.
+    if !criteria.of_pixels {
+        parts.push(part("coverage", criteria.coverage, 0.15, "how surely every class is seen in some image"));
+        let near = (criteria.margins.near / ENOUGH_NEAR).min(1.0);
+        parts.push(part("border", near, 0.05, "whether images tell of the borders between classes"));
+    }
     if let Some(features) = &criteria.features {
         // The features of a trained classifier lie near the corners of a simplex: K - 1 dimensions (Papyan et al., 2020).
         let directions = health.classes.saturating_sub(1).min(features.count).max(1) as f64;
@@ -134,7 +133,9 @@ mod tests {
     fn criteria() -> Criteria {
         Criteria {
             weighted: false,
+            of_pixels: false,
             relative_entropy: 0.81,
+            mean: vec![0.6, 0.4],
             soft_entropy: 0.9,
             decisions: vec![300, 100],
             confidence: [0.0; 10],
@@ -154,6 +155,14 @@ mod tests {
         assert_eq!((score.verdict.as_str(), score.reasons.len()), ("usable", 1), "{score:?}");
         let uneven = Score::of(&Criteria { relative_entropy: 0.3, ..criteria() }, &health());
         assert!(uneven.value < score.value && uneven.reasons.iter().any(|r| r.contains("few of its classes")));
+    }
+
+    /// (0.35 ln 0.81 + 0.05 ln 0.9 + 0.25 ln 0.5) / 0.65 = -0.388 16
+    #[test]
+    fn images_of_many_classes_need_not_show_one_alone() {
+        let none = Criteria { of_pixels: true, coverage: 0.0, ..criteria() };
+        let score = Score::of(&none, &health());
+        assert!((score.value - (-0.388_160f64).exp()).abs() < 1e-4 && score.reasons.is_empty(), "{score:?}");
     }
 
     #[test]

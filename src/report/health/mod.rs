@@ -23,6 +23,7 @@ use crate::Result;
 use crate::data::Images;
 use crate::distill::Distilled;
 use crate::loss::{argmax, softmax};
+use crate::nets::Task;
 use crate::set::SyntheticSet;
 use crate::signs::Signs;
 use crate::teacher::Teacher;
@@ -63,10 +64,10 @@ pub struct Answers {
     pub entropy_of_mean: f64,
 }
 
-/// Images per class, by the teacher's decisions.
+/// Images per class, by the teacher's decisions; where it answers for pixels, their area per class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Balance {
-    /// Share of the rarest and of the most frequent class, both in units of an even share.
+    /// Share of the rarest and of the most frequent class, both in units of an even one.
     pub rarest: f64,
     pub most_frequent: f64,
     /// Entropy of the histogram.
@@ -153,15 +154,19 @@ impl Answers {
 impl Balance {
     /// Of the answers that a set has.
     pub fn of(set: &SyntheticSet) -> Self {
-        let k = set.class_names.len();
-        let mut decisions = vec![0usize; k];
-        set.logits.chunks_exact(k.max(1)).for_each(|row| decisions[argmax(row)] += 1);
-        let even = set.len().max(1) as f64 / k.max(1) as f64;
-        let shares: Vec<f64> = decisions.iter().map(|&c| c as f64 / set.len().max(1) as f64).collect();
-        let in_even = |c: Option<&usize>| c.map_or(0.0, |&c| c as f64 / even);
+        let (n, k) = (set.len().max(1) as f64, set.class_names.len());
+        let mut sums = vec![0f64; k];
+        for row in set.logits.chunks_exact(k.max(1)) {
+            match set.task() {
+                Task::Classification => sums[argmax(row)] += 1.0,
+                Task::Segmentation => sums.iter_mut().zip(probabilities(row)).for_each(|(sum, p)| *sum += p),
+            }
+        }
+        let shares: Vec<f64> = sums.into_iter().map(|sum| sum / n).collect();
+        let in_even = |share: Option<f64>| share.map_or(0.0, |share| share * k as f64);
         Self {
-            rarest: in_even(decisions.iter().min()),
-            most_frequent: in_even(decisions.iter().max()),
+            rarest: in_even(shares.iter().copied().min_by(f64::total_cmp)),
+            most_frequent: in_even(shares.iter().copied().max_by(f64::total_cmp)),
             entropy: share_of_entropy(&shares),
             fewest_labels: set.histogram().into_iter().min().unwrap_or(0),
         }
@@ -208,6 +213,18 @@ mod tests {
         assert_eq!((health.balance.rarest, health.balance.most_frequent), (0.0, 2.0));
         assert_eq!((health.balance.entropy, health.balance.fewest_labels), (0.0, 2));
         assert_eq!(health.balance.majority(2), 1.0);
+    }
+
+    /// Of images with an answer for every pixel, areas: (3/4, 1/4) of the pixels, though three images are mostly of class 0.
+    #[test]
+    fn pixels_are_balanced_by_area() {
+        let ln = |shares: [f32; 2]| shares.map(f32::ln);
+        let answers = [[0.8, 0.2], [0.8, 0.2], [0.9, 0.1], [0.5, 0.5]].map(ln);
+        let mut set = set_of(&[0, 0, 0, 0], &answers, |i, _| (i * 60) as u8);
+        set.provenance = serde_json::json!({ "task": "image-segmentation" });
+        let Balance { rarest, most_frequent, entropy, .. } = Balance::of(&set);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(near(rarest, 0.5) && near(most_frequent, 1.5) && near(entropy, 0.811_278), "{rarest} {entropy}");
     }
 
     #[test]

@@ -49,14 +49,21 @@ pub(super) fn html(
     let parts: Vec<(String, f64)> = score.parts.iter().map(|p| (format!("{}: {}", p.name, p.means), p.value)).collect();
     section(&mut page, "Parts of the score", &svg::bars(&parts, Some(1.0)));
     if set.class_names.len() <= PLOTTED {
-        let classes: Vec<(String, f64)> =
-            set.class_names.iter().cloned().zip(criteria.decisions.iter().map(|n| *n as f64)).collect();
-        section(&mut page, "Images per class, by the teacher's decisions", &svg::bars(&classes, None));
+        let (title, values) = match criteria.of_pixels {
+            true => ("Share of every class in all pixels, as the teacher sees them", criteria.mean.clone()),
+            false => {
+                ("Images per class, by the teacher's decisions", criteria.decisions.iter().map(|n| *n as f64).collect())
+            }
+        };
+        let classes: Vec<(String, f64)> = set.class_names.iter().cloned().zip(values).collect();
+        section(&mut page, title, &svg::bars(&classes, None));
     }
-    let title = "Confidence of the teacher, in shares of the images";
-    section(&mut page, title, &svg::bars(&tenths(&criteria.confidence), None));
-    let title = "Difference of the two highest probabilities, in shares of the images";
-    section(&mut page, title, &svg::bars(&tenths(&criteria.margins.histogram), None));
+    if !criteria.of_pixels {
+        let title = "Confidence of the teacher, in shares of the images";
+        section(&mut page, title, &svg::bars(&tenths(&criteria.confidence), None));
+        let title = "Difference of the two highest probabilities, in shares of the images";
+        section(&mut page, title, &svg::bars(&tenths(&criteria.margins.histogram), None));
+    }
     if let Some(fit) = health.fit.as_ref().filter(|fit| !fit.layers.is_empty()) {
         let layers: Vec<(String, f64)> = fit.layers.iter().map(|l| (l.layer.clone(), l.distance)).collect();
         section(&mut page, "Distance from batch-norm statistics, in units of the teacher", &svg::bars(&layers, None));
@@ -72,8 +79,12 @@ pub(super) fn html(
         picture(&Images::new(pixels, channels, height, width)?, &vec![0; rows.len()], 1, SHOWN)
     };
     let ends = SHOWN.min(order.len());
-    section(&mut page, "What the teacher is surest of", &row(&order[..ends])?);
-    section(&mut page, "What it is least sure of", &row(&order[order.len() - ends..])?);
+    let [surest, least] = match criteria.of_pixels {
+        true => ["Images that are mostly of one class", "Images of many"],
+        false => ["What the teacher is surest of", "What it is least sure of"],
+    };
+    section(&mut page, surest, &row(&order[..ends])?);
+    section(&mut page, least, &row(&order[order.len() - ends..])?);
     section(&mut page, "All numbers", &format!("<pre>{}</pre>", escape(text)));
     page.push_str("</body></html>\n");
     Ok(page)

@@ -1,4 +1,4 @@
-// The few of candle's own kernels that plain tensors need: fill, copy, cast, affine. Names and arguments are those of
+// The few of candle's own kernels that plain tensors need: fill, copy, cast, affine, sum. Names and arguments are those of
 // candle-kernels; what they do is written anew.
 
 #include "cuda_bf16.h"
@@ -6,15 +6,16 @@
 
 namespace {
 
-// Dimensions and strides of a view; null where it is contiguous.
+// Dimensions and strides of a view, the `which`-th after the dimensions; null where it is contiguous.
 struct View {
     size_t rank;
     const size_t *info;
+    size_t which = 1;
 
     size_t operator()(size_t i) const {
         if (!info) return i;
         size_t at = 0;
-        for (size_t d = rank; d-- > 0; i /= info[d]) at += i % info[d] * info[rank + d];
+        for (size_t d = rank; d-- > 0; i /= info[d]) at += i % info[d] * info[which * rank + d];
         return at;
     }
 };
@@ -42,6 +43,9 @@ template <class From, class To> void cast(size_t n, size_t rank, const size_t *i
 template <class T> void affine(size_t n, size_t rank, const size_t *info, const T *in, T *out, T factor, T summand) {
     each(n, [&](size_t i) { out[i] = T((in ? in[View{rank, info}(i)] : out[i]) * factor + summand); });
 }
+template <class T> void badd(size_t n, size_t rank, const size_t *info, const T *left, const T *right, T *out) {
+    each(n, [&](size_t i) { out[i] = left[View{rank, info}(i)] + right[View{rank, info, 2}(i)]; });
+}
 
 #define PUT(kernel, name) emulator::Enlisted put_##name("candle", #name, kernel);
 #define OF_TYPE(T, S)                                                                                                       \
@@ -61,6 +65,7 @@ PUT(fill<uint32_t>, fill_u32)
 PUT(fill<int64_t>, fill_i64)
 PUT(affine<float>, affine_f32)
 PUT(affine<double>, affine_f64)
+PUT(badd<float>, badd_f32)
 
 #define CAST(From, S, To, D) emulator::Enlisted cast_##S##_to_##D("candle", "cast_" #S "_" #D, cast<From, To>);
 CAST(float, f32, __nv_bfloat16, bf16)
