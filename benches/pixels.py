@@ -151,6 +151,11 @@ class Pixels(Comparison):
         shutil.rmtree(model)
         return curve
 
+    def updates(self, made):
+        """Those of a student; one that was trained on labels says how many epochs it had."""
+        recipe = made["recipe"]
+        return made["steps"] if "steps" in made else recipe["epochs"] * math.ceil(self.args.images / recipe["batch"])
+
     def row(self, name, seed):
         identity = f"{name}, seed {seed}"
         if identity not in self.rows:
@@ -158,7 +163,7 @@ class Pixels(Comparison):
             found = self.measured(model, "--overlays", self.path("overlays", folder(name, str(seed))), "--force")
             if self.args.dry_run:
                 return {}
-            self.rows.add({"id": identity, "name": name, "seed": seed, "updates": about_result(model).get("steps"), **found,
+            self.rows.add({"id": identity, "name": name, "seed": seed, "updates": self.updates(about_result(model)), **found,
                            "curve": self.curve(run, model)})
         return self.rows.all[identity]
 
