@@ -197,7 +197,7 @@ def per_cent(value):
 
 def section(rows):
     """What one comparison found."""
-    about, rows = rows["teacher"], [row for row in rows.values()]
+    about, rows = rows["teacher"], list(rows.values())
     students = rows[1:]
     best = max((row["miou"] for row in students if row["name"] == ANSWERED), default=None)
     title = {id(row): row["name"] + (f", seed {row['seed']}" if row.get("seed") else "") for row in rows}

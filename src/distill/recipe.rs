@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Images per update where nothing else is said and images are small.
 const USUAL_BATCH: usize = 128;
 /// The same where every pixel has an answer, which makes 16 of 160x120.
-pub const USUAL_BATCH_OF_PIXELS: usize = 80;
+pub(crate) const USUAL_BATCH_OF_PIXELS: usize = 80;
 /// What the rates of networks for pixels are for.
 const BATCH_OF_RATES_OF_PIXELS: usize = 16;
 

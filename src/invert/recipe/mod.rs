@@ -196,8 +196,8 @@ impl Recipe {
         methods::for_pixels(Self { views: 0, ..self })
     }
 
-    /// The recipe for a set of `samples` images of `size` for a teacher of `task`: what its rounds would not add, the buffer starts with, if somebody learns
-    /// from it.
+    /// The recipe for a set of `samples` images of `size` for a teacher of `task`: what its rounds would not add, the buffer starts with, if
+    /// somebody learns from it.
     pub fn of_samples(mut self, samples: usize, task: Task, size: [usize; 2]) -> Self {
         self.buffer.samples = samples;
         if self.feed == Feed::Buffer {
