@@ -151,10 +151,14 @@ class Pixels(Comparison):
         shutil.rmtree(model)
         return curve
 
-    def updates(self, made):
-        """Those of a student; one that was trained on labels says how many epochs it had."""
-        recipe = made["recipe"]
-        return made["steps"] if "steps" in made else recipe["epochs"] * math.ceil(self.args.images / recipe["batch"])
+    def updates(self, run, model):
+        """All of a student: the adversary that it was in the rounds of an inversion, and of labels as many as its epochs had."""
+        made = about_result(model)
+        if "steps" not in made:
+            return made["recipe"]["epochs"] * math.ceil(self.args.images / made["recipe"]["batch"])
+        second_stage = run != model and not made.get("on_the_fly")
+        before = about_result(os.path.join(run, "set"))["metrics"]["adversary_updates"] if second_stage else 0
+        return before + made["steps"]
 
     def row(self, name, seed):
         identity = f"{name}, seed {seed}"
@@ -163,7 +167,7 @@ class Pixels(Comparison):
             found = self.measured(model, "--overlays", self.path("overlays", folder(name, str(seed))), "--force")
             if self.args.dry_run:
                 return {}
-            self.rows.add({"id": identity, "name": name, "seed": seed, "updates": self.updates(about_result(model)), **found,
+            self.rows.add({"id": identity, "name": name, "seed": seed, "updates": self.updates(run, model), **found,
                            "curve": self.curve(run, model)})
         return self.rows.all[identity]
 
@@ -204,11 +208,11 @@ def section(rows):
     share = {id(row): f"{100 * row['miou'] / best:.0f} %" if best else "" for row in students}
     text = [f"## {about['size']}: `{about['teacher']}` to `{about['student']}`, {about['minutes']:g} minutes", "",
             f"Batches of {about['batch']} images.", ""]
-    text += table(["images", "updates at the end", "mIoU", "of the answers on real images", "pixels right"],
+    text += table(["images", "updates", "mIoU", "of the answers on real images", "pixels right"],
                   [[title[id(row)], row.get("updates", ""), per_cent(row["miou"]), share.get(id(row), ""),
                     per_cent(row["pixel_accuracy"])] for row in rows])
     text += ["IoU of every class:", ""]
-    text += table(["images", *CLASSES], [[title[id(row)], *(f"{100 * value:.0f}" for value in row["iou"])] for row in rows])
+    text += table(["images", *CLASSES], [[title[id(row)], *(f"{100 * value:.0f}" for value in row["iou"] if value is not None)] for row in rows])
     curves = [row for row in students if row["curve"]]
     if curves:
         text += [f"mIoU on the way, in parts of the {about['minutes']:g} minutes:", ""]

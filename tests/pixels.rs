@@ -12,15 +12,17 @@ use std::sync::Arc;
 use synth::data::{Images, Segmented, VOID};
 use synth::distill::{Stop, StudentRecipe};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Draws, Layout, LayoutPrior, Order, Recipe, Synthesiser, Target};
+use synth::invert::{Draws, InnerPass, Layout, LayoutPrior, Order, Recipe, Synthesiser, Target, Wish};
 use synth::jobs::{AnswerMode, DistillJob, Init, Ran, RunJob, Start, TrainJob, answered_set};
+use synth::loss::{Adversarial, without};
 use synth::model::{Model, Overrides};
-use synth::nets::Task;
 use synth::nets::registry::Shape;
+use synth::nets::{Network, Task, infer};
 use synth::ops::CPU;
 use synth::ops::mem::view;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
+use synth::tape::{Tape, Var};
 use synth::teacher::Teacher;
 use synth::train::{Examples, SupervisedRecipe, evaluate_pixels};
 
@@ -353,6 +355,50 @@ fn practice_tells_a_run_its_prior() {
     assert!(even == told, "without practice there is no prior");
 }
 
+/// What two images are made for, what the generator reads for them, and how they are moved.
+fn drawn(synthesiser: &Synthesiser, recipe: &Recipe) -> (Wish, Vec<f32>, Draws) {
+    let mut rng = Streams::new(5).stream("test", 0);
+    let wish = synthesiser.wish(2, &mut rng);
+    assert_eq!((wish.labels.len(), wish.rows.len()), (2, 2 * 16 * 24));
+    let z = synth::rng::normal(&mut rng, 2 * (recipe.generator.latent + 4 * 6 * CLASSES));
+    let draws = Draws { view: recipe.augment.draw(2, SIZE, &mut rng), contrast: None };
+    (wish, z, draws)
+}
+
+/// An inner step on two images.
+fn stepped(synthesiser: &Synthesiser, wish: &Wish, z: Vec<f32>, draws: &Draws, adversary: &Network) -> InnerPass {
+    let width = z.len() / 2;
+    let z = synth::ops::mem::tensor(z, (2, width)).unwrap();
+    let generator = synthesiser.generator.duplicate().unwrap();
+    synthesiser.inner_step(&generator, &z, &wish.rows, draws, &[], Some(adversary)).unwrap()
+}
+
+/// Disagreement of probabilities leaves void out of the teacher's answers, as the adversary's lessons do; that of logits has it.
+#[test]
+fn an_adversary_is_held_against_what_it_learns() {
+    let mut model = random_model("espnet-p1-q1", &shape());
+    model.config.pretrained_cfg.ignore_index = Some(2);
+    let teacher = Teacher::of(&model);
+    let adversary = random_model("espnet-c-p1-q1", &shape()).network;
+    for (form, void) in
+        [(Adversarial::Kl, Some(2)), (Adversarial::Js { temperature: 3.0 }, Some(2)), (Adversarial::L1, None)]
+    {
+        let mut recipe = Recipe { batch: 2, ..tiny() };
+        (recipe.loss.bn, recipe.loss.one_hot, recipe.loss.adversarial) = (0.0, 1.0, 1.0);
+        recipe.loss.adversarial_form = form;
+        let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+        let (wish, z, draws) = drawn(&synthesiser, &recipe);
+        let pass = stepped(&synthesiser, &wish, z, &draws, &adversary);
+        let images = Var::constant(pass.images);
+        let seen = draws.view.apply(&Tape::new(), &images, &teacher.mean, &teacher.std).unwrap().tensor().unwrap();
+        let (told, heard) = (teacher.answers(&seen).unwrap(), infer(&adversary, &seen).unwrap());
+        let of = |void| form.loss(&without(&told, void).unwrap(), &heard).unwrap().value_and_agreement().unwrap().0;
+        let found = pass.terms.adversarial;
+        assert!((found - of(void)).abs() < 1e-5 * found.abs().max(1.0), "{form:?}: {found} and {}", of(void));
+        assert!((of(None) - of(Some(2))).abs() > 1e-2, "{form:?}: void makes a difference");
+    }
+}
+
 /// The gradient of a step's losses with respect to what the generator reads is that of its value: central differences through
 /// generator, movements, teacher and adversary, of cross-entropy per pixel and disagreement.
 #[test]
@@ -361,20 +407,12 @@ fn the_gradient_of_an_inner_step_is_that_of_its_loss() {
     let adversary = random_model("espnet-c-p1-q1", &shape()).network;
     let mut recipe = Recipe { batch: 2, ..tiny() };
     (recipe.loss.bn, recipe.loss.one_hot, recipe.loss.adversarial) = (0.0, 1.0, 1.0);
-    recipe.loss.adversarial_form = synth::loss::Adversarial::Kl;
+    recipe.loss.adversarial_form = Adversarial::Kl;
     recipe.phi.target = synth::invert::PhiTarget::Off;
     let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
-    let mut rng = Streams::new(5).stream("test", 0);
-    let wish = synthesiser.wish(recipe.batch, &mut rng);
-    assert_eq!((wish.labels.len(), wish.rows.len()), (2, 2 * 16 * 24));
-    let width = recipe.generator.latent + 4 * 6 * CLASSES;
-    let z = synth::rng::normal(&mut rng, 2 * width);
-    let draws = Draws { view: recipe.augment.draw(2, SIZE, &mut rng), contrast: None };
-    let at = |z: Vec<f32>| {
-        let z = synth::ops::mem::tensor(z, (2, width)).unwrap();
-        let generator = synthesiser.generator.duplicate().unwrap();
-        synthesiser.inner_step(&generator, &z, &wish.rows, &draws, &[], Some(&adversary)).unwrap()
-    };
+    let (wish, z, draws) = drawn(&synthesiser, &recipe);
+    let width = z.len() / 2;
+    let at = |z: Vec<f32>| stepped(&synthesiser, &wish, z, &draws, &adversary);
     let pass = at(z.clone());
     let grad = pass.latent_grad.unwrap();
     let grad = view(&grad).unwrap();

@@ -12,7 +12,7 @@ use synth::collect::{Balance, Wish};
 use synth::data::{Images, Labelled};
 use synth::distill::{AnswerSource, Signal, SignalKind, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
-use synth::invert::{Layout, Lifecycle, Recipe, Target};
+use synth::invert::{AdversaryMode, Layout, Lifecycle, Order, Recipe, Synthesiser, Target};
 use synth::jobs::{Access, CollectJob, Init, RunJob, TrainJob, fresh_student, open_sources};
 use synth::model::Model;
 use synth::nets::Task;
@@ -255,6 +255,28 @@ fn a_generator_that_blows_up_is_set_back_or_given_up() {
     if let Ok((weights, ..)) = bits(&job, &mut Silent) {
         assert!(weights.iter().all(|bits| f32::from_bits(*bits).is_finite()));
     }
+}
+
+/// Batch norms of an adversary that train beside the generator go back with it.
+#[test]
+fn a_batch_that_fails_leaves_the_adversary_as_it_was() {
+    let (model, adversary) = (teacher("resnet8"), teacher("resnet14").network);
+    let frozen = Teacher::of(&model);
+    let values = || -> Vec<u32> {
+        let files = (0..adversary.weights.slots.len()).flat_map(|i| adversary.weights.to_file(i).unwrap());
+        files.map(f32::to_bits).collect()
+    };
+    let moves = |weight: f64| {
+        let mut recipe = tiny();
+        (recipe.loss.adversarial, recipe.loss.adversary_mode) = (weight, AdversaryMode::Train);
+        let mut synthesiser = Synthesiser::new(&frozen, &recipe, Streams::new(0)).unwrap();
+        let before = values();
+        let made = synthesiser.batch(&Order::new(0, 3, &[]).against(&adversary));
+        (made.is_ok(), values() != before)
+    };
+    // Infinite gradients: the second step has no loss.
+    assert_eq!(moves(1e300), (false, false));
+    assert_eq!(moves(1.0), (true, true));
 }
 
 /// A collection of everything that takes long: several sources, one of them with files that cannot be read, relatedness, copies for

@@ -3,7 +3,7 @@
 
 mod common;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use common::{copy, values};
 use synth::ops::Activation;
 use synth::ops::conv2d::Conv2dSpec;
@@ -186,6 +186,27 @@ fn a_seed_of_another_shape_is_refused() {
     let y = tape::activate(&tape, &x, Activation::RELU).unwrap();
     let e = tape.backward([(y, line(&[3, 2], 1))]).map(|_| ()).unwrap_err().to_string();
     assert!(e.contains("[3, 2]") && e.contains("[2, 3]"), "{e}");
+}
+
+#[test]
+fn a_seed_of_another_kind_becomes_that_of_its_value() {
+    let gradient = |kind: DType| {
+        let tape = Tape::new();
+        let x = tape.leaf(line(&[2, 3], 1));
+        let y = tape::activate(&tape, &x, Activation::leaky(0.5)).unwrap();
+        values(&tape.backward([(y, line(&[2, 3], 2).to_dtype(kind).unwrap())]).unwrap().take(&x).unwrap())
+    };
+    assert_eq!(gradient(DType::F64), gradient(DType::F32));
+}
+
+#[test]
+fn factors_for_other_channels_are_refused() {
+    let tape = Tape::new();
+    let x = tape.leaf(line(&[1, 2, 2, 1], 1));
+    for (scale, shift) in [(3, 3), (1, 3), (3, 1)] {
+        let found = tape::per_channel(&tape, &x, &vec![2.0; scale], &vec![1.0; shift]);
+        assert!(found.err().unwrap().to_string().contains("[1, 2, 2, 1]"), "{scale} and {shift}");
+    }
 }
 
 /// Inputs, weights and statistics of a frozen pass are what they were, and constants get no gradient.

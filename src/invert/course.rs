@@ -261,7 +261,7 @@ impl<'a> Course<'a> {
     }
 
     pub fn finish(self) -> Result<Inversion> {
-        let finished = self.trainer.finished(&self.buffer.images, None, None)?;
+        let finished = self.trainer.finished(&self.buffer.images, None, self.buffer.views.as_ref())?;
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,

@@ -5,7 +5,7 @@ use super::recipe::{AdversaryMode, Input, PhiTarget, Target};
 use super::synthesis::{Draws, Synthesiser, Terms};
 use crate::loss::{
     Held, Loss, UNLABELLED, Value, activation, answer_entropy, class_balance, cross_entropy, decisions, image_norm,
-    known_decisions, sureness, total_variation,
+    sureness, total_variation, without,
 };
 use crate::nets::{Forward, Mode, Network, Task};
 use crate::ops::pointwise::{clear_columns, scale};
@@ -61,6 +61,9 @@ struct Answer {
     seen: Var,
     logits: Var,
     values: Tensor,
+    void: Option<usize>,
+    /// The values in which void has no part, once somebody has asked.
+    known: OnceCell<Tensor>,
     /// The class of the highest logit of every row, once somebody has asked.
     decided: OnceCell<Vec<u32>>,
     moments: Vec<Var>,
@@ -69,6 +72,14 @@ struct Answer {
 }
 
 impl Answer {
+    fn known(&self) -> Result<&Tensor> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        let found = without(&self.values, self.void)?;
+        Ok(self.known.get_or_init(|| found))
+    }
+
     fn decisions(&self) -> Result<&[u32]> {
         if let Some(known) = self.decided.get() {
             return Ok(known);
@@ -148,27 +159,38 @@ impl Synthesiser<'_> {
         let values = logits.tensor()?;
         let moments = t.moments.iter().map(|norm| norm.moments.clone()).collect();
         let (features, inputs) = (t.features.clone(), t.inputs.take().unwrap_or_default());
-        Ok(Answer { seen, logits, values, decided: OnceCell::new(), moments, features, inputs })
+        let void = self.teacher.void;
+        Ok(Answer {
+            seen,
+            logits,
+            values,
+            void,
+            known: OnceCell::new(),
+            decided: OnceCell::new(),
+            moments,
+            features,
+            inputs,
+        })
     }
 
     /// Losses of the teacher's answers and last features.
     fn answers_losses(&self, answer: &Answer, labels: &[u32], histogram: &[usize], pull: &mut Pull) -> Result<()> {
-        let (loss, logits, void) = (&self.recipe.loss, &answer.values, self.teacher.void);
+        let (loss, logits) = (&self.recipe.loss, &answer.values);
         let unasked = loss.target == Target::Label && labels.is_empty();
         if loss.one_hot > 0.0 && !unasked {
             let phi = self.phi(answer, histogram)?;
             let found = match loss.target {
                 Target::Label => cross_entropy(logits, labels, phi.as_deref())?,
-                Target::Decision if void.is_some() => {
-                    cross_entropy(logits, &known_decisions(logits, void)?, phi.as_deref())?
+                Target::Decision if answer.void.is_some() => {
+                    cross_entropy(logits, &decisions(answer.known()?)?, phi.as_deref())?
                 }
                 Target::Decision => cross_entropy(logits, answer.decisions()?, phi.as_deref())?,
-                Target::Sureness => answer_entropy(logits, void, phi.as_deref())?,
+                Target::Sureness => answer_entropy(answer.known()?, phi.as_deref())?,
             };
             pull.add(|t| &mut t.one_hot, loss.one_hot, &answer.logits, found)?;
         }
         if loss.balance > 0.0 {
-            pull.add(|t| &mut t.balance, loss.balance, &answer.logits, class_balance(logits, void)?)?;
+            pull.add(|t| &mut t.balance, loss.balance, &answer.logits, class_balance(answer.known()?)?)?;
         }
         if loss.activation > 0.0 {
             let missing = || Error::invalid("loss.activation", "the teacher does not tell its features", "set it to 0");
@@ -193,8 +215,8 @@ impl Synthesiser<'_> {
         };
         let mut s = Forward::new(tape, &adversary.weights, mode);
         let theirs = adversary.forward(&mut s, answer.seen.clone())?;
-        let answers = loss.adversarial_form.heard(&answer.values, self.teacher.void)?;
-        let found = loss.adversarial_form.loss(&answers, &theirs.tensor()?)?;
+        let form = loss.adversarial_form;
+        let found = form.loss(if form.of_logits() { &answer.values } else { answer.known()? }, &theirs.tensor()?)?;
         scale(&found.teacher_grad, loss.adversarial as f32)?;
         scale(&found.adversary_grad, loss.adversarial as f32)?;
         pull.seeds.push((answer.logits.clone(), found.teacher_grad.clone()));

@@ -6,12 +6,12 @@ use super::lifecycle::accumulate;
 use super::objective::InnerPass;
 use super::order::Order;
 use super::plan::Plan;
-use super::recipe::{Input, Keep, Lifecycle, Recipe};
+use super::recipe::{AdversaryMode, Input, Keep, Lifecycle, Recipe};
 use super::setup::{architecture, batch_norm_targets};
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::loss::{BnStatsLoss, softmax};
-use crate::nets::{Architecture, Forward, Mode, Network};
+use crate::nets::{Architecture, Forward, Mode, Network, copy_values};
 use crate::ops::Compute;
 use crate::ops::mem::{host, tensor, view};
 use crate::ops::place::Placement;
@@ -161,7 +161,7 @@ impl<'a> Synthesiser<'a> {
     }
 
     /// One batch: a generator as the lifecycle says, inner steps on it and on the latents. A batch whose loss is no number is
-    /// made again, from where it began, with lower rates.
+    /// made again, from where it began (the running statistics of an adversary that trains with it too), with lower rates.
     ///
     /// # Errors
     /// As [`Guard::trip`], when that happens again and again; a batch beyond its time.
@@ -169,6 +169,7 @@ impl<'a> Synthesiser<'a> {
         let mut saver = Saver::default();
         self.save_own(&mut saver)?;
         let sound = saver.keep();
+        let statistics = self.moving_statistics(order)?;
         loop {
             let found = match self.attempt(order)? {
                 Attempt::Made(made, kept) => match self.generator.weights.non_finite()? {
@@ -183,8 +184,16 @@ impl<'a> Synthesiser<'a> {
                 Attempt::NoNumber(loss) => format!("the loss is {loss}"),
             };
             self.restore_own(&sound)?;
+            statistics.iter().try_for_each(|(now, before)| copy_values(now, before))?;
             self.guard.trip(&found, &format!("batch {}", order.index))?;
         }
+    }
+
+    /// Running statistics of an adversary whose batch norms train while images are made, and copies of what they are.
+    fn moving_statistics(&self, order: &Order) -> Result<Vec<(Tensor, Tensor)>> {
+        let moving = order.adversary.filter(|_| self.recipe.loss.adversary_mode == AdversaryMode::Train);
+        let slots = moving.into_iter().flat_map(|adversary| adversary.weights.iter());
+        slots.filter(|(slot, _)| !slot.kind.trainable()).map(|(_, now)| Ok((now.clone(), now.copy()?))).collect()
     }
 
     fn attempt(&mut self, order: &Order) -> Result<Attempt> {

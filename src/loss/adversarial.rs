@@ -2,7 +2,6 @@
 
 use super::jensen_shannon::jensen_shannon;
 use super::logit_distance::logit_distance;
-use super::rows::without;
 use super::{Disagreement, disagreement, masked_disagreement};
 use crate::Result;
 use candle_core::Tensor;
@@ -25,14 +24,12 @@ pub enum Adversarial {
 }
 
 impl Adversarial {
-    /// What the adversary's logits are compared with: as [`super::Matching::heard`], which is what it learns.
-    ///
-    /// # Errors
-    /// A `void` that is none of the classes.
-    pub fn heard(self, answers: &Tensor, void: Option<usize>) -> Result<Tensor> {
+    /// Whether logits are compared as they are, a class that stands for void like all others; probabilities are to be those
+    /// [`super::without`] it, which is what the adversary learns ([`super::Matching::heard`]).
+    pub fn of_logits(self) -> bool {
         match self {
-            Self::MaskedKl | Self::Kl | Self::Js { .. } => without(answers, void),
-            Self::L1 | Self::LogL1 => Ok(answers.clone()),
+            Self::MaskedKl | Self::Kl | Self::Js { .. } => false,
+            Self::L1 | Self::LogL1 => true,
         }
     }
 

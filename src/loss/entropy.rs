@@ -1,6 +1,6 @@
 //! Entropies of the teacher's answers: each answer should be sure, all together should be even.
 
-use super::rows::{CHUNK, Rows, Weights, in_chunks, like, softmax_of, without};
+use super::rows::{CHUNK, Rows, Weights, in_chunks, like, softmax_of};
 use super::{Loss, Value};
 use crate::Result;
 use crate::ops::logits::Slope;
@@ -8,9 +8,9 @@ use candle_core::Tensor;
 
 /// `(1/N) Σ wᵢ · H(softmax(logitsᵢ))`, the mean entropy `H = −Σ p ln p` of single answers: small where the teacher is sure (Choi et al.,
 /// "Data-Free Network Quantization with Adversarial Knowledge Distillation", 2020, equation 6), with a weight per row or per
-/// image. The column `void`, if there is one, is left out: nothing is gained by it.
-pub fn answer_entropy(logits: &Tensor, void: Option<usize>, weights: Option<&[f32]>) -> Result<Loss> {
-    let rows = Rows::of(&without(logits, void)?)?;
+/// image.
+pub fn answer_entropy(logits: &Tensor, weights: Option<&[f32]>) -> Result<Loss> {
+    let rows = Rows::of(logits)?;
     let (weights, k) = (Weights::of(weights, logits)?, rows.k);
     let (parts, [grad]) = in_chunks([&rows], [k], |range, [x], [grad]| {
         let found = softmax_of(x, k, &weights.shares(&range, 1.0), Slope::Entropy, grad);
@@ -20,10 +20,9 @@ pub fn answer_entropy(logits: &Tensor, void: Option<usize>, weights: Option<&[f3
 }
 
 /// `Σ p̄ ln p̄` of the mean answer `p̄`, natural logarithm: smallest (−ln K) where all classes come up alike, the "information
-/// entropy loss" of DAFL (Chen et al., "Data-Free Learning of Student Networks", 2019, equation 6). The column `void`, if
-/// there is one, is left out: it has no part in what is even.
-pub fn class_balance(logits: &Tensor, void: Option<usize>) -> Result<Loss> {
-    let rows = Rows::of(&without(logits, void)?)?;
+/// entropy loss" of DAFL (Chen et al., "Data-Free Learning of Student Networks", 2019, equation 6).
+pub fn class_balance(logits: &Tensor) -> Result<Loss> {
+    let rows = Rows::of(logits)?;
     let n = rows.n as f64;
     let mass = rows.mass()?;
     let mean: Vec<f64> = mass.into_iter().map(|mass| mass / n).collect();

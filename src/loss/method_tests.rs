@@ -121,7 +121,7 @@ fn adversarial_forms_reach_both_networks() {
 /// `-(p * p.log()).sum(1).mean()`
 #[test]
 fn entropy_of_answers() {
-    let l = answer_entropy(&student(), None, None).unwrap();
+    let l = answer_entropy(&student(), None).unwrap();
     close(
         "entropy",
         value(&l),
@@ -137,7 +137,7 @@ fn entropy_of_answers() {
         ],
     );
     // `w = tensor([2, .5]); -(w * (p * p.log()).sum(1)).mean()`
-    let l = answer_entropy(&student(), None, Some(&[2.0, 0.5])).unwrap();
+    let l = answer_entropy(&student(), Some(&[2.0, 0.5])).unwrap();
     close(
         "weighted entropy",
         value(&l),
@@ -146,14 +146,14 @@ fn entropy_of_answers() {
         &[0.164818257841, -0.257362037375, 0.092543779528, 0.040967167139, 0.021858235080, -0.062825402218],
     );
     // An answer that is as sure as f32 allows costs nothing and is finite.
-    let sure = answer_entropy(&mem::tensor(vec![900.0, -900.0, 0.0], (1, 3)).unwrap(), None, None).unwrap();
+    let sure = answer_entropy(&mem::tensor(vec![900.0, -900.0, 0.0], (1, 3)).unwrap(), None).unwrap();
     close("sure", value(&sure), 0.0, &sure.grad, &[0.0; 3]);
 }
 
 /// `b = p.mean(0); (b * b.log()).sum()`
 #[test]
 fn balance_of_classes() {
-    let l = class_balance(&student(), None).unwrap();
+    let l = class_balance(&student()).unwrap();
     close(
         "balance",
         value(&l),
@@ -168,71 +168,11 @@ fn balance_of_classes() {
             0.03715808313798307,
         ],
     );
-    let even = class_balance(&mem::tensor(vec![1.0; 6], (2, 3)).unwrap(), None).unwrap();
+    let even = class_balance(&mem::tensor(vec![1.0; 6], (2, 3)).unwrap()).unwrap();
     close("even", value(&even), -3f64.ln(), &even.grad, &[0.0; 6]);
     // A class that nobody takes: 0·ln 0 = 0.
-    let none = class_balance(&mem::tensor(vec![2000.0, -2000.0, 2000.0, -2000.0], (2, 2)).unwrap(), None).unwrap();
+    let none = class_balance(&mem::tensor(vec![2000.0, -2000.0, 2000.0, -2000.0], (2, 2)).unwrap()).unwrap();
     close("one class", value(&none), 0.0, &none.grad, &[0.0; 4]);
-}
-
-/// A column for void changes nothing, whatever is in it, and nothing pulls at it.
-#[test]
-fn void_is_left_out_of_entropies() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let known = student();
-    for (void, value) in [(0, 3.0), (1, -2.0), (3, 400.0)] {
-        let rows = mem::view(&known).unwrap().chunks(3).map(<[f32]>::to_vec).collect::<Vec<_>>();
-        let with = |row: &Vec<f32>| [&row[..void], &[value], &row[void..]].concat();
-        let all = mem::tensor(rows.iter().flat_map(with).collect(), (rows.len(), 4)).unwrap();
-        let losses: [fn(&Tensor, Option<usize>) -> crate::Result<Loss>; 2] =
-            [|logits, void| answer_entropy(logits, void, None), class_balance];
-        for loss in losses {
-            let (plain, found) = (loss(&known, None).unwrap(), loss(&all, Some(void)).unwrap());
-            assert_eq!(plain.value.get().unwrap(), found.value.get().unwrap());
-            let plain_grad = mem::view(&plain.grad).unwrap().to_vec();
-            let expected: Vec<f32> =
-                plain_grad.chunks(3).flat_map(|g| [&g[..void], &[0.0], &g[void..]].concat()).collect();
-            let grad = mem::view(&found.grad).unwrap().to_vec();
-            assert!(grad.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-30), "{grad:?} {expected:?}");
-            assert_ne!(loss(&all, None).unwrap().value.get().unwrap(), found.value.get().unwrap());
-        }
-        assert_eq!(known_decisions(&known, None).unwrap(), decisions(&known).unwrap());
-        let shifted = decisions(&known).unwrap().into_iter().map(|c| c + u32::from(c as usize >= void));
-        assert_eq!(known_decisions(&all, Some(void)).unwrap(), shifted.collect::<Vec<u32>>());
-    }
-}
-
-/// A class that is void has no part in what a student hears of probabilities, wherever it stood; logits stay as they are.
-#[test]
-fn void_is_not_taught() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let answers = teacher();
-    let (soft, both) = (Matching::Kl { temperature: 4.0 }, Matching::KlAndDecision { temperature: 2.0, decision: 0.3 });
-    for how in [soft, both] {
-        let heard = how.heard(&answers, Some(0)).unwrap();
-        // Of the two classes that are left, at any temperature.
-        let known = mem::tensor(vec![0.0, 1.0, 0.5, 2.0], (2, 2)).unwrap();
-        let own = mem::tensor(vec![2.0, -1.0, -0.5, 3.0], (2, 2)).unwrap();
-        let never = mem::tensor(vec![-1e5, 2.0, -1.0, -1e5, -0.5, 3.0], (2, 3)).unwrap();
-        let [found, expected] =
-            [(&never, &heard), (&own, &known)].map(|(s, t)| matching_loss(s, t, how, None).unwrap());
-        assert!((value(&found) - value(&expected)).abs() < 1e-6, "{how:?}");
-        // A student that answers void is told not to.
-        let pull = matching_loss(&student(), &heard, how, None).unwrap();
-        assert!(mem::view(&pull.grad).unwrap()[0] > 0.0);
-        assert_eq!(how.heard(&answers, None).unwrap().id(), answers.id());
-        assert!(how.heard(&answers, Some(3)).is_err());
-    }
-    for form in [Adversarial::MaskedKl, Adversarial::Kl, Adversarial::Js { temperature: 3.0 }] {
-        assert_eq!(decisions(&form.heard(&answers, Some(0)).unwrap()).unwrap(), [2, 2], "{form:?}");
-    }
-    let as_they_are = [
-        Matching::Logits.heard(&answers, Some(0)),
-        Matching::L1.heard(&answers, Some(0)),
-        Adversarial::L1.heard(&answers, Some(0)),
-        Adversarial::LogL1.heard(&answers, Some(0)),
-    ];
-    assert!(as_they_are.into_iter().all(|heard| heard.unwrap().id() == answers.id()));
 }
 
 /// `-s.abs().mean()`

@@ -31,6 +31,8 @@ mod rows;
 mod signal_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod void_tests;
 
 pub use activation::activation;
 pub use adversarial::Adversarial;
@@ -48,7 +50,7 @@ pub use labelled_pixels::{class_weights, labelled_pixels};
 pub use logit_distance::logit_distance;
 pub use modulation::{Diversity, Held, Modulation, PhiNorm};
 pub use relative_error::relative_error;
-pub use rows::{Verdicts, agreement, argmax, decisions, known_decisions, sureness, verdicts, without};
+pub use rows::{Verdicts, agreement, argmax, decisions, sureness, verdicts, without};
 pub(crate) use rows::{confidence, log_softmax, softmax};
 
 use crate::Result;

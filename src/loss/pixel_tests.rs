@@ -109,8 +109,8 @@ fn pixels_are_rows() {
         both(&|s, t| matching_loss(s, t, Matching::Kl { temperature: 4.0 }, None).unwrap()),
         both(&|s, t| matching_loss(s, t, Matching::KlAndDecision { temperature: 2.0, decision: 0.3 }, None).unwrap()),
         both(&|s, _| cross_entropy(s, &labels, None).unwrap()),
-        both(&|s, _| answer_entropy(s, None, None).unwrap()),
-        both(&|s, _| class_balance(s, None).unwrap()),
+        both(&|s, _| answer_entropy(s, None).unwrap()),
+        both(&|s, _| class_balance(s).unwrap()),
         both(&|s, t| {
             let found = masked_disagreement(t, s).unwrap();
             Loss { value: Value::Known(found.value_and_agreement().unwrap().0), grad: found.adversary_grad }
@@ -122,8 +122,7 @@ fn pixels_are_rows() {
     ];
     // The reference for the sums over chunks: one row after the other.
     let one = |i: usize| mem::tensor(draw(1)[i * k..(i + 1) * k].to_vec(), (1, k)).unwrap();
-    let entropy =
-        (0..n).map(|i| answer_entropy(&one(i), None, None).unwrap().value.get().unwrap()).sum::<f64>() / n as f64;
+    let entropy = (0..n).map(|i| answer_entropy(&one(i), None).unwrap().value.get().unwrap()).sum::<f64>() / n as f64;
     assert!((values[3] - entropy).abs() < 1e-12, "{} {entropy}", values[3]);
     let threads = |count: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
@@ -249,8 +248,8 @@ fn losses_of_pixels_take() {
     time("log l1", &|| drop(Adversarial::LogL1.loss(&t, &s).unwrap()));
     time("jensen-shannon", &|| drop(jensen_shannon(&t, &s, 1.0).unwrap()));
     time("cross-entropy", &|| drop(cross_entropy(&s, &labels, None).unwrap()));
-    time("entropy", &|| drop(answer_entropy(&s, None, None).unwrap()));
-    time("balance", &|| drop(class_balance(&s, None).unwrap()));
+    time("entropy", &|| drop(answer_entropy(&s, None).unwrap()));
+    time("balance", &|| drop(class_balance(&s).unwrap()));
     time("decisions", &|| drop(decisions(&s).unwrap()));
     time("sureness", &|| drop(sureness(&s).unwrap()));
     time("verdicts", &|| drop(verdicts(&s).unwrap()));

@@ -289,14 +289,6 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> usize {
     best
 }
 
-/// The class of the highest logit of every row; if there is a class `void`, the highest of the others.
-///
-/// # Errors
-/// Logits of another shape than `[N, K]` and `[N, H, W, K]`, a `void` that is none of the classes.
-pub fn known_decisions(logits: &Tensor, void: Option<usize>) -> Result<Vec<u32>> {
-    decisions(&without(logits, void)?)
-}
-
 /// A logit whose probability is 0, in f32 and in products with its logarithm, and which no other is below.
 const FAR: f32 = -1e4;
 

@@ -4,6 +4,7 @@ use super::mem::{build, view};
 use super::par::{self, Shared};
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::mem::MaybeUninit;
 
 /// Values per piece.
 const GRAIN: usize = 65_536;
@@ -32,7 +33,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<T
             let out = Shared(out);
             par::each(pieces, |i| {
                 let range = par::range(rows, pieces, i);
-                let to = std::slice::from_raw_parts_mut(out.at(range.start * c), range.len() * c);
+                let to = std::slice::from_raw_parts_mut(out.at(range.start * c).cast(), range.len() * c);
                 let from = &values[range.start * c..range.end * c];
                 from.chunks_exact(c).zip(to.chunks_exact_mut(c)).for_each(|(x, y)| row(x, w, b, eps, y));
             });
@@ -40,13 +41,13 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<T
     }
 }
 
-fn row(x: &[f32], w: &[f32], b: &[f32], eps: f64, y: &mut [f32]) {
+fn row(x: &[f32], w: &[f32], b: &[f32], eps: f64, y: &mut [MaybeUninit<f32>]) {
     let n = x.len() as f64;
     let mean = sum(x, |v| v) / n;
     let variance = sum(x, |v| (v - mean) * (v - mean)) / n;
     let scale = 1.0 / (variance + eps).sqrt();
     for (((y, x), w), b) in y.iter_mut().zip(x).zip(w).zip(b) {
-        *y = ((f64::from(*x) - mean) * scale) as f32 * w + b;
+        y.write(((f64::from(*x) - mean) * scale) as f32 * w + b);
     }
 }
 

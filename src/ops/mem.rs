@@ -70,8 +70,10 @@ pub fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
 /// `fill` must write every one of the `shape.elem_count()` elements behind the pointer it is given.
 pub(crate) unsafe fn build(shape: impl Into<Shape>, fill: impl FnOnce(*mut f32)) -> Result<Tensor> {
     let shape: Shape = shape.into();
-    let n = shape.elem_count();
-    let mut values: Vec<f32> = Vec::with_capacity(n);
+    let too_large = || Error::shape("tensor", format!("no memory for {:?}", shape.dims()));
+    let n = shape.dims().iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or_else(too_large)?;
+    let mut values: Vec<f32> = Vec::new();
+    values.try_reserve_exact(n).map_err(|_| too_large())?;
     fill(values.as_mut_ptr());
     // SAFETY: the capacity is n and the caller promises that all n are written.
     unsafe { values.set_len(n) };

@@ -5,6 +5,7 @@ use super::par::{self, Shared};
 use super::spatial::{nhwc, per_image};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use std::mem::MaybeUninit;
 
 /// Where a crop of the original size lies, and whether it is mirrored.
 ///
@@ -72,15 +73,19 @@ pub fn place_bytes(
         build((n, h, w, c), |out| {
             let out = Shared(out);
             par::each(n, |i| {
-                let to = std::slice::from_raw_parts_mut(out.at(i * h * w * c), h * w * c);
+                let to = std::slice::from_raw_parts_mut(out.at(i * h * w * c).cast::<MaybeUninit<f32>>(), h * w * c);
                 for (o, pixel) in to.chunks_exact_mut(c).enumerate() {
                     match places[i].source(o / w, o % w, h, w) {
                         Some(f) => {
                             for (ch, p) in pixel.iter_mut().enumerate() {
-                                *p = f32::from(images[i][f * c + ch]) * scale[ch] + shift[ch];
+                                p.write(f32::from(images[i][f * c + ch]) * scale[ch] + shift[ch]);
                             }
                         }
-                        None => pixel.copy_from_slice(&shift),
+                        None => {
+                            for (p, shift) in pixel.iter_mut().zip(&shift) {
+                                p.write(*shift);
+                            }
+                        }
                     }
                 }
             });

@@ -110,7 +110,7 @@ pub fn adam_all(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
     Ok(())
 }
 
-/// `a ← alpha·a + beta·b` for every pair of equally large tensors.
+/// `a ← alpha·a + beta·b` for every pair of equally large tensors; with an `alpha` of 0, what `a` was is not looked at.
 ///
 /// # Errors
 /// Pairs that differ in size or place.
@@ -122,7 +122,8 @@ pub fn blend<'a>(pairs: &[(&'a Tensor, &'a Tensor)], alpha: f32, beta: f32) -> R
             return Err(Error::shape("blend", format!("{:?} and {:?}", a.dims(), b.dims())));
         }
         let b = view(b)?;
-        update(a, |a| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = alpha * *a + beta * b))?;
+        let blended = |a: f32, b: f32| if alpha == 0.0 { beta * b } else { alpha * a + beta * b };
+        update(a, |a| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = blended(*a, *b)))?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub use spatial::{
 pub use trace::{Op, Record, Trace};
 
 use crate::ops::conv2d::Affine;
+use crate::ops::mem;
 use crate::ops::norm as passes;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -162,7 +163,8 @@ impl Tape {
     /// Runs the record backwards from the given gradients and empties it.
     ///
     /// `seeds` are (value, gradient of the objective with respect to it). A value that needs no gradient is skipped.
-    /// The gradients are copied: closures overwrite what they take, and a caller may well pass the value itself (½‖y‖²).
+    /// The gradients are copied, and become of the value's kind: closures overwrite what they take, and a caller may well pass
+    /// the value itself (½‖y‖²).
     ///
     /// # Errors
     /// A gradient that does not have the shape of its value, or whatever an operation reports.
@@ -173,7 +175,7 @@ impl Tape {
             if grad.dims() != var.dims() {
                 return Err(Error::shape("backward", format!("gradient {:?} of {:?}", grad.dims(), var.dims())));
             }
-            grads.add(&var, grad.force_contiguous()?)?;
+            grads.add(&var, mem::cast(&grad.force_contiguous()?, var.dtype())?)?;
         }
         let mut nodes = std::mem::take(&mut *self.nodes.borrow_mut());
         while let Some(node) = nodes.pop() {

@@ -1,10 +1,10 @@
 //! What moves or rescales whole images, on the tape: the augmentations of inversion beside [`super::place`].
 
 use super::{Op, Tape, Value, Var};
-use crate::Result;
 use crate::ops::Activation;
 use crate::ops::mem::tensor;
 use crate::ops::windows::{self, Window};
+use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
 /// All images `[N, H, W, C]` rolled by as many rows and columns; what leaves on one side comes in on the other.
@@ -30,6 +30,10 @@ pub fn windows(tape: &Tape, x: &Var, list: Vec<Window>) -> Result<Var> {
 pub fn per_channel(tape: &Tape, x: &Var, scale: &[f32], shift: &[f32]) -> Result<Var> {
     let x = &super::cast(tape, x, DType::F32)?;
     let t = x.tensor()?;
+    if [scale.len(), shift.len()].iter().any(|values| t.dims().last() != Some(values)) {
+        let found = format!("{} factors and {} shifts for {:?}", scale.len(), shift.len(), t.dims());
+        return Err(Error::shape("per_channel", found));
+    }
     let on = |values: &[f32]| -> Result<Tensor> { Ok(tensor(values.to_vec(), values.len())?.to_device(t.device())?) };
     let (scale, shift) = (on(scale)?, on(shift)?);
     let y = t.broadcast_mul(&scale)?.broadcast_add(&shift)?;

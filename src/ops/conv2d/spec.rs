@@ -95,11 +95,19 @@ impl Conv2dSpec {
             return Err(fail("nothing may be 0"));
         }
         let p = self.padding;
-        let out = |size: usize, pads: usize, axis: usize| -> Option<usize> {
-            let reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
-            Some((size * self.upsample + pads).checked_sub(reach)? / self.stride[axis] + 1)
+        let padded = |size: usize, before: usize, after: usize| {
+            size.checked_mul(self.upsample)?.checked_add(before)?.checked_add(after)
         };
-        match (out(h, p.top + p.bottom, 0), out(width, p.left + p.right, 1)) {
+        let frame = padded(h, p.top, p.bottom).zip(padded(width, p.left, p.right));
+        let values = frame.and_then(|(h, w)| [n, h, w, c_in].into_iter().try_fold(1usize, usize::checked_mul));
+        let (Some((rows, columns)), Some(_)) = (frame, values) else {
+            return Err(fail("the padded input has more values than can be counted"));
+        };
+        let out = |padded: usize, axis: usize| -> Option<usize> {
+            let reach = self.dilation[axis].checked_mul(self.kernel[axis] - 1)?.checked_add(1)?;
+            Some(padded.checked_sub(reach)? / self.stride[axis] + 1)
+        };
+        match (out(rows, 0), out(columns, 1)) {
             (Some(out_h), Some(out_w)) => Ok(Sizes { n, h, w: width, c_in, out_h, out_w, c_out }),
             _ => Err(fail("the kernel is larger than the padded input")),
         }

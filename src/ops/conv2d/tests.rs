@@ -184,6 +184,23 @@ fn taps_that_see_only_padding_are_left_out() {
     assert_eq!(taps(2, [20, 20]), [9]);
 }
 
+/// Sizes whose products no machine counts are an error, not an image without pixels.
+#[test]
+fn sizes_beyond_all_counting_are_refused() {
+    let half = 1usize << 31;
+    let far = Padding { top: half, bottom: half - 1, left: half, right: half - 1 };
+    for (padding, stride) in [(far, 1), (far, half), (Padding { top: usize::MAX, ..far }, 1)] {
+        let spec = Conv2dSpec { padding, ..Conv2dSpec::new(1).stride(stride) };
+        let found = spec.sizes(&[1; 4], &[1; 4]).unwrap_err().to_string();
+        assert!(found.contains("more values than can be counted"), "{spec:?}: {found}");
+    }
+    for images in [1, 3] {
+        let x = tensor(vec![1.0; images], (images, 1, 1, 1)).unwrap();
+        let found = crate::ops::spatial::subsample_pad(&x, 1, usize::MAX / 2).unwrap_err().to_string();
+        assert!(found.contains("no memory"), "{found}");
+    }
+}
+
 /// The error of F(2x2, 3x3), which README and docs/PERFORMANCE.md state: below 2e-6 of the largest result.
 #[test]
 fn winograd_stays_near_the_plain_sum() {

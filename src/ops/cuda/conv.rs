@@ -111,7 +111,8 @@ fn epilogue(gpu: &Gpu, y: &Tensor, after: &After) -> Result<()> {
         return Ok(());
     }
     let (n, channels) = (y.elem_count(), y.dims().last().copied().unwrap_or(1));
-    if after.bias.is_some_and(|b| b.elem_count() != channels) || after.residual.is_some_and(|r| r.dims() != y.dims()) {
+    let fits = |r: &Tensor| r.dims() == y.dims() && r.dtype() == y.dtype();
+    if after.bias.is_some_and(|b| b.elem_count() != channels) || !after.residual.is_none_or(fits) {
         return Err(Error::shape("conv2d", format!("bias or residual does not fit the output {:?}", y.dims())));
     }
     let residual = after.residual.map(aligned).transpose()?;

@@ -10,6 +10,7 @@ use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as NHWC;
 
@@ -44,7 +45,7 @@ pub(super) struct Geometry {
 pub(super) struct Dnn {
     handle: sys::cudnnHandle_t,
     plans: HashMap<(Pass, Geometry), Plan>,
-    workspace: Option<CudaSlice<u8>>,
+    workspace: Option<Arc<CudaSlice<u8>>>,
 }
 
 // SAFETY: the handle is used under the lock of its owner, and cuDNN allows a handle to move between threads.
@@ -119,12 +120,24 @@ impl Dnn {
         self.plans.get(&(pass, geometry)).and_then(|plan| plan.algorithms.first().copied())
     }
 
+    /// The scratch memory of all convolutions so far. A recorded step writes into it at every run and has to hold it: what needs
+    /// more later takes another.
+    pub fn scratch(&self) -> Option<Arc<CudaSlice<u8>>> {
+        self.workspace.clone()
+    }
+
     /// The address of at least `bytes` bytes of scratch memory.
     fn workspace(&mut self, gpu: &Gpu, bytes: usize) -> Result<u64> {
         if self.workspace.as_ref().is_none_or(|w| w.len() < bytes.max(1)) {
+            if gpu.recording.lock().is_some() {
+                return Err(Error::shape(
+                    "cuda graph",
+                    format!("a convolution that did not run before ({bytes} bytes)"),
+                ));
+            }
             self.workspace = None;
             // SAFETY: scratch memory; cuDNN writes before it reads.
-            self.workspace = Some(unsafe { gpu.device.alloc::<u8>(bytes.max(1)) }?);
+            self.workspace = Some(Arc::new(unsafe { gpu.device.alloc::<u8>(bytes.max(1)) }?));
         }
         let stream = gpu.device.cuda_stream();
         Ok(self.workspace.as_ref().map_or(0, |w| w.device_ptr(&stream).0))

@@ -38,6 +38,8 @@ pub(crate) struct Recorded {
     gpu: Arc<Gpu>,
     tables: CudaSlice<u64>,
     words: Vec<u64>,
+    /// What its convolutions write into.
+    _scratch: Option<Arc<CudaSlice<u8>>>,
 }
 
 // SAFETY: the driver lets any thread launch a graph, one at a time, which `&mut` in `run` sees to.
@@ -67,7 +69,8 @@ pub(crate) fn record(like: &Tensor, work: impl FnOnce() -> Result<()>) -> Result
     let (Some(graph), Some(Recording { memory, words })) = (ended.map_err(failed)?, recording) else {
         return Err(Error::shape("cuda graph", "nothing was recorded"));
     };
-    let recorded = Recorded { graph, gpu, tables: memory, words };
+    let scratch = gpu.dnn.lock().scratch();
+    let recorded = Recorded { graph, gpu, tables: memory, words, _scratch: scratch };
     recorded.bring_up(recorded.words.len())?;
     Ok(recorded)
 }

@@ -73,9 +73,12 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// A contiguous tensor on the same card.
+    /// A contiguous tensor on the same card; kernels count its values in 31 bits.
     pub fn tensor(self, t: &Tensor) -> Self {
-        let found = address(t);
+        let found = match i32::try_from(t.elem_count()) {
+            Ok(_) => address(t),
+            Err(_) => Err(self.too_many(t.elem_count())),
+        };
         self.found(found)
     }
 
@@ -105,12 +108,16 @@ impl<'a> Launch<'a> {
     pub fn size(mut self, value: usize) -> Self {
         match i32::try_from(value) {
             Ok(value) => self.arguments.push(Argument::Int(value)),
-            Err(_) => {
-                let found = format!("{}: {value} values are more than a kernel counts", self.name);
-                self.fault = self.fault.or(Some(Error::shape("cuda", found)));
-            }
+            Err(_) => self.fault = self.fault.take().or(Some(self.too_many(value))),
         }
         self
+    }
+
+    fn too_many(&self, values: usize) -> Error {
+        Error::shape(
+            "cuda",
+            format!("{}: {values} values are more than a kernel counts: take smaller batches", self.name),
+        )
     }
 
     pub fn int(mut self, value: i32) -> Self {

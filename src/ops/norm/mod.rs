@@ -184,7 +184,10 @@ pub fn backward_apply(
     };
     match dz {
         Some(dz) if !keep => {
-            update(dz, |d| run(Some(Shared(d.as_mut_ptr())), Shared(d.as_mut_ptr())))?;
+            update(dz, |d| {
+                let d = Shared(d.as_mut_ptr());
+                run(Some(d), d);
+            })?;
             Ok(dz.clone())
         }
         _ => {

@@ -68,7 +68,7 @@ int Problem::supports(const char *who, Pass pass, int algorithm) const {
 
 size_t Problem::workspace(Pass pass, int algorithm) const {
     if (pass == Pass::forward && algorithm == 0) return 0;
-    return 256 + 16 * size_t(w.size[0] % 7) + 64 * size_t(pass);
+    return 256 + 16 * size_t(w.size[0] % 7) + 128 * size_t(x.size[0] % 5) + 64 * size_t(pass);
 }
 
 } // namespace emulator
