@@ -65,7 +65,11 @@ impl Model {
         };
         let mut model = Self::from_parts(config, checkpoint, &path.display().to_string())?;
         let licence = &mut model.config.pretrained_cfg.license;
-        *licence = overrides.license.clone().or(licence.take()).or_else(|| licence::stated_in(path));
+        *licence = overrides
+            .license
+            .clone()
+            .or(licence.take())
+            .or_else(|| licence::stated_in(path).filter(|id| id != licence::OTHER));
         if guessed {
             tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", path.display());
         }

@@ -199,6 +199,8 @@ fn paths() {
     std::fs::create_dir(&empty).unwrap();
     refused(1, &["inspect", &empty], &["empty", "without config.json"]);
     refused(1, &["inspect", &place.text("nowhere")], &["nowhere", "no such file or folder"]);
+    // No name on the Hub begins like this.
+    refused(1, &["inspect", "models/nowhere"], &["models/nowhere", "no such file or folder"]);
     refused(1, &["eval", &model, "--data", &place.text("nowhere")], &["nowhere", "No such file"]);
     refused(1, &["eval", &model, "--data", &empty], &["empty"]);
 }
@@ -214,6 +216,13 @@ fn datasets() {
     refused(2, &["eval", &model, "--data", &small, "--resize"], &["4 classes, the model has 3"]);
     refused(1, &["eval", &model, "--data", &small, "--split", "validation"], &["split `validation`"]);
     refused(2, &["eval", &model, "--data", &small, "--limit", "0"], &["limit", "at least one"]);
+    // `pq.write_table(pa.table({"image": [b""], "label": [0]}), "tests/fixtures/zstd.parquet", compression="zstd")`
+    refused(1, &["eval", &model, "--data", "tests/fixtures/zstd.parquet"], &["compressed with ZSTD", "snappy"]);
+    let broken = place.at("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("a.png"), "no picture").unwrap();
+    let collect = ["collect", &model, "-o", &place.text("set"), "--from", as_text(&broken), "--samples", "5"];
+    refused(1, &collect, &["none of the images could be read (", ": 1)"]);
 }
 
 /// Numbers of another instruction set than the named one would be taken for its own.
@@ -254,6 +263,9 @@ fn usage() {
     refused(2, &["evil"], &["evil", "'eval'"]);
     refused(2, &["inspect", "x", "--threads", "0"], &["--threads", "1..=1024"]);
     refused(2, &["inspect", "x", "-q", "-v"], &["cannot be used with"]);
+    for (pass, seconds) in [("step", "-1"), ("step", "nan"), ("ops", "inf"), ("ops", "1e300")] {
+        refused(2, &["bench", pass, &format!("--seconds={seconds}")], &["--seconds", "0 to 86400"]);
+    }
     for command in ["run", "invert"] {
         refused(2, &[command, "x", "-o", "y", "--samples", "0"], &["--samples", "2..="]);
     }

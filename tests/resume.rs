@@ -257,6 +257,15 @@ fn a_generator_that_blows_up_is_set_back_or_given_up() {
     }
 }
 
+/// Hours of work would be lost.
+#[test]
+fn more_images_than_a_set_can_have_are_refused_at_once() {
+    let (teacher, mut recipe) = (teacher("resnet8"), tiny());
+    (recipe.rounds, recipe.buffer.samples) = (1_000_000_000, 1_000_000_000);
+    let refused = job(&teacher, &recipe).run(&mut Silent).err().unwrap().to_string();
+    assert!(refused.contains("buffer.samples") && refused.contains("read again"), "{refused}");
+}
+
 /// Batch norms of an adversary that train beside the generator go back with it.
 #[test]
 fn a_batch_that_fails_leaves_the_adversary_as_it_was() {

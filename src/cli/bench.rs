@@ -50,7 +50,7 @@ struct Step {
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
     generator_width: u16,
     /// Timed seconds
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
     /// Measure the machine as well, and say how fast the step could be: its multiplications at 85 % of the peak, and the bytes
     /// that it cannot avoid at the speed of a copy
@@ -70,7 +70,7 @@ struct Ops {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
     /// Timed seconds per operation and shape
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     seconds: f64,
     /// Only rows with all of these words in their operation and shape, as in `--only "forward 3x3/1 64->64"`
     #[arg(long, default_value = "")]
@@ -78,6 +78,12 @@ struct Ops {
     /// Print one JSON object per row
     #[arg(long)]
     json: bool,
+}
+
+/// A time that a clock can add up.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let found: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
+    if (0.0..=86_400.0).contains(&found) { Ok(found) } else { Err("expected 0 to 86400 seconds".into()) }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -149,7 +149,7 @@ impl Distill {
         let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
         match self.teacher_of(set, folder, access) {
             Ok(teacher) => Ok((self.answers.unwrap_or(Answers::Live), Some(teacher))),
-            Err(e) if optional => {
+            Err(e) if optional && !matches!(e, Error::Interrupted) => {
                 tracing::warn!("the recorded answers serve, without mixing of images: {e}");
                 Ok((Answers::Stored, None))
             }

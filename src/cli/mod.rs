@@ -116,7 +116,9 @@ fn log_to_stderr(global: &Global) {
         (_, 1) => Level::INFO,
         _ => Level::DEBUG,
     };
-    let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    // A reader of stderr that has gone away is no failure either.
+    let format =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).with_max_level(level);
     let _ = format.without_time().with_target(false).try_init();
 }
 

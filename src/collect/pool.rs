@@ -8,6 +8,7 @@ use crate::rng::Streams;
 use crate::{Error, Result};
 use rand::seq::index::sample;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Which image: its source, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,17 @@ struct Looked {
     /// Of the part's numbers.
     items: usize,
     tally: Tally,
+}
+
+impl Progress {
+    /// Why items were left out, and how many, in brackets; empty if none were.
+    pub fn reasons(&self) -> String {
+        let mut of_all: BTreeMap<&str, usize> = BTreeMap::new();
+        let skipped = self.parts.iter().flat_map(|part| &part.tally.skipped);
+        skipped.for_each(|(reason, count)| *of_all.entry(reason).or_default() += count);
+        let list: Vec<String> = of_all.into_iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+        if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+    }
 }
 
 /// What takes images of a pool: how far it was gone through with them, where they are from, and their pixels `[n, H, W, C]`.

@@ -51,8 +51,8 @@ impl Survey {
         or_put_away(gone, STAGE, &survey, observer)?;
         observer.ended(STAGE, &survey)?;
         if survey.places.is_empty() {
-            let found = "none of the images could be read".into();
-            return Err(Error::Failed { found, hint: "see the reasons with -v, or name another source".into() });
+            let found = format!("none of the images could be read{}", survey.progress.reasons());
+            return Err(Error::Failed { found, hint: "name another source".into() });
         }
         Ok(survey)
     }

@@ -9,6 +9,7 @@ use arrow_array::{Array, BinaryArray, RecordBatch};
 use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -198,7 +199,17 @@ fn check_ranges(path: &Path, file: &File, metadata: &ArrowReaderMetadata) -> Res
         let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
         inside(start, chunk.compressed_size()) && inside(chunk.data_page_offset(), 0)
     });
-    if sound { Ok(()) } else { Err(damaged(path, &"a column lies outside the file")) }
+    if !sound {
+        return Err(damaged(path, &"a column lies outside the file"));
+    }
+    let mut chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+    match chunks.find(|chunk| !matches!(chunk.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY)) {
+        Some(chunk) => {
+            let found = format!("its columns are compressed with {}", chunk.compression());
+            Err(Error::file(path, found, "write it anew with snappy, or without compression"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Looks at the pages of columns, each with the most values per row; gives the bytes that a row may take.

@@ -140,7 +140,8 @@ impl HubName {
         let id = text.split('@').next().unwrap_or_default();
         let id = id.strip_prefix(DATASETS).filter(|_| kind == Kind::Dataset).unwrap_or(id);
         let is_name = id.split_once('/').is_some_and(|(owner, name)| check_part(owner).and(check_part(name)).is_ok());
-        if !is_name || FILE_ENDINGS.iter().any(|ending| id.ends_with(ending)) {
+        let in_a_folder = id.split_once('/').is_some_and(|(owner, _)| KINDS.contains(&owner) && owner != "datasets");
+        if !is_name || in_a_folder || FILE_ENDINGS.iter().any(|ending| id.ends_with(ending)) {
             return Ok(None);
         }
         Self::parse(text, kind).map(Some)

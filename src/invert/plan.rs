@@ -34,7 +34,7 @@ pub struct Plan {
 
 impl Plan {
     /// What a recipe with a batch plans for `classes` classes.
-    pub(super) fn of(recipe: &Recipe, classes: usize) -> Self {
+    pub(crate) fn of(recipe: &Recipe, classes: usize) -> Self {
         let Recipe { practice, rounds, batches, adversary_steps: updates, .. } = *recipe;
         Self { practice, fill: recipe.fill(classes), rounds, batches, updates, more_updates: 0 }
     }
@@ -62,7 +62,7 @@ impl Plan {
     }
 
     /// Batches in all.
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.practice + self.fill + self.rounds * self.batches
     }
 

@@ -3,7 +3,6 @@
 use super::{
     add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
 };
-use crate::Result;
 use crate::data::Images;
 use crate::distill::start_from;
 use crate::events::Observer;
@@ -14,10 +13,11 @@ use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::report::Health;
 use crate::rng::Streams;
-use crate::set::SyntheticSet;
+use crate::set::{SyntheticSet, most_images};
 use crate::teacher::Teacher;
 use crate::train::Schedule;
 use crate::weights::Checkpoint;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,6 +72,18 @@ impl InvertJob<'_> {
         fingerprint("invert", self.seed, job)
     }
 
+    /// Refuses what could not be read again once it is made; a time limit leaves open how much that is.
+    fn check_size(&self, teacher: &Teacher, recipe: &Recipe) -> Result<()> {
+        let made = Plan::of(recipe, teacher.classes).total().saturating_mul(recipe.batch);
+        let samples = recipe.samples(teacher.classes).min(made);
+        let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, recipe.views);
+        if self.limit.is_some() || samples <= most {
+            return Ok(());
+        }
+        let hint = format!("a set has at most {most} images of this size: take fewer (--samples)");
+        Err(Error::invalid("buffer.samples", format!("{samples} images, which could not be read again"), hint))
+    }
+
     /// Runs the inversion.
     ///
     /// # Errors
@@ -91,6 +103,7 @@ impl InvertJob<'_> {
             recipe.student.mixup_until = 0.0;
             recipe.student.warmup = recipe.student.warmup.max(ADVERSARY_WARMUP);
         }
+        self.check_size(&teacher, &recipe)?;
         let student = student.to(self.compute)?;
         let inversion = invert(&teacher, student, &recipe, self.embeddings, self.seed, self.limit, observer)?;
         let times = json!({

@@ -9,6 +9,9 @@ const HEAD_LIMIT: u64 = 64 << 10;
 /// The Hub's identifiers, such as `apache-2.0`, are shorter.
 const LONGEST: usize = 64;
 
+/// What a card says where nobody knows the licence.
+pub const OTHER: &str = "other";
+
 /// The `license` in the YAML head of `README.md` in `folder`, such as `apache-2.0`; `None` where there is no card, no head, no
 /// such key, or a value that is no identifier. A card is for people: that it cannot be read is no error.
 pub fn stated_in(folder: &Path) -> Option<String> {
@@ -26,7 +29,7 @@ pub fn is_known(folder: &Path) -> bool {
         let json: serde_json::Value = serde_json::from_reader(file.take(PROVENANCE_LIMIT)).ok()?;
         json["license"].as_str().map(is_identifier)
     };
-    stated_in(folder).is_some_and(|id| id != "other") || known().unwrap_or(false)
+    stated_in(folder).is_some_and(|id| id != OTHER) || known().unwrap_or(false)
 }
 
 /// As [`stated_in`], from the text of a card.
