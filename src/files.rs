@@ -257,7 +257,26 @@ pub(crate) fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
     {
         return Err(Error::invalid(what, "it contains the current folder", "choose another name"));
     }
+    if target.is_dir() && occupied(target) && !is_result(target) {
+        let hint = "choose another name, or remove it by hand";
+        return Err(Error::invalid(what, "it holds what this program did not make, and is not replaced", hint));
+    }
     Ok(())
+}
+
+/// Whether a folder is what a command leaves: it has a file that results have, or pictures alone, as `export --to png` does.
+fn is_result(folder: &Path) -> bool {
+    let marks = ["synth.json", "student/synth.json", "set/synth.json", "legend.txt"];
+    marks.iter().any(|mark| folder.join(mark).is_file()) || is_pictures(folder, 1)
+}
+
+/// Whether all files of a folder, and of those in it down to a `depth`, are PNGs.
+fn is_pictures(folder: &Path, depth: usize) -> bool {
+    let of_picture = |path: PathBuf| match path.is_dir() {
+        true => depth > 0 && is_pictures(&path, depth - 1),
+        false => path.extension().is_some_and(|ending| ending == "png"),
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.into_iter().all(|e| e.is_ok_and(|e| of_picture(e.path()))))
 }
 
 /// Removes what dead processes left for `target`, and puts an older result back that a kill had left set aside.

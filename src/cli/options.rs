@@ -62,7 +62,7 @@ pub struct TeacherOptions {
 pub struct Common {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Replace an existing result, and start anew where a run of the same output was interrupted
+    /// Replace an existing result (no folder of anything else), and start anew where a run of the same output was interrupted
     #[arg(long)]
     pub force: bool,
     /// Print JSON

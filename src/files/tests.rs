@@ -73,6 +73,7 @@ fn an_older_result_is_replaced_only_with_force_and_only_at_the_end() {
     let target = folder.path().join("r");
     fs::create_dir(&target).unwrap();
     fs::write(target.join("x"), "old").unwrap();
+    fs::write(target.join("synth.json"), "{}").unwrap();
     let refusal = Staging::create(&target, false).unwrap_err().to_string();
     assert!(refusal.contains("--force") && !refusal.contains('\n'), "{refusal}");
     let staging = Staging::create(&target, true).unwrap();
@@ -91,6 +92,7 @@ fn a_name_taken_meanwhile_keeps_both_results() {
     fs::write(staging.path().join("y"), "ours").unwrap();
     fs::create_dir(&target).unwrap();
     fs::write(target.join("x"), "theirs").unwrap();
+    fs::write(target.join("synth.json"), "{}").unwrap();
     let message = staging.finish().unwrap_err().to_string();
     let apart = names(folder.path()).into_iter().find(|name| name.starts_with("r.finished-")).unwrap();
     let apart = folder.path().join(apart);
@@ -99,6 +101,26 @@ fn a_name_taken_meanwhile_keeps_both_results() {
     drop(Staging::create(&target, true).unwrap());
     assert!(apart.join("y").is_file() && target.join("x").is_file());
     assert_eq!(names(folder.path()).len(), 2);
+}
+
+/// Nobody means a folder of results, or of photographs, when a result is to be replaced.
+#[test]
+fn force_replaces_results_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |files: &[&str]| {
+        let target = folder.path().join(files.join("-").replace('/', "_"));
+        for file in files {
+            fs::create_dir_all(target.join(file).parent().unwrap()).unwrap();
+            fs::write(target.join(file), "").unwrap();
+        }
+        Staging::create(&target, true).map(drop).map_err(|error| error.to_string())
+    };
+    for files in [&["synth.json", "data"][..], &["student/synth.json"], &["cat/1.png", "dog/2.png"], &["legend.txt"]] {
+        assert_eq!(with(files), Ok(()), "{files:?}");
+    }
+    for files in [&["mine/synth.json"][..], &["a.png", "b.jpg"], &["2024/may/1.png"], &["config.json", "x.pth"]] {
+        assert!(with(files).unwrap_err().contains("this program did not make"), "{files:?}");
+    }
 }
 
 #[test]
@@ -120,10 +142,14 @@ fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
     let aside = folder.path().join(".r.old-4194999-abcdef");
     fs::create_dir(&dead).unwrap();
     fs::create_dir(&aside).unwrap();
-    fs::write(aside.join("x"), "old").unwrap();
+    fs::write(aside.join("synth.json"), "old").unwrap();
     drop(Staging::create(&target, true).unwrap());
     assert!(living.path().is_dir() && !dead.exists() && !aside.exists());
-    assert_eq!(fs::read(target.join("x")).unwrap(), b"old", "a result set aside by a killed process comes back");
+    assert_eq!(
+        fs::read(target.join("synth.json")).unwrap(),
+        b"old",
+        "a result set aside by a killed process comes back"
+    );
 }
 
 /// In a container every run may have the same number.
@@ -138,10 +164,14 @@ fn leftovers_of_an_earlier_process_with_our_number_go_and_what_we_work_on_stays(
     let aside = folder.path().join(format!(".r.old-{own}-abcdef"));
     fs::create_dir(&half_made).unwrap();
     fs::create_dir(&aside).unwrap();
-    fs::write(aside.join("x"), "old").unwrap();
+    fs::write(aside.join("synth.json"), "old").unwrap();
     drop(Staging::create(&target, true).unwrap());
     assert!(living.path().is_dir() && !half_made.exists() && !aside.exists());
-    assert_eq!(fs::read(target.join("x")).unwrap(), b"old", "a result set aside by a killed process comes back");
+    assert_eq!(
+        fs::read(target.join("synth.json")).unwrap(),
+        b"old",
+        "a result set aside by a killed process comes back"
+    );
 }
 
 #[cfg(target_os = "linux")]
