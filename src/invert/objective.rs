@@ -73,20 +73,21 @@ struct Answer {
 
 impl Answer {
     fn known(&self) -> Result<&Tensor> {
-        if let Some(known) = self.known.get() {
-            return Ok(known);
-        }
-        let found = without(&self.values, self.void)?;
-        Ok(self.known.get_or_init(|| found))
+        once(&self.known, || without(&self.values, self.void))
     }
 
     fn decisions(&self) -> Result<&[u32]> {
-        if let Some(known) = self.decided.get() {
-            return Ok(known);
-        }
-        let found = decisions(&self.values)?;
-        Ok(self.decided.get_or_init(|| found))
+        Ok(once(&self.decided, || decisions(&self.values))?)
     }
+}
+
+/// What `make` makes at the first call.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
 }
 
 impl Synthesiser<'_> {

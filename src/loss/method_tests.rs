@@ -2,12 +2,8 @@
 //!
 //! `s`, `t` and `w` are those of [`super::tests`]; `p = F.softmax(s, 1)`.
 
-use super::tests::{close, layer, observed, student, teacher};
+use super::tests::{close, layer, observed, student, teacher, value};
 use super::*;
-
-fn value(loss: &Loss) -> f64 {
-    loss.value.get().unwrap()
-}
 
 /// What the generator minimises against an adversary, with the gradients with respect to `t` and to `s`:
 ///

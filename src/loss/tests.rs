@@ -8,6 +8,10 @@
 
 use super::*;
 
+pub(super) fn value(loss: &Loss) -> f64 {
+    loss.value.get().unwrap()
+}
+
 pub(super) fn student() -> Tensor {
     mem::tensor(vec![1.0, 2.0, -1.0, 0.5, -0.5, 3.0], (2, 3)).unwrap()
 }

@@ -1,11 +1,7 @@
 //! A class that stands for void has no part in losses of probabilities.
 
-use super::tests::{student, teacher};
+use super::tests::{student, teacher, value};
 use super::*;
-
-fn value(loss: &Loss) -> f64 {
-    loss.value.get().unwrap()
-}
 
 /// A column for void changes nothing, whatever is in it, and nothing pulls at it.
 #[test]

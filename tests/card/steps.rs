@@ -1,5 +1,6 @@
 //! Whole steps as the commands take them: supervised training, distillation, inversion, both stages.
 
+use super::common::device::fresh_card;
 use super::{near, near_number, on, random};
 use std::sync::Arc;
 use synth::data::{Images, Labelled};
@@ -83,9 +84,7 @@ fn supervised_training_and_evaluation() {
     assert!(bits(&there) == bits(&again), "the same seed gives the same bits");
     let (queued, _) = run_for(3, &on(Precision::F32));
     // Where nothing ran before, so that the smaller batch is the first to need as much scratch memory as it does.
-    let choice = std::env::var("SYNTH_TEST_DEVICE").unwrap().parse().unwrap();
-    let (fresh, _) = Compute::choose(choice, Some(Precision::F32)).unwrap();
-    let (replayed, _) = run_for(3, &Compute { graphs: true, ..fresh });
+    let (replayed, _) = run_for(3, &Compute { graphs: true, ..fresh_card().unwrap() });
     assert!(bits(&queued) == bits(&replayed), "a recorded step does the same");
     let (_, rough) = run(&on(Precision::Bf16));
     near_number("loss in bf16", rough, loss, 0.1);

@@ -21,17 +21,19 @@ pub fn here() -> Compute {
     HERE.with(|here| here.borrow().clone())
 }
 
-/// The card of `SYNTH_TEST_DEVICE`, opened once for all tests of a program.
+/// The card of `SYNTH_TEST_DEVICE`, opened anew: nothing ran there before.
+pub fn fresh_card() -> Option<Compute> {
+    let choice: DeviceChoice = std::env::var("SYNTH_TEST_DEVICE").ok()?.parse().expect("SYNTH_TEST_DEVICE");
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+        asked => Some(Compute::choose(asked, Some(Precision::F32)).unwrap_or_else(|error| panic!("{error}")).0),
+    }
+}
+
+/// The same, opened once for all tests of a program.
 pub fn card() -> Option<Compute> {
     static CARD: OnceLock<Option<Compute>> = OnceLock::new();
-    let opened = CARD.get_or_init(|| {
-        let choice: DeviceChoice = std::env::var("SYNTH_TEST_DEVICE").ok()?.parse().expect("SYNTH_TEST_DEVICE");
-        match choice {
-            DeviceChoice::Auto | DeviceChoice::Cpu => None,
-            asked => Some(Compute::choose(asked, Some(Precision::F32)).unwrap_or_else(|error| panic!("{error}")).0),
-        }
-    });
-    opened.clone()
+    CARD.get_or_init(fresh_card).clone()
 }
 
 /// Runs `f` with `compute` as [`here`].
