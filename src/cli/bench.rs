@@ -43,9 +43,9 @@ struct Step {
     /// `answers` is what `collect` asks of its teacher, 8-bit images to answers, in turns with `infer`
     #[arg(long, value_enum, default_value_t = PassName::Train)]
     pass: PassName,
-    /// Image side
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(4..=1024))]
-    size: u16,
+    /// Image side, or width and height as in 320x240
+    #[arg(long, default_value = "32", value_parser = size)]
+    size: [usize; 2],
     /// Channels of the generator's small maps in `--pass invert` (the reference code's generator has 128)
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
     generator_width: u16,
@@ -80,6 +80,16 @@ struct Ops {
     json: bool,
 }
 
+/// Height and width of what is one side, or width and height.
+fn size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let side = |text: &str| text.parse().ok().filter(|side| (4..=1024).contains(side));
+    let (width, height) = text.split_once('x').unwrap_or((text, text));
+    side(height)
+        .zip(side(width))
+        .map(<[usize; 2]>::from)
+        .ok_or_else(|| "expected one or two sides of 4 to 1024 pixels".into())
+}
+
 /// A time that a clock can add up.
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let found: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
@@ -108,8 +118,8 @@ impl Bench {
 impl Step {
     fn run(&self, quiet: bool) -> Result<()> {
         let compute = self.computing.open(quiet)?;
-        let side = usize::from(self.size);
-        let shape = Shape { channels: 3, height: side, width: side, num_classes: 10 };
+        let [height, width] = self.size;
+        let shape = Shape { channels: 3, height, width, num_classes: 10 };
         let net = |name: &str| -> Result<Network> {
             let (architecture, ..) = from_name(name, &shape)?;
             Network::init(Arc::new(architecture), &mut Streams::new(0).stream("bench/network", 0))?.to(&compute)
@@ -127,7 +137,7 @@ impl Step {
             net: net(&self.net)?,
             teacher: (pass == Pass::Distill).then(|| net(&self.teacher)).transpose()?,
             batch: self.batch as usize,
-            dims: [side, side, 3],
+            dims: [height, width, 3],
             classes: 10,
             seconds: self.seconds,
         };

@@ -5,7 +5,10 @@ use crate::ops::simd::{self, Simd, simd_fn};
 
 /// Lanes of the widest vector.
 pub(super) const WIDEST: usize = 16;
-/// Where the logarithm of the ratio of two answers exceeds its mean by more than this, a row is left to f64.
+/// Where the logarithm of the ratio of two answers exceeds its mean by more than this, `e^δ` may be beyond f32 though its product with
+/// `p` is not: a class that the teacher rules out (void) and the student does not.
+const NEAR: f32 = 4.0;
+/// A row in which the logarithm of `p e^δ` is more than this is left to f64.
 const FAR: f32 = 60.0;
 
 /// Parts of e^z: those of [`simd::exponent`], and `e^r − 1 − r`, of which seven terms of the series suffice.
@@ -241,6 +244,54 @@ unsafe fn difference<S: Simd>(a: S::V, b: S::V) -> [S::V; 2] {
     }
 }
 
+/// Whether a lane is.
+#[inline(always)]
+unsafe fn any_above<S: Simd>(v: S::V, bound: f32) -> bool {
+    let mut values = [0f32; WIDEST];
+    // SAFETY: the buffer has room for the widest vector.
+    unsafe { S::store(values.as_mut_ptr(), v) };
+    values.iter().any(|value| *value > bound)
+}
+
+/// `H` and the largest logarithm of `p e^δ` that was taken (0 if none was), from `Σ u` and `Σ p d`. For every class there
+/// are `u`, `d` and the student's logit over T, minus that beside the teacher's largest, one list behind the other; of them become
+/// `p`, `p (e^δ − 1)` and `δ`.
+///
+/// Where δ is beyond `NEAR`, `p e^δ` is one exponential, for `ln p + δ` is that third value minus `ln Σ u` and `Σ p d`: the
+/// teacher's logit, however low, has no part in it. Without `FAR_ONES` there are no such classes.
+#[inline(always)]
+unsafe fn apart<S: Simd, const FAR_ONES: bool>(lists: *mut f32, k: usize, sum: S::V, mean: S::V) -> [S::V; 2] {
+    // SAFETY: three lists of `k` vectors, says the caller, whose instruction set it is.
+    unsafe {
+        let at = |list: usize, c: usize| lists.add((list * k + c) * S::LANES);
+        let (zero, one, near) = (S::splat(0.0), S::splat(1.0), S::splat(NEAR));
+        let share = S::div(one, sum);
+        let (mut excess, mut farthest, mut below) = (zero, zero, zero);
+        if FAR_ONES {
+            let mut logs = [0f32; WIDEST];
+            put::<S>(sum, ln, logs.as_mut_ptr(), S::LANES);
+            below = S::add(S::load(logs.as_ptr()), mean);
+        }
+        for c in 0..k {
+            let (p, delta) = (S::mul(S::load(at(0, c)), share), S::sub(S::load(at(1, c)), mean));
+            let [grown, above] = exp_m1::<S>(delta);
+            let (mut raised, mut more) = (S::mul(p, grown), S::fma(p, above, excess));
+            if FAR_ONES {
+                let log = S::sub(S::load(at(2, c)), below);
+                let far = S::sub(exp::<S>(log), p);
+                raised = S::if_gt(delta, near, far, raised);
+                more = S::if_gt(delta, near, S::add(excess, S::sub(far, S::mul(p, delta))), more);
+                farthest = S::if_gt(delta, near, S::if_gt(log, farthest, log, farthest), farthest);
+            }
+            excess = more;
+            S::store(at(0, c), p);
+            S::store(at(1, c), raised);
+            S::store(at(2, c), delta);
+        }
+        [excess, farthest]
+    }
+}
+
 simd_fn!(pub(super) fn divergence_rows(pair: Pair, scale: *const f32, rows: usize, outs: [*mut f32; 2], places: [*mut f32; 2], scratch: *mut f32) -> usize = divergence_kernel);
 
 /// How many rows have to be computed in f64: their divergence is NaN here.
@@ -275,7 +326,7 @@ unsafe fn divergence_kernel<S: Simd>(
             put::<S>(alike, |v| v, alike_at.add(first), block[0]);
 
             let [shift, lost_shift] = difference::<S>(beside, max);
-            let (mut sum, mut moment) = (zero, zero);
+            let (mut sum, mut moment, mut widest) = (zero, zero, zero);
             for c in 0..k {
                 let (t, s) = (S::load(at(0, c)), S::load(at(1, c)));
                 let [d, lost] = difference::<S>(s, t);
@@ -284,20 +335,17 @@ unsafe fn divergence_kernel<S: Simd>(
                 let u = exp::<S>(S::mul(t, inverse));
                 sum = S::add(sum, u);
                 moment = S::fma(u, d, moment);
+                widest = S::if_gt(d, widest, d, widest);
                 S::store(at(0, c), u);
                 S::store(at(1, c), d);
+                S::store(at(2, c), S::mul(S::sub(s, beside), inverse));
             }
-            let (mean, share) = (S::div(moment, sum), S::div(one, sum));
-            let (mut excess, mut farthest) = (zero, zero);
-            for c in 0..k {
-                let (p, delta) = (S::mul(S::load(at(0, c)), share), S::sub(S::load(at(1, c)), mean));
-                let [grown, above] = exp_m1::<S>(delta);
-                excess = S::fma(p, above, excess);
-                farthest = S::if_gt(delta, farthest, delta, farthest);
-                S::store(at(0, c), p);
-                S::store(at(1, c), grown);
-                S::store(at(2, c), delta);
-            }
+            let mean = S::div(moment, sum);
+            // A row without such a class gives the same values either way.
+            let [excess, farthest] = match any_above::<S>(S::sub(widest, mean), NEAR) {
+                false => apart::<S, false>(scratch, k, sum, mean),
+                true => apart::<S, true>(scratch, k, sum, mean),
+            };
             // Infinity times 0 is no number; what is no number already stays so.
             let far = S::if_gt(farthest, S::splat(FAR), S::splat(f32::NAN), zero);
             put::<S>(S::add(excess, far), ln_1p, kl_at.add(first), block[0]);
@@ -311,9 +359,9 @@ unsafe fn divergence_kernel<S: Simd>(
             }
             if !student_out.is_null() {
                 let factor = S::div(scale, S::add(one, excess));
+                let less = S::sub(zero, excess);
                 for c in 0..k {
-                    let apart = S::sub(S::load(at(1, c)), excess);
-                    S::store(at(1, c), S::mul(factor, S::mul(S::load(at(0, c)), apart)));
+                    S::store(at(1, c), S::mul(factor, S::fma(S::load(at(0, c)), less, S::load(at(1, c)))));
                 }
                 turned_back::<S>(at(1, 0), block, student_out.add(first * k));
             }

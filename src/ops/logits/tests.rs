@@ -88,6 +88,39 @@ fn divergences_and_gradients_are_those_of_f64() {
     });
 }
 
+/// A class that the teacher rules out, as void is, and the student does not: nothing of it is left to f64.
+#[test]
+fn a_class_without_a_share_costs_no_digits() {
+    on_every_path(|path| {
+        let (k, n) = (12, 37);
+        for (size, temperature) in [(8.0, 1.0), (8.0, 20.0), (40.0, 1.0)] {
+            let (mut t, noise) = (rows(n, k, size, 1), rows(n, k, size, 7));
+            let s: Vec<f32> = t.iter().zip(&noise).map(|(t, noise)| t + noise).collect();
+            t.chunks_exact_mut(k).for_each(|row| row[4] = -1e4);
+            let [kl, _, ds, dt] = divergences(&t, &s, k, temperature, false);
+            for row in 0..n {
+                let at = row * k..(row + 1) * k;
+                let e = expected(&t[at.clone()], &s[at.clone()], temperature);
+                assert!((f64::from(kl[row]) - e.kl).abs() < 3e-6 * (1.0 + e.kl), "{path}: {} for {}", kl[row], e.kl);
+                for (c, slopes) in e.slopes.iter().enumerate() {
+                    for (found, expected) in [ds[at.start + c], dt[at.start + c]].into_iter().zip(slopes) {
+                        let off = (f64::from(found) - 2.0 * expected).abs();
+                        assert!(off < 5e-6 * (1.0 + e.kl), "{path}, {size} at {temperature}: {found} for {expected}");
+                    }
+                }
+            }
+            let (mut kl, mut alike, mut scratch) = (vec![0f32; n], vec![0f32; n], vec![0f32; 3 * k * WIDEST]);
+            let pair = Pair { teacher: &t, student: &s, k, temperature, masked: false };
+            let places = [kl.as_mut_ptr(), alike.as_mut_ptr()];
+            let nowhere = [std::ptr::null_mut(); 2];
+            // SAFETY: all lists have the lengths that the kernel counts on.
+            let left =
+                unsafe { divergence_rows(pair, vec![1.0; n].as_ptr(), n, nowhere, places, scratch.as_mut_ptr()) };
+            assert_eq!(left, 0, "{path}, {size} at {temperature}");
+        }
+    });
+}
+
 /// A student that is sure of what the teacher rules out: beyond what the exponential of f32 can say.
 #[test]
 fn answers_far_apart_are_finite_and_what_is_no_number_stays_none() {
