@@ -81,7 +81,7 @@ class Pixels(Comparison):
     def __init__(self, args):
         self.all_of_them = args.out
         args.out = os.path.join(args.out, folder(args.size, args.student, f"{args.minutes:g} minutes"))
-        super().__init__(args)
+        super().__init__(args, ["model", "teacher", "epochs", "batch", "images", "samples"])
 
     def compute(self, *words):
         return self.synth(*words, "--device", self.args.device)
@@ -91,10 +91,10 @@ class Pixels(Comparison):
         width, height = self.args.size.split("x")
         return ["--input-size", f"3,{height},{width}"]
 
-    def train(self, network, epochs, seed, output):
+    def train(self, network, epochs, seed, output, *options):
         if not is_made(output):
             self.compute("train", network, "--data", os.path.join(self.args.shared, CAMVID, TRAINING), "--size", self.args.size,
-                         "--void", len(CLASSES), "--num-classes", len(CLASSES), "--epochs", epochs, "--seed", seed, "-o", output, "--resume")
+                         "--void", len(CLASSES), "--num-classes", len(CLASSES), "--epochs", epochs, "--seed", seed, "-o", output, "--resume", *options)
         return output
 
     def teacher(self):
@@ -128,7 +128,7 @@ class Pixels(Comparison):
         if name == REAL:
             answered = self.row(ANSWERED, seed)
             epochs = max(1, math.ceil(answered.get("updates", 0) * self.args.batch / self.args.images))
-            self.train(self.args.student, epochs, seed, output)
+            self.train(self.args.student, epochs, seed, output, "--set", f"batch={self.args.batch}")
         elif not is_made(output):
             self.compute("distill", self.set(name), "--teacher", self.teacher(), "--answers", "live", "--student",
                          self.args.student, "--init", "scratch", *time)

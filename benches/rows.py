@@ -53,14 +53,30 @@ def about_result(folder):
         return json.load(file)
 
 
+def share(path, choices):
+    """Notes what the rows of a folder have in common, or ends if it is something else there."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            there = json.load(file)
+        for name, value in choices.items():
+            if there.get(name, value) != value:
+                sys.exit(f"{path}: its rows have {name} {there[name]}, not {value}: take another folder")
+    else:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(choices, file)
+
+
 class Comparison:
     """Rows of a table, made one after the other: a subclass says in `all` which, and in `page` how they are shown."""
 
-    def __init__(self, args):
+    def __init__(self, args, choices=()):
+        """`choices` are those options that all rows of a folder share: another value of one is refused."""
         self.args = args
         self.synth = Program(args.synth, args.threads, args.dry_run)
         os.makedirs(args.out, exist_ok=True)
         self.rows = Rows(os.path.join(args.out, "results.jsonl"))
+        if not args.dry_run and (not args.page or args.run):
+            share(os.path.join(args.out, "choices.json"), {name: getattr(args, name) for name in choices})
 
     def path(self, *parts):
         return os.path.join(self.args.out, *parts)

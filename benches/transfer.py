@@ -132,7 +132,7 @@ def folder(*words):
 
 class Transfer(Comparison):
     def __init__(self, args):
-        super().__init__(args)
+        super().__init__(args, ["steps", "samples", "views", "invert"])
         self.said = {}
 
     def teacher(self, name):

@@ -19,14 +19,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("{}", cli::one_line_usage(&error));
+            cli::tell(&cli::one_line_usage(&error));
             return ExitCode::from(2);
         }
     };
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.to_string().replace(char::is_control, " "));
+            cli::tell(&format!("error: {}", error.to_string().replace(char::is_control, " ")));
             ExitCode::from(exit_code(&error))
         }
     }

@@ -213,10 +213,18 @@ fn a_killed_harness_is_started_again_and_nothing_is_done_twice() {
     assert_eq!(place.rows()[0]["made"]["process_seconds"], serde_json::Value::Null);
 }
 
-/// Ctrl-C stops the run too, which keeps its state; the next harness goes on from there.
+/// A signal to both, as Ctrl-C is, and one to the harness alone stop the run too, which keeps its state; the next harness goes on
+/// from there. (Who starts tests in the background may ignore Ctrl-C itself.)
 #[cfg(unix)]
 #[test]
 fn an_interrupted_suite_goes_on_where_it_stopped() {
+    interrupted(true);
+    interrupted(false);
+}
+
+/// A suite that a signal stops, to its whole group or to the harness alone, goes on where it was.
+#[cfg(unix)]
+fn interrupted(to_all: bool) {
     use std::os::unix::process::CommandExt;
     let place = Place::new(60);
     let mut stopped = place.bench(&["-q", "--filter", "ssd"]).process_group(0).spawn().unwrap();
@@ -226,8 +234,8 @@ fn an_interrupted_suite_goes_on_where_it_stopped() {
     };
     let logged = |folder: PathBuf| fs::metadata(folder.join("metrics.jsonl")).is_ok_and(|about| about.len() > 0);
     wait_for("the first step", || unfinished().is_some_and(logged));
-    let group = format!("-{}", stopped.id());
-    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    let to = format!("{}{}", if to_all { "-" } else { "" }, stopped.id());
+    assert!(Command::new("kill").args(["-TERM", "--", &to]).status().unwrap().success());
     assert_eq!(stopped.wait().unwrap().code(), Some(130));
     assert!(unfinished().is_some_and(|folder| holds_a_state(&folder)), "a state to go on from");
 

@@ -17,12 +17,13 @@ mod push;
 mod recipe;
 mod recipes;
 mod run;
+mod signals;
 mod suite;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
-use synth::{Error, Result, events};
+use synth::{Error, Result};
 
 /// Compress a trained vision model when its training data is gone
 #[derive(Parser)]
@@ -87,11 +88,7 @@ pub fn run(cli: Cli) -> Result<()> {
     log_to_stderr(global);
     synth::ops::simd::check_variable()?;
     synth::ops::threads::start(global.threads.map(usize::from))?;
-    // The second Ctrl-C does not wait for the end of a step.
-    let _ = ctrlc::set_handler(|| match events::check_interrupt() {
-        Ok(()) => events::interrupt(),
-        Err(_) => std::process::exit(130),
-    });
+    signals::heed();
     match &cli.command {
         Command::Run(command) => command.run(global),
         Command::Invert(command) => command.run(global),
@@ -129,6 +126,11 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes a line to stderr, if somebody reads it.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A two-column table; whatever comes from outside stays on its line.

@@ -1,11 +1,11 @@
 //! `synth bench SUITE.toml`: methods beside each other.
 
 use super::options::Computing;
-use super::{Global, print, print_json};
+use super::{Global, print, print_json, tell};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use synth::bench::suite::{Known, Options, Places, Plan, Run, Suite, carry_out_suite};
+use synth::bench::suite::{Known, Options, Places, Plan, Run, Suite, Wanted, carry_out_suite};
 use synth::{Error, Result};
 
 /// Teachers x students x methods x seeds x budgets
@@ -45,7 +45,7 @@ impl SuiteRun {
         let suite = Suite::read(file)?;
         let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let places = Places { suite: beside.map_or(".".into(), PathBuf::from), local: self.local.clone() };
-        let known = Known::read(&self.known)?;
+        let known = Known::read(&self.known, &Wanted::of(&suite))?;
         let Some(out) = self.output.clone().filter(|_| !self.dry_run) else {
             return self.list(&suite, &places, &known);
         };
@@ -54,12 +54,12 @@ impl SuiteRun {
         let more = [self.computing.arguments(), global.arguments()].concat();
         let access = global.access();
         let options = Options { out, places, filter: self.filter.clone(), known, program, more, access };
-        let tell = |line: &str| {
+        let progress = |line: &str| {
             if !global.quiet {
-                eprintln!("{line}");
+                tell(line);
             }
         };
-        let count = carry_out_suite(&suite, &options, &compute, &tell)?;
+        let count = carry_out_suite(&suite, &options, &compute, &progress)?;
         let page = options.out.join("index.html");
         let line = format!("{} done, {} failed, {} open", count.done, count.failed, count.open);
         match self.json {

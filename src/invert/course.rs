@@ -154,7 +154,19 @@ impl<'a> Course<'a> {
         if phase != Phase::Rounds {
             self.shorten(phase);
             self.rounds_begin = self.clock.elapsed();
+        } else if self.plan.updates == 0 && self.plan.rounds_done(self.batch) > self.plan.rounds_done(self.batch - 1) {
+            self.plan_rounds();
         }
+    }
+
+    /// After a round: as many further ones as fit into the time, if that is limited; the schedules of both sides follow.
+    fn plan_rounds(&mut self) {
+        let Some(limit) = self.limit else { return };
+        let (now, rounds) = (self.clock.elapsed(), self.plan.rounds_done(self.batch));
+        let goes_on = self.recipe.on_the_fly && self.recipe.feed == Feed::Buffer && self.plan.updates > 0;
+        let update = goes_on.then(|| self.adversary_time / self.trainer.done().max(1) as u32);
+        self.plan.fit(rounds, now.saturating_sub(self.rounds_begin), limit.saturating_sub(now), update);
+        self.trainer.plan_steps(self.plan.all_updates());
     }
 
     /// A batch of drawn images.
@@ -235,13 +247,8 @@ impl<'a> Course<'a> {
             observer.updated("adversary", &self.trainer)?;
         }
         self.adversary_time += start.elapsed();
-        let rounds = self.plan.rounds_done(self.batch);
-        if let Some(limit) = self.limit.filter(|_| done == rounds * self.plan.updates) {
-            let now = self.clock.elapsed();
-            let goes_on = self.recipe.on_the_fly && self.recipe.feed == Feed::Buffer;
-            let update = goes_on.then(|| self.adversary_time / done.max(1) as u32);
-            self.plan.fit(rounds, now.saturating_sub(self.rounds_begin), limit.saturating_sub(now), update);
-            self.trainer.plan_steps(self.plan.all_updates());
+        if done == self.plan.rounds_done(self.batch) * self.plan.updates {
+            self.plan_rounds();
         }
         Ok(())
     }
@@ -260,6 +267,11 @@ impl<'a> Course<'a> {
         })
     }
 
+    /// Images that were made for an update each and kept nowhere.
+    fn fresh(&self) -> usize {
+        if self.recipe.feed == Feed::Fresh { self.trainer.done() * self.recipe.student.batch } else { 0 }
+    }
+
     pub fn finish(self) -> Result<Inversion> {
         let finished = self.trainer.finished(&self.buffer.images, None, self.buffer.views.as_ref())?;
         Ok(Inversion {
@@ -267,7 +279,7 @@ impl<'a> Course<'a> {
             finished,
             drawn: self.drawing.is_some(),
             plan: self.plan,
-            synthesised: self.batch * self.recipe.batch,
+            synthesised: self.batch * self.recipe.batch + self.fresh(),
             synthesis_time: self.synthesis_time,
             adversary_time: self.adversary_time,
             clock: self.clock,

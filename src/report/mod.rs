@@ -189,7 +189,12 @@ pub(crate) mod tests {
             }
             reporter
         };
-        let ways = [None, Some(Every::Updates(4)), Some(Every::Updates(9)), Some(Every::Time(Duration::from_secs(9)))];
+        let ways = [
+            None,
+            Some(Every::Updates { count: 1, of: 4 }),
+            Some(Every::Updates { count: 1, of: 9 }),
+            Some(Every::Time(Duration::from_secs(9))),
+        ];
         for begun in ways {
             let state = Saver::of(&reporter(begun)).unwrap().keep();
             for now in ways {

@@ -18,8 +18,11 @@ const MOST: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Every {
     Time(Duration),
-    /// Updates of the student, in all stages together.
-    Updates(usize),
+    /// So many, evenly over the updates of the student, in all stages together.
+    Updates {
+        count: usize,
+        of: usize,
+    },
 }
 
 impl Every {
@@ -28,14 +31,14 @@ impl Every {
         let count = count.max(1);
         match limit {
             Some(limit) => Self::Time(limit / count.min(MOST) as u32),
-            None => Self::Updates(updates.div_ceil(count).max(1)),
+            None => Self::Updates { count: count.min(updates).max(1), of: updates.max(1) },
         }
     }
 
     fn in_words(self) -> String {
         match self {
             Self::Time(time) => format!("every {:.1} s", time.as_secs_f64()),
-            Self::Updates(updates) => format!("every {updates} updates"),
+            Self::Updates { count, of } => format!("{count} in {of} updates"),
         }
     }
 }
@@ -131,7 +134,7 @@ impl Snapshots {
     /// How many should have been taken by now.
     fn passed(&self) -> usize {
         match self.every {
-            Every::Updates(updates) => self.updates / updates.max(1),
+            Every::Updates { count, of } => self.updates * count / of.max(1),
             Every::Time(time) => (self.elapsed().as_secs_f64() / time.as_secs_f64().max(1e-3)) as usize,
         }
     }
@@ -243,13 +246,13 @@ mod tests {
     fn snapshots_lie_evenly_over_the_updates_of_their_stages() {
         let folder = tempfile::tempdir().unwrap();
         let every = Every::of(4, None, 10);
-        assert_eq!(every, Every::Updates(3));
+        assert_eq!(every, Every::Updates { count: 4, of: 10 });
         let mut watching = of(folder.path(), &["distill"], every);
         for stage in ["adversary", "distill"] {
             (0..10).for_each(|_| watching.updated(stage, &Word).unwrap());
         }
         let found = copied(&watching, folder.path());
-        assert_eq!(updates(&found), [3, 6, 9]);
+        assert_eq!(updates(&found), [3, 5, 8, 10]);
         assert!(found.iter().all(|s| s.stage == "distill"));
         assert!(found.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds), "{found:?}");
     }
@@ -271,7 +274,7 @@ mod tests {
     #[test]
     fn a_run_that_goes_on_from_an_earlier_state_takes_again_what_came_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut first = of(folder.path(), &["train"], Every::Updates(2));
+        let mut first = of(folder.path(), &["train"], Every::Updates { count: 1, of: 2 });
         first.earlier = Duration::from_secs(100);
         (0..5).for_each(|_| first.updated("train", &Word).unwrap());
         let mut saver = Saver::default();
@@ -279,7 +282,7 @@ mod tests {
         let state = saver.keep();
         (0..4).for_each(|_| first.updated("train", &Word).unwrap());
 
-        let mut second = of(folder.path(), &["train"], Every::Updates(2));
+        let mut second = of(folder.path(), &["train"], Every::Updates { count: 1, of: 2 });
         second.restore(&state).unwrap();
         (0..4).for_each(|_| second.updated("train", &Word).unwrap());
         let found = copied(&second, folder.path());

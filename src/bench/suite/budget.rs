@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Options of `synth run` with which `recipe` spends `budget`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for images that are fewer than the recipe needs before its first round.
+/// [`Error::Invalid`] for images or steps that are fewer than the recipe needs for its first round.
 pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<String>> {
     let set = |key: &str, value: usize| ["--set".to_string(), format!("{key}={value}")];
     let on_the_fly = method.on_the_fly || recipe.on_the_fly;
@@ -27,10 +27,16 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
             if recipe.rounds == 0 && fill > 0 {
                 return Ok([set("batch", batch), set("buffer.samples", samples)].concat());
             }
-            match batches.saturating_sub(before) / recipe.batches.max(1) {
+            // Fresh images are made for every update.
+            let student_batch = if recipe.student.batch > 0 { recipe.student.batch } else { batch };
+            let fresh = if recipe.feed == Feed::Fresh { recipe.adversary_steps * student_batch } else { 0 };
+            let of_round = recipe.batches * batch + fresh;
+            match images.saturating_sub(before * batch) / of_round.max(1) {
                 0 => {
                     let found = format!("{images} images in batches of {batch}");
-                    let hint = format!("the recipe makes {before} batches before its first round: budget more");
+                    let hint = format!(
+                        "the recipe makes {before} batches before its first round, and {of_round} images in one: budget more"
+                    );
                     Err(Error::invalid("budget", found, hint))
                 }
                 rounds => Ok([set("batch", batch), set("rounds", rounds), set("buffer.samples", samples)].concat()),
@@ -42,9 +48,18 @@ pub fn spend(recipe: &Recipe, budget: Budget, method: &Method) -> Result<Vec<Str
         Budget::Steps(steps) => {
             // Of the updates as of the time in `synth run --minutes`.
             let finish = if on_the_fly { 0 } else { (steps as f64 * FINISH_SHARE) as usize };
-            let rounds = ((steps - finish) / recipe.adversary_steps.max(1)).max(1);
-            let finish = steps.saturating_sub(rounds * recipe.adversary_steps).max(1);
-            Ok([set("rounds", rounds), set("finish_steps", finish)].concat())
+            let of_round = recipe.adversary_steps.max(1);
+            match ((steps - finish) / of_round, on_the_fly) {
+                (0, _) => {
+                    let hint = format!("a round of the recipe has {of_round} updates: budget more");
+                    Err(Error::invalid("budget", format!("{steps} steps"), hint))
+                }
+                (rounds, true) => Ok(set("rounds", rounds).to_vec()),
+                (rounds, false) => {
+                    let finish = (steps - rounds * recipe.adversary_steps).max(1);
+                    Ok([set("rounds", rounds), set("finish_steps", finish)].concat())
+                }
+            }
         }
     }
 }
@@ -79,8 +94,12 @@ mod tests {
     fn steps_are_those_of_the_student_in_both_stages() {
         let steps = |init, on_the_fly| options(Budget::Steps(1000), init, on_the_fly).unwrap();
         assert_eq!(steps(Start::Adversary, false), "--set rounds=8 --set finish_steps=360");
-        assert_eq!(steps(Start::Adversary, true), "--set rounds=12 --set finish_steps=40");
+        assert_eq!(steps(Start::Adversary, true), "--set rounds=12");
         assert_eq!(steps(Start::Scratch, false), "--set student.steps=1000");
+        for on_the_fly in [false, true] {
+            let message = options(Budget::Steps(70), Start::Adversary, on_the_fly).unwrap_err().to_string();
+            assert!(message.contains("70 steps") && message.contains("80 updates"), "{message}");
+        }
     }
 
     #[test]

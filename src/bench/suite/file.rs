@@ -256,8 +256,7 @@ impl Suite {
             return wrong("snapshots are measured on images that are held back, and `hold_back` is 0");
         }
         for seeds in self.methods.iter().map(|method| &method.seeds).chain([&self.seeds]) {
-            if let Some(seed) = seeds.iter().enumerate().find_map(|(i, seed)| seeds[..i].contains(seed).then_some(seed))
-            {
+            if let Some(seed) = twice(seeds) {
                 return Err(format!("seed {seed} stands there twice"));
             }
         }
@@ -269,6 +268,9 @@ impl Suite {
             if !fine {
                 return Err(format!("a budget of {} is none", budget.label()));
             }
+        }
+        if let Some(budget) = twice(&self.budgets) {
+            return Err(format!("a budget of {} stands there twice", budget.label()));
         }
         self.check_names()
     }
@@ -298,15 +300,28 @@ impl Suite {
             if teacher.model.is_some() == teacher.net.is_some() {
                 return Err(format!("teacher {name:?} needs either `model` or `net`"));
             }
+            if let Some(student) = twice(&self.teachers[i].students) {
+                return Err(format!("student {student:?} of teacher {name:?} stands there twice"));
+            }
         }
         for (i, method) in self.methods.iter().enumerate() {
             let label = method.label();
             if self.methods[..i].iter().any(|other| other.label() == label) {
                 return Err(format!("method {label:?} stands there twice; give one of them a `name`"));
             }
+            if method.on_the_fly && method.init != Start::default() {
+                return Err(format!(
+                    "method {label:?} has an `init`, though its student is the adversary itself (`on_the_fly`)"
+                ));
+            }
         }
         Ok(())
     }
+}
+
+/// Something that is in a list more than once.
+fn twice<T: PartialEq>(list: &[T]) -> Option<&T> {
+    list.iter().enumerate().find_map(|(i, item)| list[..i].contains(item).then_some(item))
 }
 
 #[cfg(test)]
@@ -344,6 +359,9 @@ mod tests {
             ("seeds = [0, 1]", "seeds = []", "seeds"),
             ("seeds = [0, 1]", "seeds = [1, 1]", "seed 1"),
             ("recipe = \"ssd\"", "recipe = \"ssd\"\nseeds = [2, 2]", "seed 2"),
+            ("steps = 4000", "minutes = 20.0", "20 min stands there twice"),
+            ("students = [\"resnet8\"]", "students = [\"resnet8\", \"resnet8\"]", "resnet8"),
+            ("recipe = \"ssd\"", "recipe = \"ssd\"\non_the_fly = true\ninit = \"scratch\"", "on_the_fly"),
             ("steps = 4000", "steps = 0", "0 steps"),
             ("minutes = 20", "minutes = -1", "-1 min"),
             ("minutes = 20", "hours = 1", "hours"),

@@ -5,7 +5,7 @@ use super::command::{Surroundings, result_folder, run_folder};
 use super::file::Suite;
 use super::known::Known;
 use super::machine::{Machine, Program, Ticks, now};
-use super::measure::{Measure, Measured};
+use super::measure::{Measure, Measured, Wanted};
 use super::page::page;
 use super::peers::Peers;
 use super::places::Places;
@@ -72,7 +72,6 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
         compute,
         measure: Measure::new(around, options.access, compute),
         machine: Machine::here(),
-        program: Program::here(&options.program, &options.places.suite)?,
     };
     for (i, run) in runs.iter().enumerate() {
         check_interrupt()?;
@@ -120,7 +119,6 @@ struct Work<'a> {
     compute: &'a Compute,
     measure: Measure<'a>,
     machine: Machine,
-    program: Program,
 }
 
 impl Work<'_> {
@@ -129,7 +127,7 @@ impl Work<'_> {
         let made: Option<Made> = read(&folder.join("made.json"));
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
         let is_made = made.is_some_and(|made| made.failed.is_none());
-        is_made && measured.suffices(self.around.suite.test, self.around.suite.hold_back)
+        is_made && measured.suffices(&Wanted::of(self.around.suite))
     }
 
     /// Whether its row has come from elsewhere. A teacher that a run here is still to learn from has not: rows have no weights.
@@ -143,30 +141,36 @@ impl Work<'_> {
     fn one(&mut self, run: &Run) -> Result<()> {
         let path = run_folder(self.around.out, &run.id).join("made.json");
         let known: Option<Made> = read(&path);
-        let is_new = known.as_ref().is_none_or(|known| known.failed.is_some());
-        let peak_gflops = is_new.then(|| multiply_add_rate() / 1e9);
+        let about = self.about()?;
         let before = Ticks::now();
-        let made = |work: &Self, process_seconds: Option<f64>, failed| {
-            let (program, machine) = (work.program.clone(), work.machine.clone());
+        let noted = |process_seconds: Option<f64>, failed| {
             let others = Ticks::now().zip(before).and_then(|(now, before)| now.of_others(&before));
             let others = others.filter(|_| process_seconds.is_some());
-            Made { program, machine, others, peak_gflops, ended: now(), process_seconds, failed }
+            Made { others, ended: now(), process_seconds, failed, ..about.clone() }
         };
-        let seconds = match self.made(run).or_else(|error| words(error).map(Outcome::Failed))? {
-            Outcome::Failed(why) => return write(&path, &made(self, None, Some(why))),
-            Outcome::Done(seconds) => seconds.or(known.as_ref().and_then(|known| known.process_seconds)),
+        let made = match (self.made(run).or_else(|error| words(error).map(Outcome::Failed))?, known) {
+            (Outcome::Failed(why), _) => return write(&path, &noted(None, Some(why))),
+            // What an earlier call has made is noted: its program, and what else went on then.
+            (Outcome::Done(None), Some(known)) if known.failed.is_none() || known.process_seconds.is_some() => {
+                Made { failed: None, ..known }
+            }
+            (Outcome::Done(seconds), _) => noted(seconds, None),
         };
-        // What an earlier call has made and noted is not noted anew.
-        if is_new {
-            write(&path, &made(self, seconds, None))?;
-        }
+        write(&path, &made)?;
         match self.measured(run) {
             Ok(()) => Ok(()),
             Err(error) => {
                 let why = format!("evaluation: {}", words(error)?);
-                write(&path, &made(self, seconds, Some(why)))
+                write(&path, &Made { failed: Some(why), ..made })
             }
         }
+    }
+
+    /// What is noted of a process before it starts: the program may be another one than at the last run.
+    fn about(&self) -> Result<Made> {
+        let program = Program::here(&self.options.program, &self.options.places.suite)?;
+        let peak_gflops = Some(multiply_add_rate() / 1e9);
+        Ok(Made { program, machine: self.machine.clone(), peak_gflops, ..Made::default() })
     }
 
     /// Makes the result of a run, unless it is there.
@@ -186,7 +190,7 @@ impl Work<'_> {
     fn measured(&mut self, run: &Run) -> Result<()> {
         let path = run_folder(self.around.out, &run.id).join("evaluation.json");
         let known: Measured = read(&path).unwrap_or_default();
-        if known.suffices(self.around.suite.test, self.around.suite.hold_back) {
+        if known.suffices(&Wanted::of(self.around.suite)) {
             return Ok(());
         }
         let found = self.measure.run(run, known)?;

@@ -1,5 +1,6 @@
 //! Rows of a suite's runs that were made in another folder or on another machine.
 
+use super::measure::Wanted;
 use super::plan::Run;
 use super::results::{Row, Status, read_rows};
 use crate::{Error, Result};
@@ -14,16 +15,16 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads all of `files`; of two rows of one run, one that is done counts, else the later.
+    /// Reads all of `files`; of two rows of one run, one that is done, with all that is `wanted` measured, counts, else the later.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::File`], which names the line, for anything else than rows of runs.
-    pub fn read(files: &[PathBuf]) -> Result<Self> {
+    pub fn read(files: &[PathBuf], wanted: &Wanted) -> Result<Self> {
         let mut known = Self::default();
         for file in files {
             let rows = read_rows(file)?;
             known.files.push((file.clone(), rows.iter().map(|row| row.id.clone()).collect()));
-            for row in rows {
+            for row in rows.into_iter().map(|row| row.seen_by(wanted)) {
                 if !known.has(&row.id) || row.status == Status::Done {
                     known.rows.insert(row.id.clone(), row);
                 }
@@ -77,21 +78,26 @@ mod tests {
         let (one, two) = (folder.path().join("one.jsonl"), folder.path().join("two.jsonl"));
         write_rows(&one, &[named("a", 1, None), named("b", 1, Some("no luck")), named("c", 1, None)]).unwrap();
         write_rows(&two, &[named("a", 2, Some("later")), named("b", 2, None)]).unwrap();
-        let known = Known::read(&[one.clone(), two.clone()]).unwrap();
+        let wanted = Wanted { data: "d", test: true, hold_back: 100 };
+        let known = Known::read(&[one.clone(), two.clone()], &wanted).unwrap();
         assert!(known.has("a") && known.has("b") && known.has("c") && !known.has("d"));
         let open = |id: &str| Row { status: Status::Open, ..named(id, 9, None) };
         let seeds = ["a", "b", "c", "d"].map(|id| known.or(open(id)).seed);
         assert_eq!(seeds, [1, 2, 1, 9]);
         assert_eq!(known.or(named("c", 9, Some("here"))).seed, 1);
         assert_eq!(known.or(named("c", 9, None)).seed, 9, "what is done here stays");
-        let failed = Known::read(&[two]).unwrap();
+        let more = Known::read(&[one.clone(), two.clone()], &Wanted { hold_back: 200, ..wanted }).unwrap();
+        assert!(!more.has("a") && more.or(open("c")).status == Status::Open, "other images were held back");
+        let blind = Known::read(std::slice::from_ref(&one), &Wanted { test: false, ..wanted }).unwrap();
+        assert!(blind.has("a") && blind.or(open("a")).test.is_none(), "a suite that reads no test set shows none");
+        let failed = Known::read(&[two], &wanted).unwrap();
         assert!(!failed.has("a") && failed.or(open("a")).status == Status::Failed, "tried again, and told until then");
 
         fs::write(&one, "{\"id\": 3}\n").unwrap();
-        let message = Known::read(std::slice::from_ref(&one)).unwrap_err().to_string();
+        let message = Known::read(std::slice::from_ref(&one), &wanted).unwrap_err().to_string();
         assert!(message.contains("line 1") && message.contains("one.jsonl"), "{message}");
         fs::write(&one, "").unwrap();
-        let message = Known::read(&[one]).unwrap().check(&[]).unwrap_err().to_string();
+        let message = Known::read(&[one], &wanted).unwrap().check(&[]).unwrap_err().to_string();
         assert!(message.contains("none of its 0 rows"), "{message}");
     }
 }

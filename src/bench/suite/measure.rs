@@ -2,6 +2,7 @@
 //! alone, once, on the test set.
 
 use super::command::{Surroundings, model_folder, result_folder};
+use super::file::Suite;
 use super::plan::{Kind, Run};
 use crate::data::{Labelled, ReadOptions};
 use crate::events::Silent;
@@ -30,6 +31,46 @@ pub struct Score {
     pub images: usize,
     pub data: String,
     pub sha256: String,
+    /// The data as the suite calls them; empty in what older programs wrote.
+    #[serde(default)]
+    pub named: String,
+}
+
+/// What a suite wants to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// As the suite calls the data.
+    pub data: &'a str,
+    /// Whether the test set is read.
+    pub test: bool,
+    /// Images held back.
+    pub hold_back: usize,
+}
+
+impl<'a> Wanted<'a> {
+    pub fn of(suite: &'a Suite) -> Self {
+        Self { data: &suite.data, test: suite.test, hold_back: suite.hold_back }
+    }
+
+    fn is_of_the_data(&self, score: &Score) -> bool {
+        score.named.is_empty() || score.named == self.data
+    }
+
+    /// Whether the test set is still to be read, where `test` is what is known.
+    fn lacks_test(&self, test: Option<&Score>) -> bool {
+        self.test && !test.is_some_and(|score| self.is_of_the_data(score))
+    }
+
+    /// The same of the images held back.
+    fn lacks_held_back(&self, held_back: Option<&Score>) -> bool {
+        let serves = |score: &Score| self.is_of_the_data(score) && score.images == self.hold_back;
+        self.hold_back > 0 && !held_back.is_some_and(serves)
+    }
+
+    /// Whether nothing is left to measure.
+    pub fn has_all(&self, test: Option<&Score>, held_back: Option<&Score>) -> bool {
+        !self.lacks_test(test) && !self.lacks_held_back(held_back)
+    }
 }
 
 /// A snapshot's accuracy.
@@ -57,10 +98,9 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Whether it has what a suite with these choices asks for.
-    pub fn suffices(&self, test: bool, hold_back: usize) -> bool {
-        let held_back = self.held_back.as_ref().map_or(0, |score| score.images);
-        (!test || self.test.is_some()) && (hold_back == 0 || held_back == hold_back)
+    /// Whether it has what is wanted.
+    pub fn suffices(&self, wanted: &Wanted) -> bool {
+        wanted.has_all(self.test.as_ref(), self.held_back.as_ref())
     }
 }
 
@@ -76,14 +116,15 @@ impl Data {
         Self { labels: labelled.labels.clone(), names: labelled.class_names.clone(), labelled }
     }
 
-    fn score(&mut self, model: &Model, compute: &Compute) -> Result<Score> {
+    /// Of a model on the images of what a suite calls `named`.
+    fn score(&mut self, model: &Model, named: &str, compute: &Compute) -> Result<Score> {
         let data = &mut self.labelled;
         (data.labels, data.class_names) = (self.labels.clone(), self.names.clone());
         labels_for(&model.class_names(), data)?;
         let teacher = Teacher::of(model).to(compute)?;
         let found = evaluate(&teacher, data, batch_for(BATCH, teacher.size), &mut Silent)?;
         let (data, sha256) = (data.name.clone(), data.sha256.clone());
-        Ok(Score { top1: found.top1, loss: found.loss, images: found.count, data, sha256 })
+        Ok(Score { top1: found.top1, loss: found.loss, images: found.count, data, sha256, named: named.into() })
     }
 }
 
@@ -106,23 +147,23 @@ impl<'a> Measure<'a> {
     /// # Errors
     /// A model or images that cannot be read or do not fit each other; an interruption.
     pub fn run(&mut self, run: &Run, known: Measured) -> Result<Measured> {
-        let (test, hold_back) = (self.around.suite.test, self.around.suite.hold_back);
+        let wanted = Wanted::of(self.around.suite);
         let mut found = known;
         let model = open_model(&self.model_of(run)?, None, &Overrides::default(), &self.access)?;
-        if hold_back > 0 && !found.suffices(false, hold_back) {
-            self.read_held_back(hold_back)?;
+        if wanted.lacks_held_back(found.held_back.as_ref()) {
+            self.read_held_back(wanted.hold_back)?;
             let start = Instant::now();
             if let Some(data) = &mut self.held_back {
                 let folder = result_folder(self.around.out, &run.id).join("snapshots");
-                found.curve = curve(&model, &folder, data, self.compute)?;
-                found.held_back = Some(data.score(&model, self.compute)?);
+                found.curve = curve(&model, &folder, data, wanted.data, self.compute)?;
+                found.held_back = Some(data.score(&model, wanted.data, self.compute)?);
             }
             found.seconds += start.elapsed().as_secs_f64();
         }
-        if test && found.test.is_none() {
+        if wanted.lacks_test(found.test.as_ref()) {
             self.read_test()?;
             let start = Instant::now();
-            found.test = self.test.as_mut().map(|data| data.score(&model, self.compute)).transpose()?;
+            found.test = self.test.as_mut().map(|data| data.score(&model, wanted.data, self.compute)).transpose()?;
             found.seconds += start.elapsed().as_secs_f64();
         }
         Ok(found)
@@ -153,13 +194,13 @@ impl<'a> Measure<'a> {
 }
 
 /// The accuracy of every snapshot in `folder`.
-fn curve(model: &Model, folder: &Path, data: &mut Data, compute: &Compute) -> Result<Vec<Point>> {
+fn curve(model: &Model, folder: &Path, data: &mut Data, named: &str, compute: &Compute) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for snapshot in read_snapshots(folder)? {
         let path = folder.join(&snapshot.file);
         let weights = Checkpoint::read(&path)?;
         let then = Model::from_parts(model.config.clone(), weights, &path.display().to_string())?;
-        let top1 = match data.score(&then, compute) {
+        let top1 = match data.score(&then, named, compute) {
             Ok(score) => score.top1,
             // A student that has blown up on the way answers nothing.
             Err(Error::Failed { .. }) => 0.0,

@@ -36,6 +36,7 @@ pub use command::Surroundings;
 pub use file::{Baseline, Budget, Method, Start, Suite, TeacherEntry};
 pub use harness::{Count, Options, carry_out_suite};
 pub use known::Known;
+pub use measure::Wanted;
 pub use peers::Peers;
 pub use places::Places;
 pub use plan::{Kind, Plan, Run};

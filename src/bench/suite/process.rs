@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at a process.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a process may take to stop by itself after Ctrl-C, which it is sent too.
+/// How long a process may take to stop by itself after it was asked to.
 const GRACE: Duration = Duration::from_secs(30);
 /// The end of a log in which its error is looked for.
 const LOG_END: u64 = 16 << 10;
@@ -83,13 +83,24 @@ fn ended(child: &mut Child) -> Result<ExitStatus> {
             return Ok(status);
         }
         if check_interrupt().is_err() {
-            let since = *asked.get_or_insert_with(Instant::now);
+            let since = *asked.get_or_insert_with(|| {
+                ask_to_stop(child);
+                Instant::now()
+            });
             if since.elapsed() > GRACE {
                 let _ = child.kill();
             }
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// A terminal has told the process too; `kill` has not. It takes both as one.
+fn ask_to_stop(child: &Child) {
+    #[cfg(unix)]
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+    #[cfg(not(unix))]
+    let _ = child;
 }
 
 /// The last error that a log speaks of in its last attempt.

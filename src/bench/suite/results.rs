@@ -3,7 +3,7 @@
 use super::command::{Surroundings, model_folder, result_folder, run_folder};
 use super::file::Budget;
 use super::machine::{Machine, Program};
-use super::measure::{Measured, Point, Score};
+use super::measure::{Measured, Point, Score, Wanted};
 use super::places::below;
 use super::plan::{Kind, Run};
 use crate::files::write_atomic;
@@ -103,15 +103,10 @@ impl Row {
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
         let student: Value = read(&model_folder(out, run).join("synth.json")).unwrap_or_default();
         let set: Value = read(&result_folder(out, &run.id).join("set/synth.json")).unwrap_or_default();
-        let is_measured = measured.test.is_some() || measured.held_back.is_some();
         let failed = made.as_ref().and_then(|made| made.failed.clone());
-        let status = match (&failed, is_measured) {
-            (Some(_), _) => Status::Failed,
-            (None, true) => Status::Done,
-            (None, false) => Status::Open,
-        };
+        let status = if failed.is_some() { Status::Failed } else { Status::Done };
         let best = measured.curve.iter().map(|p| p.top1).chain(measured.held_back.iter().map(|s| s.top1));
-        Self {
+        let row = Self {
             id: run.id.clone(),
             status,
             error: failed,
@@ -136,7 +131,17 @@ impl Row {
             made,
             settings: run.settings.clone(),
             provenance: named(without_health(student), around),
+        };
+        row.seen_by(&Wanted::of(around.suite))
+    }
+
+    /// The row for a suite that wants `wanted`: open where that is not measured, and without what the suite does not look at.
+    pub fn seen_by(mut self, wanted: &Wanted) -> Self {
+        self.test = self.test.filter(|_| wanted.test);
+        if self.status == Status::Done && !wanted.has_all(self.test.as_ref(), self.held_back.as_ref()) {
+            self.status = Status::Open;
         }
+        self
     }
 
     /// The accuracy to report, 0 to 1: of the last weights, on the test set if that was read.

@@ -59,6 +59,9 @@ impl Recipe {
             let found = "the generator itself does not go on from batch to batch";
             return refused("generator.keep_optimizer", found, "take generator.lifecycle = carry-over");
         }
+        if self.fill == 0 && self.rounds * self.batches == 0 {
+            return refused("rounds", "no image would be made to be kept", "take at least one of them, or of `fill`");
+        }
         if self.feed == Feed::Fresh && matches!(g.input, Input::Pixels | Input::LabelEmbedding) {
             let found = "fresh images come from a generator of noise";
             return refused("feed", found, "take buffer or batch");

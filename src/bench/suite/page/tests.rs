@@ -23,7 +23,8 @@ const SUITE: &str = r#"
 "#;
 
 pub(in crate::bench::suite) fn row(method: &str, seed: u64, top1: f64, error: Option<&str>) -> Row {
-    let score = |top1| Score { top1, loss: 1.0, images: 100, data: "d".into(), sha256: String::new() };
+    let score =
+        |top1| Score { top1, loss: 1.0, images: 100, data: "d".into(), sha256: String::new(), named: "d".into() };
     let point = |i: u32| Point {
         seconds: 60.0 * f64::from(i),
         updates: 10 * i as usize,
