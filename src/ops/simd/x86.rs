@@ -37,7 +37,24 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(p: *mut f32, v: __m256, lanes: usize) {
-        unsafe { _mm256_maskstore_ps(p, first(lanes), v) }
+        // Processors of AMD take dozens of cycles for a masked store.
+        unsafe {
+            if lanes >= Self::LANES {
+                return Self::store(p, v);
+            }
+            let (mut p, mut rest) = (p, _mm256_castps256_ps128(v));
+            if lanes & 4 != 0 {
+                _mm_storeu_ps(p, rest);
+                (p, rest) = (p.add(4), _mm256_extractf128_ps::<1>(v));
+            }
+            if lanes & 2 != 0 {
+                _mm_store_sd(p.cast(), _mm_castps_pd(rest));
+                (p, rest) = (p.add(2), _mm_movehl_ps(rest, rest));
+            }
+            if lanes & 1 != 0 {
+                _mm_store_ss(p, rest);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
