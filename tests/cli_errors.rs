@@ -225,6 +225,58 @@ fn datasets() {
     refused(1, &collect, &["none of the images could be read (", ": 1)"]);
 }
 
+/// What has no part in what is to be done is not passed over.
+#[test]
+fn options_without_a_part() {
+    let place = Place::new();
+    let (model, set, out) = (place.text("model"), place.text("set"), place.text("out"));
+    let collect = ["collect", &model, "-o", &set, "--from", "shaders", "--samples", "12", "--balance", "none", "-q"];
+    let output = synth(&collect);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    refused(2, &["inspect", &model, "--teacher", &model], &["--teacher", "only sets"]);
+    refused(2, &["inspect", &set, "--arch", "mnist-convnet"], &["this is a set", "--arch"]);
+    let stored = ["distill", &set, "-o", &out, "--answers", "stored", "--teacher", &model];
+    refused(2, &stored, &["--teacher", "recorded answers", "--answers live"]);
+    let run = |more: &[&'static str]| [&["run", "-o", &out, "--student", "resnet14"][..], more].concat();
+    refused(2, &run(&["--set", "student.steps=5"]), &["--set student.steps", "finish_steps", "--init scratch"]);
+    refused(2, &run(&["--set", "student.schedule=constant"]), &["--set student.schedule", "--on-the-fly"]);
+    let file = place.text("set/data/train-00000-of-00001.parquet");
+    refused(1, &["eval", &model, "--data", &file, "--split", "test"], &["split `train`, not `test`"]);
+    let other = place.text("other.parquet");
+    std::fs::copy(&file, &other).unwrap();
+    refused(1, &["eval", &model, "--data", &other, "--split", "test"], &["no split `test`"]);
+    for whole in [&["--data", &file, "--split", "train"][..], &["--data", &other]] {
+        let output = synth(&[&["eval", &model], whole].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let folder = place.pictures(&["ant", "bee", "cat"], 28);
+    refused(1, &["eval", &model, "--data", &folder, "--label-column", "y"], &["no column `y`"]);
+    assert!(!place.at("out").exists());
+
+    // What is read is not replaced, nor is what holds it.
+    for (force, input) in [(&set, &set), (&model, &model), (&set, &file)] {
+        refused(2, &["collect", &model, "-o", force, "--from", input, "--force"], &["is read", "another folder"]);
+    }
+    refused(2, &["distill", &set, "-o", &set, "--force"], &["set is read"]);
+    refused(2, &["distill", &set, "-o", &model, "--force"], &["model is read"]);
+}
+
+/// Grey pictures among colour ones are read as one kind where that is asked for; a licence stands where others look for it.
+#[test]
+fn training_on_mixed_pictures() {
+    let place = Place::new();
+    let (data, out) = (place.pictures(&["ant", "bee"], 28), place.text("out"));
+    image::RgbImage::new(28, 28).save(place.at("pictures/bee/colour.png")).unwrap();
+    let train = ["train", "mnist-convnet", "--data", &data, "-o", &out, "--epochs", "1", "--set", "batch=4"];
+    refused(1, &train, &["a colour picture among grey ones", "--channels"]);
+    let output = synth(&[&train[..], &["--channels", "1", "--license", "MIT"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let card = std::fs::read_to_string(place.at("out/README.md")).unwrap();
+    assert!(card.starts_with("---\nlicense: \"mit\"\n") && card.contains("## Licence\n\nmit.\n"), "{card}");
+    let config = std::fs::read_to_string(place.at("out/config.json")).unwrap();
+    assert!(config.contains("\"license\": \"mit\""), "{config}");
+}
+
 /// Numbers of another instruction set than the named one would be taken for its own.
 #[test]
 fn instruction_sets() {

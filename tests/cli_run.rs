@@ -125,6 +125,32 @@ fn values_that_a_recipe_does_not_have_are_refused() {
     }
 }
 
+/// A terminal that closes stops a run, but not one that `nohup` has started.
+#[cfg(unix)]
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so() {
+    // What is ignored here is so in what is started from here.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
+    let is_heard = u64::from_str_radix(mask, 16).unwrap() & 1 == 0;
+    let ways = [("trap '' HUP", 0), ("true", 130)];
+    for (before, code) in ways.into_iter().filter(|(_, code)| *code == 0 || is_heard) {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("first");
+        let script = format!("{before}; exec \"$0\" \"$@\"");
+        let words = ["-c", &script, env!("CARGO_BIN_EXE_synth"), "run", "-q", "-o", &result.display().to_string()];
+        let mut command = Command::new("/bin/sh");
+        let mut child = command.args(words).args(TINY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while std::fs::read_dir(folder.path()).unwrap().next().is_none() {
+            assert_eq!(child.try_wait().unwrap(), None, "it is over before it was asked to stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{before}");
+        assert_eq!(result.exists(), code == 0, "{before}");
+    }
+}
+
 #[test]
 fn killed_at_any_moment_nothing_half_written_has_a_final_name() {
     let folder = tempfile::tempdir().unwrap();

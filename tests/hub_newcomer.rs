@@ -125,11 +125,7 @@ fn from_a_name_to_a_student_and_back() {
     let said = synth.succeeds(&["push", &text("out/student"), "--to", "me/student", "--dry-run"]);
     assert!(said.contains("private model me/student") && said.contains("model.safetensors"), "{said}");
     assert_eq!(server.log().len(), before);
-    synth.refused(
-        1,
-        &["push", &text("out/student"), "--to", "me/student", "--public"],
-        "licence of the teacher is not known",
-    );
+    synth.refused(1, &["push", &text("out/student"), "--to", "me/student", "--public"], "its licence is not known");
     synth.refused(1, &["push", &text("out"), "--to", "me/all"], "the folder of a whole run");
     synth.refused(2, &["push", &text("out/student"), "--to", "../student"], "Hub name");
     let measure = ["eval", &text("out/student"), "--data", &text("out/set"), "--split", "train"];
@@ -228,7 +224,7 @@ fn arrived(blobs: &Path) -> bool {
         .any(|e| e.metadata().unwrap().len() == 5000)
 }
 
-/// Starts a command, sends it Ctrl-C once its download has stopped, and gives what it says; it ends at once.
+/// Starts a command, asks it to stop once its download has stopped, and gives what it says; it ends at once.
 #[cfg(unix)]
 fn interrupted(mut command: Command, blobs: &Path) -> Output {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -238,7 +234,7 @@ fn interrupted(mut command: Command, blobs: &Path) -> Output {
         std::thread::sleep(Duration::from_millis(20));
     }
     let asked = Instant::now();
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     output

@@ -5,7 +5,7 @@ mod hub;
 
 use std::path::{Path, PathBuf};
 
-use hub::{Answer, HubServer, Manner, TOKEN, sha256};
+use hub::{Answer, HubServer, Manner, Repo, TOKEN, sha256};
 use serde_json::json;
 use synth::events::Silent;
 use synth::hub::push::{Contents, Push, Pushed};
@@ -102,6 +102,54 @@ fn what_is_there_is_not_sent_again() {
     push_as(&hub, folder.path(), "me/other", &Wish::default(), &mut Silent).unwrap();
     assert_eq!(uploads(&server).len(), 1);
     assert!(server.repo("models/me/other").main().contains_key(WEIGHTS));
+}
+
+/// A smaller set in the place of a larger one: what would be read beside it goes; what is nobody's part of a set stays.
+#[test]
+fn what_an_older_set_had_beside_it_is_removed() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let shard = |i: usize, of: usize| format!("data/train-{i:05}-of-{of:05}.parquet");
+    let [one, of_two] = [vec![shard(0, 1)], vec![shard(0, 2), shard(1, 2)]];
+    let push = |shards: &[String], more: &[&str], revision: Option<&'static str>| {
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::create_dir_all(folder.path().join("data")).unwrap();
+        for name in shards.iter().map(String::as_str).chain(more.iter().copied()).chain(["README.md"]) {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        std::fs::write(folder.path().join("synth.json"), r#"{"kind": "set"}"#).unwrap();
+        let wish = Wish { revision, ..Wish::default() };
+        push_as(&server.hub_with_token(&cache()), folder.path(), "me/set", &wish, &mut Silent).unwrap()
+    };
+    // Somebody's own data are no older set.
+    let photos = shard(1, 10);
+    server.add("datasets/me/set", Repo { private: true, ..Repo::with(&[(&photos, b"x")]) });
+    assert_eq!(push(&of_two, &["generator.safetensors"], None).removed.len(), 0);
+    assert!(server.repo("datasets/me/set").main().contains_key(&photos));
+    let own = [
+        ("data/test-00000-of-00001.parquet", "x"),
+        ("data/train-clean-00000-of-00001.parquet", "x"),
+        ("data/more/train-00000-of-00001.parquet", "x"),
+        ("data/train.csv", "x"),
+    ];
+    let files = own.map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()));
+    server.state().repos.get_mut("datasets/me/set").unwrap().commit("main", "own", files.into());
+    let pushed = push(&one, &[], Some("other"));
+    assert_eq!(pushed.removed, [&of_two[..], &[photos, "generator.safetensors".to_string()]].concat());
+    let repo = server.repo("datasets/me/set");
+    let names = |branch: &str| repo.at(branch).unwrap().1.keys().cloned().collect::<Vec<_>>();
+    assert!(names("main").contains(&of_two[1]), "another branch");
+    let mut expected = vec!["README.md".to_string(), "synth.json".into(), one[0].clone()];
+    expected.extend(own.map(|(name, _)| name.to_string()));
+    expected.sort();
+    assert_eq!(names("other"), expected);
+    // Nothing is new, but something is too much.
+    server.state().repos.get_mut("datasets/me/set").unwrap().commit(
+        "other",
+        "old",
+        [(of_two[1].clone(), vec![1])].into(),
+    );
+    let pushed = push(&one, &[], Some("other"));
+    assert_eq!((pushed.sent.len(), &pushed.removed[..], pushed.commit.is_some()), (0, &of_two[1..], true));
 }
 
 #[test]

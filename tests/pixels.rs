@@ -68,6 +68,7 @@ fn trained(data: &Segmented, recipe: &SupervisedRecipe, observer: &mut dyn Obser
         recipe,
         mean: &[0.4; 3],
         std: &[0.25; 3],
+        license: None,
         seed: 1,
         compute: &CPU,
     };

@@ -204,7 +204,8 @@ fn trained(recipe: &SupervisedRecipe, observer: &mut dyn Observer) -> Result<(Ve
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     let (net, seed, compute) = ("resnet8", 5, &CPU);
     let (model, provenance) =
-        TrainJob { net, data: (&data).into(), recipe, mean: &mean, std: &std, seed, compute }.run(observer)?;
+        TrainJob { net, data: (&data).into(), recipe, mean: &mean, std: &std, license: None, seed, compute }
+            .run(observer)?;
     let tensors = model.tensors()?;
     let bits = tensors.values().flat_map(|t| t.as_f32().unwrap_or_default()).map(|v| v.to_bits()).collect();
     Ok((bits, provenance["rates_halved"].clone()))

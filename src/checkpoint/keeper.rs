@@ -119,7 +119,8 @@ impl Checkpoints {
         for (_, path) in found(&self.folder, stage) {
             match open(&path) {
                 Ok(saved) => {
-                    self.check(&saved)?;
+                    self.check_job(&saved)?;
+                    self.compare_circumstances(&saved)?;
                     self.damaged.append(&mut damaged);
                     return Ok(Some((saved.part("state"), saved.part("more"))));
                 }
@@ -135,7 +136,20 @@ impl Checkpoints {
         }
     }
 
-    fn check(&self, saved: &Saved) -> Result<()> {
+    /// Refuses a folder whose states, of whatever stage, are of another run; one without a sound state may be of this one.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::newest`].
+    pub fn check(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut states = entries.filter(|entry| entry.file_name().to_str().and_then(split_name).is_some());
+        match states.find_map(|entry| open(&entry.path()).ok()) {
+            Some(saved) => self.check_job(&saved),
+            None => Ok(()),
+        }
+    }
+
+    fn check_job(&self, saved: &Saved) -> Result<()> {
         let there: Value = saved.value("job")?;
         if let Some(found) = difference(&there, &self.job) {
             let found = format!("it is of another run: {found}");
@@ -145,6 +159,10 @@ impl Checkpoints {
                 "go on with what it was begun with, or start anew with --force",
             ));
         }
+        Ok(())
+    }
+
+    fn compare_circumstances(&self, saved: &Saved) -> Result<()> {
         let there: Value = saved.value("circumstances")?;
         if let Some(found) = difference(&there, &self.circumstances) {
             tracing::warn!(

@@ -47,12 +47,13 @@ impl Unfinished {
         let mut name = name;
         name.push(".unfinished");
         let folder = parent.join(name);
-        let finished = occupied(&target);
-        if finished && !begin.resume {
-            refuse_replacement(&target, begin.force)?;
-        }
         let lock = hold(&folder, File::try_lock)?;
+        // Asked when no other process can be just giving a result its name.
+        let finished = occupied(&target);
         let unfinished = Self { folder, target, begin, finished, lock };
+        if finished && (!begin.resume || begin.force) {
+            refuse_replacement(&unfinished.target, begin.force)?;
+        }
         if unfinished.is_begun() && !begin.resume && !begin.force {
             let found = format!("an interrupted run has left its state in {}", unfinished.folder.display());
             let what = format!("output {}", unfinished.target.display());

@@ -4,7 +4,7 @@ use super::options::{Common, Computing, Either, Lasting, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use synth::collect::{Balance, Wish};
 use synth::jobs::{CollectJob, Collected, open_sources, pool_size, usual_samples};
 use synth::nets::Task;
@@ -87,7 +87,9 @@ impl Collect {
     pub fn run(&self, global: &Global) -> Result<()> {
         // What is wrong with the options is said before the teacher is fetched.
         self.balance(Method::Soft)?;
-        let place = self.lasting.open(&self.output, &self.common)?;
+        let sources: Vec<PathBuf> = self.from.iter().map(|wish| wish.path_and_split().0).collect();
+        let inputs: Vec<&Path> = sources.iter().chain([&self.teacher.path]).map(PathBuf::as_path).collect();
+        let place = self.lasting.open(&self.output, &self.common, &inputs)?;
         let compute = self.computing.open(global.quiet)?;
         let access = global.access();
         let teacher = self.teacher.load(&access)?;

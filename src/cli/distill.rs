@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, minutes, spare};
 use super::recipe::Overrides;
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -99,11 +99,14 @@ enum Init {
 
 impl Distill {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let place = self.lasting.open(&self.output, &self.common)?;
+        let place = self.lasting.open(&self.output, &self.common, &[&self.set])?;
         let compute = self.computing.open(global.quiet)?;
         let (folder, set_name) = global.access().set(&self.set)?;
         let set = SyntheticSet::read(&folder)?;
         let (answers, teacher) = self.answers(&set, &folder, &global.access())?;
+        if let Some(teacher) = &teacher {
+            spare(self.common.force, Path::new(&teacher.source), &self.output)?;
+        }
         let like = match &teacher {
             Some(teacher) => teacher.config.clone(),
             None => teacher_config(&set, &folder)?,
@@ -144,7 +147,13 @@ impl Distill {
     fn answers(&self, set: &SyntheticSet, folder: &Path, access: &Access) -> Result<(Answers, Option<Model>)> {
         let blocks = self.init == Init::TeacherBlocks;
         if self.answers == Some(Answers::Stored) && !blocks {
-            return Ok((Answers::Stored, None));
+            return match self.teacher {
+                None => Ok((Answers::Stored, None)),
+                Some(_) => {
+                    let hint = "leave it out, or say --answers live";
+                    Err(Error::invalid("--teacher", "the recorded answers serve, and need none", hint))
+                }
+            };
         }
         let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
         match self.teacher_of(set, folder, access) {

@@ -1,6 +1,6 @@
 //! `synth eval`: accuracy of a model on labelled images; see `eval_pixels.rs` for those that answer for every pixel.
 
-use super::options::{Computing, ModelOptions};
+use super::options::{Columns, Computing, ModelOptions};
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -43,12 +43,8 @@ pub struct Eval {
     /// Convert the images to the size and the channels that the model reads
     #[arg(long)]
     pub(super) resize: bool,
-    /// Column with the pictures, if several could be meant
-    #[arg(long, value_name = "NAME")]
-    image_column: Option<String>,
-    /// Column with the labels, if several could be meant
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// Write the accuracies into the head of the model's card (README.md) as the Hub's model-index; those on the same dataset and
     /// split are replaced. MODEL must be a folder on this machine
     #[arg(long)]
@@ -127,8 +123,8 @@ impl Eval {
     pub(super) fn reading(&self, model: &Teacher) -> ReadOptions {
         ReadOptions {
             split: self.split.clone(),
-            image_column: self.image_column.clone(),
-            label_column: self.label_column.clone(),
+            image_column: self.columns.image_column.clone(),
+            label_column: self.columns.label_column.clone(),
             size: self.resize.then_some((model.size[0], model.size[1])),
             channels: self.resize.then_some(model.channels),
             limit: self.limit,

@@ -1,8 +1,10 @@
 //! `synth eval` of a network that answers for every pixel.
 
 use super::eval::{Eval, LISTED_CLASSES, about};
+use super::options::spare;
 use super::{Global, print, print_json, table};
 use serde_json::{Value, json};
+use std::path::Path;
 use synth::data::{LabelCodes, ReadOptions, Segmented};
 use synth::export::Overlays;
 use synth::files::Staging;
@@ -24,6 +26,9 @@ impl Eval {
         if self.card {
             let found = "the model answers for every pixel, and the model-index written here is that of classifiers";
             return Err(Error::invalid("--card", found, "leave it out"));
+        }
+        if let Some(folder) = &self.overlays {
+            [Path::new(&model.source), &self.data].into_iter().try_for_each(|read| spare(self.force, read, folder))?;
         }
         let staging = self.overlays.as_ref().map(|folder| Staging::create(folder, self.force)).transpose()?;
         let compute = self.computing.open(global.quiet)?;

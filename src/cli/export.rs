@@ -1,6 +1,6 @@
 //! `synth export`: a model or a set for other programs.
 
-use super::options::ModelOptions;
+use super::options::{ModelOptions, spare};
 use super::{Global, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -93,6 +93,7 @@ impl Export {
         let Some(output) = &self.output else {
             return Err(Error::invalid("--to png", "there is no --output", "name the folder for the pictures with -o"));
         };
+        spare(self.force, &self.source.path, output)?;
         let staging = Staging::create(output, self.force)?;
         let set = SyntheticSet::read(global.access().set(&self.source.path)?.0)?;
         let written = write_pictures(&set, staging.path())?;

@@ -43,6 +43,10 @@ impl Inspect {
         let access = global.access();
         let (json, text) = match self.target(&access)? {
             Target::Set(folder) => {
+                if self.target.is_described() {
+                    let hint = "leave out --arch, --mean, --std and so on";
+                    return Err(Error::invalid("inspect", "this is a set, and they describe a model", hint));
+                }
                 let open = |path| open_model(path, None, &Overrides::default(), &access);
                 let model = self.teacher.as_deref().map(open).transpose()?;
                 let mut set = SyntheticSet::read(&folder)?;
@@ -61,6 +65,9 @@ impl Inspect {
             }
             Target::Model(_) if self.html.is_some() => {
                 return Err(Error::invalid("--html", "this is a model", "only sets have a page"));
+            }
+            Target::Model(_) if self.teacher.is_some() => {
+                return Err(Error::invalid("--teacher", "this is a model", "only sets have a teacher"));
             }
             Target::Model(model) => of_model(&model),
         };

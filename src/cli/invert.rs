@@ -49,7 +49,7 @@ pub struct Invert {
 
 impl Invert {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let place = self.lasting.open(&self.output, &self.common)?;
+        let place = self.lasting.open(&self.output, &self.common, &[&self.teacher.path])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);

@@ -1,12 +1,12 @@
 //! Options that several subcommands share.
 
-use super::Global;
+use super::{Global, tell};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::checkpoint::{Begin, Unfinished};
-use synth::jobs::{Access, SHIPPED, Session, finished, open_model};
+use synth::jobs::{Access, SHIPPED, Session, clear_up, finished, open_model};
 use synth::model::{Model, Overrides};
 use synth::ops::{Compute, DeviceChoice, Precision};
 use synth::report::Every;
@@ -55,6 +55,17 @@ pub struct TeacherOptions {
     path: Option<PathBuf>,
     #[command(flatten)]
     description: Description,
+}
+
+/// Which columns of parquet files to read.
+#[derive(Args)]
+pub struct Columns {
+    /// Column with the pictures, if several could be meant
+    #[arg(long, value_name = "NAME")]
+    pub image_column: Option<String>,
+    /// Column with the labels, if several could be meant
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
 }
 
 /// What every command that makes something takes.
@@ -131,8 +142,12 @@ fn interval(text: &str) -> std::result::Result<Interval, String> {
 }
 
 impl Lasting {
-    /// Takes hold of the place of a result.
-    pub fn open(&self, output: &Path, common: &Common) -> Result<Unfinished> {
+    /// Takes hold of the place of a result that is made of what is read from `inputs`, paths or not.
+    ///
+    /// # Errors
+    /// A result that is there, unless it may be replaced; one that is, or holds, something that is read.
+    pub fn open(&self, output: &Path, common: &Common, inputs: &[&Path]) -> Result<Unfinished> {
+        inputs.iter().try_for_each(|input| spare(common.force, input, output))?;
         Unfinished::open(output, Begin { force: common.force, resume: self.resume })
     }
 
@@ -148,16 +163,25 @@ impl Lasting {
         if place.is_finished() {
             let provenance = finished(&place.target().join(part), &fingerprint)?;
             if !global.quiet {
-                eprintln!("{} is finished already", place.target().display());
+                tell(&format!("{} is finished already", place.target().display()));
             }
-            if place.is_begun() {
-                place.remove();
-            }
+            clear_up(place, &fingerprint)?;
             return Ok(Either::Finished(provenance));
         }
         let every = self.checkpoint_every.0;
         let session = Session::open(place, fingerprint, compute, every, self.stop_on_alarm, global.quiet)?;
         Ok(Either::Running(Box::new(session)))
+    }
+}
+
+/// Refuses to replace what is read.
+pub fn spare(force: bool, input: &Path, output: &Path) -> Result<()> {
+    match (input.canonicalize(), output.canonicalize()) {
+        (Ok(input), Ok(output)) if force && input.starts_with(&output) => {
+            let found = format!("{} is read, and --force would replace it", input.display());
+            Err(Error::invalid(format!("output {}", output.display()), found, "choose another folder"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -206,7 +230,7 @@ impl Computing {
         });
         let (compute, why) = Compute::choose(self.device, precision)?;
         if cfg!(feature = "cuda") && !quiet {
-            eprintln!("computing on {why}");
+            tell(&format!("computing on {why}"));
         }
         Ok(Compute { graphs: compute.graphs && !self.no_cuda_graphs, ..compute })
     }
@@ -229,10 +253,13 @@ pub fn licence(text: &str) -> std::result::Result<String, String> {
 }
 
 impl TeacherOptions {
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(SHIPPED))
+    }
+
     /// Loads the teacher.
     pub fn load(&self, access: &Access) -> Result<Model> {
-        let path = self.path.clone().unwrap_or(SHIPPED.into());
-        open_model(&path, self.description.arch.as_deref(), &self.description.overrides()?, access)
+        open_model(self.path(), self.description.arch.as_deref(), &self.description.overrides()?, access)
     }
 }
 

@@ -15,7 +15,8 @@ const MESSAGE_LIMIT: usize = 200;
 /// Send a model or a set to the Hugging Face Hub
 ///
 /// The token of the environment is used (HF_TOKEN, or the file that `hf auth login` writes); it needs write access. Only the
-/// files of the result are sent; whatever else lies in the folder is named and left out.
+/// files of the result are sent; whatever else lies in the folder is named and left out. What an older result had beside them in the
+/// repository, such as further shards of a set, is removed; all else there stays.
 #[derive(Args)]
 pub struct Push {
     /// Folder of a student, of a trained model or of a set
@@ -92,7 +93,7 @@ impl Push {
         if synth::weights::licence::is_known(&self.folder) {
             return Ok(());
         }
-        let found = "the licence of the teacher is not known, and applies to what was made from it";
+        let found = "its licence is not known: that of its teacher or its training data applies";
         let hint = "state it with --license when making it, or in the head of README.md, or push it without --public";
         if self.public {
             return Err(Error::file(&self.folder, found, hint));
@@ -139,7 +140,7 @@ impl Push {
         if self.json {
             return print_json(&json!({
                 "url": pushed.url, "commit": pushed.commit, "pull_request": pushed.pull_request, "sent": pushed.sent,
-                "kept": pushed.kept, "skipped": contents.skipped,
+                "kept": pushed.kept, "removed": pushed.removed, "skipped": contents.skipped,
             }));
         }
         let list = |names: &[String]| if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -149,6 +150,7 @@ impl Push {
             ("sent", list(&pushed.sent)),
             ("there", list(&pushed.kept)),
         ];
+        rows.extend((!pushed.removed.is_empty()).then(|| ("removed", list(&pushed.removed))));
         rows.extend(pushed.pull_request.clone().map(|url| ("request", url)));
         print(&table(&rows))
     }

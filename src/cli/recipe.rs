@@ -37,6 +37,21 @@ impl Overrides {
 }
 
 impl Overrides {
+    /// Refuses single values of `key`, which have no part in what is to be done.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with `why` and `hint`.
+    pub fn have_no(&self, key: &str, why: &str, hint: &str) -> Result<()> {
+        let is_of = |pair: &String| {
+            let named = pair.split('=').next().unwrap_or_default().trim();
+            named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        match self.values.iter().any(is_of) {
+            true => Err(Error::invalid(format!("--set {key}"), why, hint)),
+            false => Ok(()),
+        }
+    }
+
     /// The default recipe's `student` for `task` with the file and the values over it. The file may be a whole recipe, of which the
     /// rest is for `invert`; single values must be of the student.
     ///

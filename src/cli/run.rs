@@ -62,7 +62,7 @@ enum Start {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let place = self.lasting.open(&self.output, &self.common)?;
+        let place = self.lasting.open(&self.output, &self.common, &[self.teacher.path()])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
         let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);
@@ -92,6 +92,7 @@ impl Run {
             seed: self.common.seed,
             compute: &compute,
         };
+        self.check_student(&job)?;
         let mut session = match self.lasting.session(place, "student", job.fingerprint(), &compute, global)? {
             Either::Running(session) => session,
             Either::Finished(provenance) => {
@@ -109,5 +110,19 @@ impl Run {
         ran.student.save(&folder, &card, &ran.provenance)?;
         session.finish(staging)?;
         distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.common.json)
+    }
+
+    /// Refuses values of the student that are others where it goes on from the adversary.
+    fn check_student(&self, job: &RunJob) -> Result<()> {
+        if job.goes_on() {
+            let hint = "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch";
+            self.overrides.have_no("student.steps", "the student goes on from the adversary", hint)?;
+        }
+        if job.goes_on() && !job.on_the_fly {
+            let hint = "leave it out, or say --init scratch or --on-the-fly";
+            let why = "the rate is constant in the rounds and falls along a cosine after them";
+            self.overrides.have_no("student.schedule", why, hint)?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `synth train`: supervised training, for baselines and teachers. The network says whether labels are of images or of pixels.
 
-use super::options::{Common, Computing, Either, Lasting, SnapshotOptions};
+use super::options::{Columns, Common, Computing, Either, Lasting, SnapshotOptions, licence};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
@@ -32,6 +32,11 @@ pub struct Train {
     /// Resize images bilinearly and label images to the nearest pixel
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
     size: Option<(usize, usize)>,
+    /// Read all images as grey (1) or as colour (3) [default: as the first one is, and refuse others]
+    #[arg(long, value_name = "1|3", value_parser = ["1", "3"])]
+    channels: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// For segmentation: number of classes [default: as many as the labels have]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=255))]
     num_classes: Option<u16>,
@@ -57,6 +62,9 @@ pub struct Train {
     /// Standard deviation per channel that is divided by [default: measured on the images]
     #[arg(long, value_name = "S,..", value_delimiter = ',')]
     std: Option<Vec<f64>>,
+    /// Licence of the model, such as apache-2.0, for its card; what the training data allow is yours to know
+    #[arg(long, value_name = "ID", value_parser = licence)]
+    license: Option<String>,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -78,7 +86,7 @@ fn size(text: &str) -> std::result::Result<(usize, usize), String> {
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let place = self.lasting.open(&self.output, &self.common)?;
+        let place = self.lasting.open(&self.output, &self.common, &[&self.data])?;
         let compute = self.computing.open(global.quiet)?;
         let task = registry::task(&self.net)?;
         let mut recipe: SupervisedRecipe = self.overrides.apply(&SupervisedRecipe::of(task))?;
@@ -96,6 +104,7 @@ impl Train {
             recipe: &recipe,
             mean: &mean,
             std: &std,
+            license: self.license.as_deref(),
             seed: self.common.seed,
             compute: &compute,
         };
@@ -115,7 +124,14 @@ impl Train {
 
     fn read(&self, task: Task, global: &Global) -> Result<Data> {
         let limit = self.limit.filter(|_| self.hold_back.is_none());
-        let options = ReadOptions { split: Some(self.split.clone()), limit, size: self.size, ..ReadOptions::default() };
+        let options = ReadOptions {
+            split: Some(self.split.clone()),
+            image_column: self.columns.image_column.clone(),
+            label_column: self.columns.label_column.clone(),
+            size: self.size,
+            channels: self.channels.as_deref().map(|channels| if channels == "1" { 1 } else { 3 }),
+            limit,
+        };
         if task == Task::Segmentation {
             return self.read_pixels(&options, global);
         }

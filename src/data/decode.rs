@@ -141,7 +141,7 @@ fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mu
     if found.channels != shape.channels && !convert {
         let kind = |c| if c == 1 { "grey" } else { "colour" };
         let found = format!("a {} picture among {} ones", kind(found.channels), kind(shape.channels));
-        return Err(Refusal::new(found, "ask for 1 or 3 channels"));
+        return Err(Refusal::new(found, "have them converted: --channels of `train`, --resize of `eval`"));
     }
     if (found.height, found.width) != (shape.height, shape.width) && !resize {
         let found = format!(

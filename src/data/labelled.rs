@@ -14,11 +14,26 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Labelled> {
     let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
     let name = dataset_name(path);
     if kind.is_file() {
+        locate::check_split(path, options.split.as_deref())?;
         return read_tables(path, &[path.to_path_buf()], name, options);
     }
     match locate::shards_for(path, options.split.as_deref(), options.limit)? {
         Some((split, files)) => read_tables(path, &files, format!("{name}/{split}"), options),
-        None => guard(path, || image_folder::read(path, &name, options)),
+        None => {
+            check_no_columns(path, options)?;
+            guard(path, || image_folder::read(path, &name, options))
+        }
+    }
+}
+
+/// Folders of pictures are not asked for columns.
+pub(super) fn check_no_columns(folder: &Path, options: &ReadOptions) -> Result<()> {
+    match options.image_column.as_deref().or(options.label_column.as_deref()) {
+        Some(column) => {
+            let found = format!("folders of pictures, which have no column `{column}`");
+            Err(Error::file(folder, found, "leave the column out"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -136,11 +136,33 @@ fn split_of(root: &Path, file: &Path) -> (String, PathBuf) {
     }
 }
 
-/// Split, index and shard count of `SPLIT-00000-of-00001`.
+/// Split, index and shard count of `SPLIT-00000-of-00001`, behind which older files have a hash: `-1359597a978bc4fa`.
 fn numbered(stem: &str) -> Option<(&str, usize, usize)> {
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (split, index) = rest.rsplit_once('-')?;
-    Some((split, index.parse().ok()?, count.parse().ok()?))
+    let (count, hash) = count.split_once('-').unwrap_or((count, ""));
+    let is_hash = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then_some((split, index.parse().ok()?, count.parse().ok()?))
+}
+
+/// Whether `file` is called like a shard of `split`.
+pub(crate) fn is_shard_of(file: &Path, split: &str) -> bool {
+    let is_parquet = file.extension().is_some_and(|extension| extension == "parquet");
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    is_parquet && numbered(&stem).is_some_and(|(of, ..)| of == split)
+}
+
+/// A single file is of the split that its name says; one that says none may be meant to be trained on.
+pub(super) fn check_split(file: &Path, asked: Option<&str>) -> Result<()> {
+    let Some(asked) = asked else { return Ok(()) };
+    let split = split_of(Path::new(""), file).0;
+    let found = match is_split(&split) {
+        _ if alias(&split) == alias(asked) => return Ok(()),
+        true => format!("a file of the split `{split}`, not `{asked}`"),
+        false if alias(asked) == "train" => return Ok(()),
+        false => format!("a single file, which has no split `{asked}`"),
+    };
+    Err(Error::file(file, found, "name the folder of the dataset, or leave the split out"))
 }
 
 /// Whether a file says in its name which of how many shards it is, so that a missing one is noticed.
@@ -178,4 +200,30 @@ fn whole(files: &[PathBuf]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_say_their_split_their_number_and_how_many_there_are() {
+        assert_eq!(numbered("train-00003-of-00010"), Some(("train", 3, 10)));
+        assert_eq!(numbered("train-clean-00003-of-00010-1359597a978bc4fa"), Some(("train-clean", 3, 10)));
+        for other in ["train", "0000", "train-00000", "train-of-3", "train-00000-of-00001-old"] {
+            assert_eq!(numbered(other), None, "{other}");
+        }
+        let is_shard = |file: &str| is_shard_of(Path::new(file), "train");
+        assert!(is_shard("data/train-00000-of-00001.parquet"));
+        assert!(!is_shard("data/train-00000-of-00001.jsonl") && !is_shard("data/train-clean-00000-of-00001.parquet"));
+    }
+
+    #[test]
+    fn a_single_file_is_of_the_split_that_it_says() {
+        let serves = |file: &str, asked: &str| check_split(Path::new(file), Some(asked)).is_ok();
+        assert!(serves("validation-00000-of-00001.parquet", "val") && serves("d/test/0000.parquet", "test"));
+        assert!(serves("test.parquet", "test") && !serves("test.parquet", "train"));
+        assert!(serves("birds.parquet", "train") && !serves("birds.parquet", "test"));
+        assert!(serves("birds-00000-of-00001.parquet", "birds"));
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) mod tests;
 pub(crate) use decode::{Collector, luma};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub(crate) use labelled::{labels_of, push_pictures};
-pub(crate) use locate::{pick as pick_shards, says_its_place, shards, shards_for};
+pub(crate) use locate::{is_shard_of, pick as pick_shards, says_its_place, shards, shards_for};
 pub use segmented::{LabelCodes, Segmented, VOID};
 
 use self::table::Table;

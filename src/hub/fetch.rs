@@ -194,7 +194,7 @@ impl Hub {
     }
 
     /// Fetches files of a commit that are not in its snapshot yet. All are asked for before the first is fetched, so that the
-    /// whole size is known.
+    /// whole size is known, and none is in the snapshot before the last is there: a part would pass for the whole.
     fn bring(
         &self,
         name: &HubName,
@@ -213,9 +213,9 @@ impl Hub {
         let mut before = 0;
         for one in &wanted {
             bring(http, &cache, one, &mut |done| watch.progress(&one.file, before + done, total))?;
-            cache.link(commit, &one.file, one.hash.hex())?;
             before += one.size;
         }
+        wanted.iter().try_for_each(|one| cache.link(commit, &one.file, one.hash.hex()))?;
         Ok(())
     }
 }

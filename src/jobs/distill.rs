@@ -115,7 +115,7 @@ impl DistillJob<'_> {
             "start": self.start.name(),
             "recipe": self.recipe,
             "patience": self.stop.patience,
-            "limit_seconds": self.stop.limit.map(|limit| limit.as_secs()),
+            "limit_seconds": self.stop.limit.map(|limit| limit.as_secs_f64()),
             "epochs": self.stop.epochs,
         });
         fingerprint("distill", self.seed, job)

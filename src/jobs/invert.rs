@@ -67,7 +67,7 @@ impl InvertJob<'_> {
             "adversary": self.adversary,
             "teacher_blocks": self.teacher_blocks,
             "on_the_fly": self.on_the_fly,
-            "limit_seconds": self.limit.map(|limit| limit.as_secs()),
+            "limit_seconds": self.limit.map(|limit| limit.as_secs_f64()),
         });
         fingerprint("invert", self.seed, job)
     }

@@ -25,7 +25,7 @@ pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
 pub(crate) use run::FINISH_SHARE;
 pub use run::{Init, Ran, RunJob};
-pub use session::{Session, finished};
+pub use session::{Session, clear_up, finished};
 pub use shipped::{SHIPPED, open_again, open_model};
 pub use sources::open_sources;
 pub use train::TrainJob;

@@ -76,11 +76,15 @@ fn kept_for_the_end(limit: Duration) -> Duration {
 }
 
 impl RunJob<'_> {
+    /// Whether the student is what the adversary has become. (One that had no rounds knows nothing.)
+    pub fn goes_on(&self) -> bool {
+        self.on_the_fly || self.init != Init::Scratch && self.recipe.adversary_updates() > 0
+    }
+
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.
     fn second_stage(&self) -> StudentRecipe {
         let recipe = self.recipe.student(self.init == Init::TeacherBlocks);
-        // An adversary that had no rounds knows nothing.
-        if self.init == Init::Scratch || self.recipe.adversary_updates() == 0 {
+        if !self.goes_on() {
             return recipe;
         }
         StudentRecipe {
@@ -116,7 +120,7 @@ impl RunJob<'_> {
         let whole = json!({
             "command": "run",
             "init": format!("{:?}", self.init),
-            "limit_seconds": self.limit.map(|limit| limit.as_secs()),
+            "limit_seconds": self.limit.map(|limit| limit.as_secs_f64()),
         });
         merge(self.inversion().fingerprint(), whole)
     }

@@ -55,6 +55,9 @@ impl Session {
         });
         let anew = !place.goes_on();
         let checkpoints = Checkpoints::in_folder(place.states(), fingerprint, circumstances, every)?;
+        if place.goes_on() {
+            checkpoints.check()?;
+        }
         let reporter = Reporter::new(quiet, Some(&place.log()))?;
         Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None, worked: false, anew })
     }
@@ -191,6 +194,21 @@ impl Observer for Session {
         self.reporter.restore(&reporter)?;
         Ok(Some(state))
     }
+}
+
+/// Removes what a kill has left of the run of `fingerprint` after its result had its name; states of another run stay.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn clear_up(place: Unfinished, fingerprint: &Value) -> Result<()> {
+    if !place.is_begun() {
+        return Ok(());
+    }
+    match Checkpoints::in_folder(place.states(), fingerprint.clone(), Value::Null, None)?.check() {
+        Ok(()) => place.remove(),
+        Err(_) => tracing::warn!("{} is an interrupted run of another kind, and stays", place.folder().display()),
+    }
+    Ok(())
 }
 
 /// What `synth.json` in `folder` says of the finished result of the run of `fingerprint`.

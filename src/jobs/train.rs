@@ -23,6 +23,8 @@ pub struct TrainJob<'a> {
     /// Normalisation, per channel.
     pub mean: &'a [f64],
     pub std: &'a [f64],
+    /// Of the model, if it is known.
+    pub license: Option<&'a str>,
     pub seed: u64,
     pub compute: &'a Compute,
 }
@@ -32,9 +34,15 @@ impl TrainJob<'_> {
     pub fn fingerprint(&self) -> Value {
         let images = self.data.images();
         let size = [images.height, images.width, images.channels];
-        let data = json!({ "sha256": self.data.sha256(), "count": self.data.len(), "size": size });
+        let data = json!({
+            "name": self.data.name(), "sha256": self.data.sha256(), "labels_sha256": self.data.labels_sha256(),
+            "count": self.data.len(), "size": size,
+        });
         let normalisation = json!({ "mean": self.mean, "std": self.std });
         let mut job = json!({ "net": self.net, "data": data, "recipe": self.recipe, "normalisation": normalisation });
+        if let Some(license) = self.license {
+            job["license"] = license.into();
+        }
         if let Examples::Pixels { data, classes, void } = self.data {
             job["labels"] = json!({ "classes": classes, "void": void, "first": data.first });
         }
@@ -69,6 +77,7 @@ impl TrainJob<'_> {
         if let Examples::Pixels { void: Some(void), .. } = self.data {
             config.pretrained_cfg.ignore_index = Some(void.into());
         }
+        config.pretrained_cfg.license = self.license.map(String::from);
         let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
         let mut model = Model { network, config, sha256: String::new(), source: String::new() };
         let input = Teacher::of(&model).input();
@@ -81,6 +90,7 @@ impl TrainJob<'_> {
             "data": { "name": self.data.name(), "sha256": self.data.sha256(), "count": self.data.len() },
             "parameters": model.network.arch.parameters(),
             "recipe": self.recipe,
+            "license": self.license,
             "wall_seconds": { "training": seconds(begin.elapsed() + trained.clock.earlier) },
             "peak_memory_mib": mib(peak_memory()),
         });

@@ -69,9 +69,10 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
         let _ = writeln!(page, "\n**The run raised an alarm.** {}", markdown(&said));
     }
     page.push_str("\n## Licence\n\n");
-    page.push_str(&match is_supervised(provenance) {
-        true => "The licence of the training data applies.".into(),
-        false => licence_in_words(provenance),
+    page.push_str(&match (is_supervised(provenance), provenance["license"].as_str()) {
+        (true, Some(id)) => format!("{}.", markdown(id)),
+        (true, None) => "The licence of the training data applies.".into(),
+        (false, _) => licence_in_words(provenance),
     });
     page.push('\n');
     page

@@ -55,8 +55,13 @@ impl TextEncoder {
         let json: Value = serde_json::from_slice(&read(&config, LIMITS.0)?)
             .map_err(|error| Error::file(&config, error.to_string(), "expected a configuration of transformers"))?;
         let path = folder.join(TOKENIZER);
-        let tokenizer = Tokenizer::from_bytes(read(&path, LIMITS.1)?)
+        let mut tokenizer = Tokenizer::from_bytes(read(&path, LIMITS.1)?)
             .map_err(|error| Error::file(&path, error.to_string(), "expected a tokenizer of the tokenizers library"))?;
+        // A name is one sequence, and one that is too long is refused.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| {
+            Error::file(&path, error.to_string(), "expected a tokenizer that can do without truncation")
+        })?;
         let (encoder, longest): (Box<dyn Encoder>, usize) = match json["model_type"].as_str() {
             Some("clip" | "clip_text_model") => clip::open(&json, &config, weights(folder)?)?,
             Some("bert") => bert::open(&json, &config, weights(folder)?)?,

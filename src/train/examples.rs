@@ -4,6 +4,7 @@ use super::{Goal, SupervisedRecipe};
 use crate::augment::{Mixing, Zoom};
 use crate::data::{Images, Labelled, Segmented, VOID};
 use crate::distill::Input;
+use crate::files::sha256_bytes;
 use crate::loss::{argmax, class_weights, decisions};
 use crate::nets::Task;
 use crate::ops::mem::{host, view};
@@ -50,6 +51,16 @@ impl<'a> Examples<'a> {
         match self {
             Self::Images(data) => &data.name,
             Self::Pixels { data, .. } => &data.name,
+        }
+    }
+
+    /// Of the labels alone: a file may have several columns of them.
+    pub fn labels_sha256(&self) -> String {
+        match self {
+            Self::Images(data) => {
+                sha256_bytes(&data.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>())
+            }
+            Self::Pixels { data, .. } => sha256_bytes(&data.labels),
         }
     }
 

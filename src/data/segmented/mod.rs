@@ -12,7 +12,7 @@ pub use labels::{LabelCodes, VOID};
 
 use super::decode::{Collector, Refusal, dimensions};
 use super::image_folder::load;
-use super::labelled::{check, combined_hash, dataset_name, push_pictures};
+use super::labelled::{check, check_no_columns, combined_hash, dataset_name, push_pictures};
 use super::table::{Cells, Table, guard};
 use super::{Images, ReadOptions, locate};
 use crate::files::{sha256_bytes, sha256_file};
@@ -52,11 +52,15 @@ impl Segmented {
         let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
         let name = dataset_name(path);
         if kind.is_file() {
+            locate::check_split(path, options.split.as_deref())?;
             return Self::of_tables(path, &[path.to_path_buf()], name, options, codes);
         }
         match locate::shards_for(path, options.split.as_deref(), options.limit)? {
             Some((split, files)) => Self::of_tables(path, &files, format!("{name}/{split}"), options, codes),
-            None => guard(path, || Self::of_folders(path, &name, options, codes)),
+            None => {
+                check_no_columns(path, options)?;
+                guard(path, || Self::of_folders(path, &name, options, codes))
+            }
         }
     }
 

@@ -8,18 +8,20 @@ use serde_json::Value;
 
 use super::super::hash::Running;
 use super::super::name::{Kind, quote};
+use crate::data::is_shard_of;
 use crate::files::PROVENANCE_LIMIT;
 use crate::{Error, Result};
 
-const PROVENANCE: &str = "synth.json";
+pub(super) const PROVENANCE: &str = "synth.json";
+const CARD: &str = "README.md";
 const DATA: &str = "data";
 /// What a model folder may hold, and what it must.
-const MODEL: [&str; 5] = ["README.md", "config.json", "metrics.jsonl", "model.safetensors", PROVENANCE];
+const MODEL: [&str; 5] = [CARD, "config.json", "metrics.jsonl", "model.safetensors", PROVENANCE];
 const MODEL_NEEDS: [&str; 3] = ["config.json", "model.safetensors", PROVENANCE];
 /// The same for a set, beside `data/*.parquet`.
 pub(in crate::hub) const SET: [&str; 6] =
-    ["README.md", "adversary.safetensors", "generator.safetensors", "metrics.jsonl", "preview.png", PROVENANCE];
-const SET_NEEDS: [&str; 2] = ["README.md", PROVENANCE];
+    [CARD, "adversary.safetensors", "generator.safetensors", "metrics.jsonl", "preview.png", PROVENANCE];
+const SET_NEEDS: [&str; 2] = [CARD, PROVENANCE];
 /// Endings that the Hub stores as large files whatever their size, and the size from which it does so for others.
 const LARGE: [&str; 3] = [".safetensors", ".parquet", ".png"];
 const LARGE_SIZE: u64 = 10 << 20;
@@ -99,6 +101,19 @@ impl Contents {
         let mut found = Vec::new();
         collect_paths(&serde_json::from_slice(&bytes).unwrap_or_default(), &mut found);
         Ok(found)
+    }
+
+    /// Whether a file of this name beside an older `synth.json` is part of a result that this one takes the place of, as a shard
+    /// of a larger set is. A card may be somebody's own.
+    pub(super) fn takes_the_place_of(&self, name: &str) -> bool {
+        let known = match self.kind {
+            Kind::Model => MODEL.contains(&name),
+            Kind::Dataset => {
+                let is_shard = |file: &str| !file.contains('/') && is_shard_of(Path::new(file), "train");
+                SET.contains(&name) || name.strip_prefix("data/").is_some_and(is_shard)
+            }
+        };
+        known && name != CARD && self.items.iter().all(|item| item.name != name)
     }
 
     /// Bytes of all files.

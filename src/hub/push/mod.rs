@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use contents::PROVENANCE;
 pub(super) use contents::SET;
 pub use contents::{Contents, Item};
 
@@ -62,6 +63,8 @@ pub struct Pushed {
     pub sent: Vec<String>,
     /// Names of those that were there already, with the same content.
     pub kept: Vec<String>,
+    /// Names of files of an older result, such as shards of a larger set, that are there no more.
+    pub removed: Vec<String>,
 }
 
 /// A file and what the Hub says of it.
@@ -98,7 +101,8 @@ struct Committed {
 }
 
 impl Hub {
-    /// Sends a result, in one commit, without the files that are there already.
+    /// Sends a result, in one commit, without the files that are there already; that commit removes what an older result in the
+    /// same place had beside them.
     ///
     /// # Errors
     /// [`Error::Invalid`] without a token, or for a public repository where `public` is false; [`Error::Hub`] and
@@ -141,7 +145,7 @@ impl Job<'_> {
         match self.post(format!("{}/api/repos/create", self.endpoint), &question) {
             Ok(_) | Err(Fault::Status(409, _)) => Ok(()),
             // A token that may write to a repository need not be one that may make it.
-            Err(fault @ (Fault::Forbidden(_) | Fault::NoRepo { .. })) => match self.listing() {
+            Err(fault @ (Fault::Forbidden(_) | Fault::NoRepo { .. })) => match self.listing(super::DEFAULT_REVISION) {
                 Ok(_) => Ok(()),
                 Err(_) => Err(fault),
             },
@@ -149,13 +153,13 @@ impl Job<'_> {
         }
     }
 
-    fn listing(&self) -> std::result::Result<Listing, Fault> {
-        Listing::fetch(self.http, self.endpoint, self.push.to, super::DEFAULT_REVISION)
+    fn listing(&self, revision: &str) -> std::result::Result<Listing, Fault> {
+        Listing::fetch(self.http, self.endpoint, self.push.to, revision)
     }
 
     /// What is to be private goes to a private repository only.
     fn check_visibility(&self) -> std::result::Result<(), Fault> {
-        let (private, name) = (self.listing()?.private, self.push.to);
+        let (private, name) = (self.listing(super::DEFAULT_REVISION)?.private, self.push.to);
         match (self.push.public, private) {
             (false, Some(true)) => Ok(()),
             (true, Some(true)) => {
@@ -192,12 +196,16 @@ impl Job<'_> {
         };
         let (sent, kept) = (names(false), names(true));
         let url = format!("{}/{}{}", self.endpoint, self.push.to.repo.kind.prefix(), self.push.to.repo);
-        if sent.is_empty() {
-            return Ok(Pushed { url, commit: None, pull_request: None, sent, kept });
+        let there = self.listing(self.push.to.revision())?;
+        // What is no result of this program is nobody's older one.
+        let replaces = |name: &String| there.has(PROVENANCE) && self.push.contents.takes_the_place_of(name);
+        let removed: Vec<String> = there.files.iter().filter(|name| replaces(name)).cloned().collect();
+        if sent.is_empty() && removed.is_empty() {
+            return Ok(Pushed { url, commit: None, pull_request: None, sent, kept, removed });
         }
         self.upload(&decided, &url, watch)?;
-        let Committed { commit, pull_request } = self.commit(&decided)?;
-        Ok(Pushed { url, commit: Some(commit), pull_request, sent, kept })
+        let Committed { commit, pull_request } = self.commit(&decided, &removed)?;
+        Ok(Pushed { url, commit: Some(commit), pull_request, sent, kept, removed })
     }
 
     /// Asks how each file is to be sent, and compares it with what is there.
@@ -248,7 +256,7 @@ impl Job<'_> {
     }
 
     /// One line of JSON per file, behind one with the message.
-    fn commit(&self, decided: &[Decided]) -> std::result::Result<Committed, Fault> {
+    fn commit(&self, decided: &[Decided], removed: &[String]) -> std::result::Result<Committed, Fault> {
         let mut lines = vec![json!({"key": "header", "value": {"summary": self.push.message, "description": ""}})];
         for file in decided.iter().filter(|file| !file.there) {
             lines.push(match &file.oid {
@@ -262,6 +270,7 @@ impl Job<'_> {
                 }
             });
         }
+        lines.extend(removed.iter().map(|name| json!({"key": "deletedFile", "value": {"path": name}})));
         let body = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         // Sent once: a commit whose answer is lost may have been made.
         let call = Call::post(self.at("commit"), "application/x-ndjson", body.into_bytes());

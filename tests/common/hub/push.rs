@@ -127,10 +127,14 @@ fn commit(state: &mut State, id: &str, revision: &str, request: &Request) -> Ans
     let text = String::from_utf8(request.body.clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let message = lines[0]["value"]["summary"].as_str().unwrap().to_string();
-    let mut files = Files::new();
+    let (mut files, mut gone) = (Files::new(), Vec::new());
     for line in &lines[1..] {
         let value = &line["value"];
         let name = value["path"].as_str().unwrap().to_string();
+        if line["key"] == "deletedFile" {
+            gone.push(name);
+            continue;
+        }
         let bytes = match line["key"].as_str() {
             Some("file") => STANDARD.decode(value["content"].as_str().unwrap()).unwrap(),
             Some("lfsFile") => match state.store.get(value["oid"].as_str().unwrap()) {
@@ -144,7 +148,7 @@ fn commit(state: &mut State, id: &str, revision: &str, request: &Request) -> Ans
     let Some(repo) = state.repos.get_mut(id) else { return Answer::error(404, "RepoNotFound", "Repository not found") };
     let pull = request.query == "create_pr=1";
     let branch = if pull { "refs/pr/1" } else { revision };
-    let oid = repo.commit(branch, &message, files);
+    let oid = repo.change(branch, &message, files, &gone);
     let page = format!("{}/{}", home(request), id.trim_start_matches("models/"));
     let url = pull.then(|| format!("{page}/discussions/1"));
     let commit = format!("{page}/commit/{oid}");

@@ -26,8 +26,16 @@ impl Repo {
 
     /// Adds files on top of a branch; gives the commit.
     pub fn commit(&mut self, branch: &str, message: &str, files: Files) -> String {
+        self.change(branch, message, files, &[])
+    }
+
+    /// Adds files on top of a branch, and removes some that have to be there; gives the commit.
+    pub fn change(&mut self, branch: &str, message: &str, files: Files, gone: &[String]) -> String {
         let parent = self.branches.get(branch).or_else(|| self.branches.get("main"));
         let mut all = parent.and_then(|commit| self.commits.get(commit)).cloned().unwrap_or_default();
+        for name in gone {
+            all.remove(name).unwrap_or_else(|| panic!("no {name}"));
+        }
         all.extend(files);
         let mut hasher = sha1::Sha1::new_with_prefix(format!("commit {} {message}", self.commits.len()));
         all.iter().for_each(|(name, bytes)| hasher.update([name.as_bytes(), bytes].concat()));
