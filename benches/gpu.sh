@@ -5,7 +5,7 @@
 #   benches/gpu.sh PROGRAMS
 #
 # PROGRAMS is a folder with what was built with `--features cuda` somewhere else (see docs/GPU.md): the program `synth` and the
-# test programs `ops_pytorch`, `nets_pytorch`, `pixel_nets` and `card`. Everything is written to $OUT (default: ./gpu-result): `log` as
+# test programs `kernels` and `card`. Everything is written to $OUT (default: ./gpu-result): `log` as
 # it goes, `summary.tsv` with one line per measurement. Nothing here stops at the first failure: what can be known is written down.
 set -u
 programs=$(realpath "${1:?folder with synth and the test programs}")
@@ -37,10 +37,10 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=c
 echo "commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}"
 
 step "the tests on the card"
-for test in ops_pytorch nets_pytorch pixel_nets card; do
+for test in kernels card; do
   [ -x "$programs/$test" ] || { echo "no $test"; continue; }
-  only=$([ "$test" = card ] && echo --ignored)
-  SYNTH_TEST_DEVICE=cuda CARGO_MANIFEST_DIR=$PWD RUST_BACKTRACE=0 timeout "${TEST_SECONDS:-120}" \
+  [ "$test" = card ] && only=--ignored || only="--skip threads::"
+  SYNTH_TEST_DEVICE=cuda CARGO_MANIFEST_DIR=$PWD RUST_BACKTRACE=0 timeout "${TEST_SECONDS:-240}" \
     "$programs/$test" $only --test-threads 1 >"$out/$test.txt" 2>&1
   printf 'test\t%s\t%s\n' "$test" "$(grep '^test result' "$out/$test.txt" || echo "ended with $?")" | tee -a "$out/summary.tsv"
   grep -E 'panicked|off by|instead of|CUDNN|CUDA_' -A1 "$out/$test.txt" | head -20

@@ -73,13 +73,18 @@ class Comparison:
         """`choices` are those options that all rows of a folder share: another value of one is refused."""
         self.args = args
         self.synth = Program(args.synth, args.threads, args.dry_run)
-        os.makedirs(args.out, exist_ok=True)
         self.rows = Rows(os.path.join(args.out, "results.jsonl"))
+        if not args.page or args.run:
+            os.makedirs(args.out, exist_ok=True)
         if not args.dry_run and (not args.page or args.run):
             share(os.path.join(args.out, "choices.json"), {name: getattr(args, name) for name in choices})
 
     def path(self, *parts):
         return os.path.join(self.args.out, *parts)
+
+    def is_empty(self):
+        """Whether there is nothing to show."""
+        return not self.rows.all
 
     def carry_out(self):
         """Makes what is missing, and shows the table or writes it to `--page`."""
@@ -87,8 +92,8 @@ class Comparison:
         if not args.page or args.run:
             self.all()
         text = self.page()
-        if args.page and not self.rows.all:
-            sys.exit(f"{self.rows.path} has no rows: {args.page} is left as it is")
+        if args.page and self.is_empty():
+            sys.exit(f"{args.out} has no rows: {args.page} is left as it is")
         if args.page:
             with open(args.page, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -11,7 +11,7 @@ const HEAD: &str = "\
 # Models of other libraries
 
 Every row is a network that the library built, filled with numbers and ran in double precision, of full size where it has a
-name (`tests/fixtures/make_libraries.py`). Its files, as the library writes them, load here as they are, and `tests/libraries.rs`
+name (`tests/fixtures/make_libraries.py`). Its files, as the library writes them, load here as they are, and `tests/models/libraries.rs`
 holds the logits to 1e-4 of the largest. The error below was measured when this page was written, by
 `cargo run --release --example model_table`.
 

@@ -58,12 +58,12 @@ pub(crate) fn json_text(value: &impl Serialize, limit: u64) -> serde_json::Resul
     Ok(text)
 }
 
-/// Whether the result file `target` may be written: there is no such file yet, or `force` allows to replace it. Missing parent
-/// folders are created.
+/// Whether the result file `target` may be written: there is no such file yet, or `force` allows to replace it and it has the
+/// `ending` of such results, such as `html`. Missing parent folders are created.
 ///
 /// # Errors
 /// [`Error::Invalid`] when it exists, or is a folder; [`Error::Io`].
-pub fn prepare_file(target: impl AsRef<Path>, force: bool) -> Result<()> {
+pub fn prepare_file(target: impl AsRef<Path>, ending: &str, force: bool) -> Result<()> {
     let target = target.as_ref();
     let (parent, _) = split(target)?;
     if target.is_dir() {
@@ -72,6 +72,10 @@ pub fn prepare_file(target: impl AsRef<Path>, force: bool) -> Result<()> {
     }
     if occupied(target) {
         refuse_replacement(target, force)?;
+        if target.extension().is_none_or(|found| !found.eq_ignore_ascii_case(ending)) {
+            let found = format!("it exists and does not end in .{ending}: --force replaces earlier results alone");
+            return Err(Error::invalid(format!("output {}", target.display()), found, "choose another name"));
+        }
     }
     fs::create_dir_all(&parent).map_err(Error::io("create", &parent))
 }

@@ -1,6 +1,6 @@
 //! `synth bench`: how long the real work takes here, and how well methods do.
 
-use super::options::Computing;
+use super::options::{Computing, sides};
 use super::suite::SuiteRun;
 use super::{Global, print, print_json, table};
 use clap::{Args, Subcommand, ValueEnum};
@@ -43,8 +43,8 @@ struct Step {
     /// `answers` is what `collect` asks of its teacher, 8-bit images to answers, in turns with `infer`
     #[arg(long, value_enum, default_value_t = PassName::Train)]
     pass: PassName,
-    /// Image side, or width and height as in 320x240
-    #[arg(long, default_value = "32", value_parser = size)]
+    /// Size of the images, such as 320x240; one number is both sides
+    #[arg(long, default_value = "32", value_name = "WIDTHxHEIGHT", value_parser = sides(4..=1024))]
     size: [usize; 2],
     /// Channels of the generator's small maps in `--pass invert` (the reference code's generator has 128)
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
@@ -78,16 +78,6 @@ struct Ops {
     /// Print one JSON object per row
     #[arg(long)]
     json: bool,
-}
-
-/// Height and width of what is one side, or width and height.
-fn size(text: &str) -> std::result::Result<[usize; 2], String> {
-    let side = |text: &str| text.parse().ok().filter(|side| (4..=1024).contains(side));
-    let (width, height) = text.split_once('x').unwrap_or((text, text));
-    side(height)
-        .zip(side(width))
-        .map(<[usize; 2]>::from)
-        .ok_or_else(|| "expected one or two sides of 4 to 1024 pixels".into())
 }
 
 /// A time that a clock can add up.

@@ -52,8 +52,8 @@ pub struct Collect {
     /// Add images on both sides of the teacher's borders, found from the others; four per way, towards the rarest classes
     #[arg(long, value_name = "N", default_value_t = 0)]
     boundary: u32,
-    /// Record the teacher's answers for this many crops and mirror images of every image, for `distill --answers stored`
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    /// Record the teacher's answers for this many crops and mirror images of every image (at most 162), for `distill --answers stored`
+    #[arg(long, value_name = "N", default_value_t = 0)]
     views: u16,
     #[command(flatten)]
     computing: Computing,

@@ -27,7 +27,7 @@ pub struct Export {
     /// ONNX: put (x - mean) / std into the graph, whose input is then pixels in 0..1
     #[arg(long, visible_alias = "normalize")]
     normalise: bool,
-    /// Replace an existing result
+    /// Replace an existing result: a file that ends in .onnx, a folder of pictures
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -56,7 +56,7 @@ impl Export {
             return Err(Error::invalid(what, "it is a set of images, not a model", "write its images with --to png"));
         }
         let path = self.output.clone().unwrap_or_else(|| default_file(&self.source.path));
-        prepare_file(&path, self.force)?;
+        prepare_file(&path, "onnx", self.force)?;
         let model = self.source.load(&global.access())?;
         let defaults = onnx::Options::default();
         let options = onnx::Options { opset: self.opset.unwrap_or(defaults.opset), normalise: self.normalise };

@@ -27,7 +27,7 @@ pub struct Inspect {
     /// Of a set: write a page with plots and images, which needs nothing beside itself
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// With --html: replace the file
+    /// With --html: replace the file, which ends in .html
     #[arg(long, requires = "html")]
     force: bool,
     /// Print JSON
@@ -38,7 +38,7 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(&self, global: &Global) -> Result<()> {
         if let Some(file) = &self.html {
-            prepare_file(file, self.force)?;
+            prepare_file(file, "html", self.force)?;
         }
         let access = global.access();
         let (json, text) = match self.target(&access)? {

@@ -3,6 +3,7 @@
 use super::{Global, tell};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synth::checkpoint::{Begin, Unfinished};
@@ -171,6 +172,18 @@ impl Lasting {
         let every = self.checkpoint_every.0;
         let session = Session::open(place, fingerprint, compute, every, self.stop_on_alarm, global.quiet)?;
         Ok(Either::Running(Box::new(session)))
+    }
+}
+
+/// A parser of sizes in pixels such as 160x120, width first, or of one number for both sides. It gives height and width, each within
+/// `bounds`.
+pub fn sides(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> std::result::Result<[usize; 2], String> + Clone {
+    move |text| {
+        let side = |text: &str| text.parse().ok().filter(|side| bounds.contains(side));
+        let (width, height) = text.split_once('x').unwrap_or((text, text));
+        let found = side(height).zip(side(width)).map(<[usize; 2]>::from);
+        let (least, most) = (bounds.start(), bounds.end());
+        found.ok_or_else(|| format!("give width and height of {least} to {most} pixels, such as 160x120"))
     }
 }
 

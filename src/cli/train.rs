@@ -1,11 +1,11 @@
 //! `synth train`: supervised training, for baselines and teachers. The network says whether labels are of images or of pixels.
 
-use super::options::{Columns, Common, Computing, Either, Lasting, SnapshotOptions, licence};
+use super::options::{Columns, Common, Computing, Either, Lasting, SnapshotOptions, licence, sides};
 use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
-use synth::data::{LabelCodes, Labelled, ReadOptions, Segmented, VOID};
+use synth::data::{LabelCodes, Labelled, MAX_SIDE, ReadOptions, Segmented, VOID};
 use synth::jobs::TrainJob;
 use synth::nets::{Task, registry};
 use synth::train::{Examples, SupervisedRecipe};
@@ -30,8 +30,8 @@ pub struct Train {
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
     /// Resize images bilinearly and label images to the nearest pixel
-    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
-    size: Option<(usize, usize)>,
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = sides(1..=MAX_SIDE))]
+    size: Option<[usize; 2]>,
     /// Read all images as grey (1) or as colour (3) [default: as the first one is, and refuse others]
     #[arg(long, value_name = "1|3", value_parser = ["1", "3"])]
     channels: Option<String>,
@@ -75,13 +75,6 @@ pub struct Train {
     lasting: Lasting,
     #[command(flatten)]
     common: Common,
-}
-
-/// Parses a size, and gives height and width.
-fn size(text: &str) -> std::result::Result<(usize, usize), String> {
-    let side = |text: &str| text.parse().ok().filter(|side| (1..=synth::data::MAX_SIDE).contains(side));
-    let sides = text.split_once('x').and_then(|(width, height)| Some((side(height)?, side(width)?)));
-    sides.ok_or_else(|| "give width and height in pixels, such as 160x120".into())
 }
 
 impl Train {
@@ -128,7 +121,7 @@ impl Train {
             split: Some(self.split.clone()),
             image_column: self.columns.image_column.clone(),
             label_column: self.columns.label_column.clone(),
-            size: self.size,
+            size: self.size.map(Into::into),
             channels: self.channels.as_deref().map(|channels| if channels == "1" { 1 } else { 3 }),
             limit,
         };

@@ -94,9 +94,10 @@ impl Growth {
         streams: &Streams,
         observer: &mut dyn Observer,
     ) -> Result<()> {
+        let mut members = self.members(&wanted.copies, teacher.classes);
         for (class, &missing) in wanted.copies.iter().enumerate().skip(self.filled.len()) {
             observer.between(STAGE, &*self)?;
-            let members = if missing > 0 { self.members(class, teacher.classes) } else { Vec::new() };
+            let members = std::mem::take(&mut members[class]);
             let copies = Copies { class: class as u32, missing, least: wanted.least };
             let made = fill(teacher, &members, copies, streams, &mut self.pixels, &mut self.logits)?;
             self.filled.push(made);
@@ -125,10 +126,19 @@ impl Growth {
         }
     }
 
-    /// Rows of the chosen images of a class.
-    fn members(&self, class: usize, classes: usize) -> Vec<usize> {
-        let chosen = self.logits[..self.chosen[1]].chunks_exact(classes).enumerate();
-        chosen.filter(|(_, answer)| argmax(answer) == class).map(|(row, _)| row).collect()
+    /// Rows of the chosen images of every class that lacks some.
+    fn members(&self, missing: &[usize], classes: usize) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); missing.len()];
+        if missing.iter().all(|count| *count == 0) {
+            return members;
+        }
+        for (row, answer) in self.logits[..self.chosen[1]].chunks_exact(classes).enumerate() {
+            let class = argmax(answer);
+            if missing.get(class).is_some_and(|count| *count > 0) {
+                members[class].push(row);
+            }
+        }
+        members
     }
 }
 

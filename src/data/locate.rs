@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// How deep below the folder parquet files are looked for: `NAME/SPLIT/0000.parquet` is the deepest layout in use.
 const MAX_DEPTH: usize = 3;
 
-/// More entries than this and the folder is not a dataset folder.
+/// More folders and parquet files in one folder than this and it is not a dataset folder. Pictures may be as many as there are.
 const MAX_ENTRIES: usize = 100_000;
 
 /// Splits by name, each with its configurations (sub-folders), each with its shards in name order.
@@ -101,20 +101,25 @@ pub(super) fn is_split(name: &str) -> bool {
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
-    for (count, entry) in fs::read_dir(folder).map_err(Error::io("list", folder))?.enumerate() {
-        if count >= MAX_ENTRIES {
-            return Err(Error::file(folder, format!("it has over {MAX_ENTRIES} entries"), "name a dataset folder"));
-        }
+    let mut count = 0;
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
         if path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.')) {
             continue;
         }
-        if path.is_dir() {
-            if depth < MAX_DEPTH {
-                collect(&path, depth + 1, files)?;
-            }
-        } else if path.extension().is_some_and(|e| e == "parquet") {
+        let (is_dir, is_parquet) = (path.is_dir(), path.extension().is_some_and(|e| e == "parquet"));
+        if !is_dir && !is_parquet {
+            continue;
+        }
+        if count == MAX_ENTRIES {
+            let found = format!("it has over {MAX_ENTRIES} folders and parquet files");
+            return Err(Error::file(folder, found, "name a dataset folder"));
+        }
+        count += 1;
+        if !is_dir {
             files.push(path);
+        } else if depth < MAX_DEPTH {
+            collect(&path, depth + 1, files)?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::Input;
 use super::views;
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::data::Images;
 use crate::loss::{compared, without};
 use crate::nets::{Network, Task, infer};
@@ -39,12 +40,8 @@ pub(super) fn affordable(each: Duration, limit: Duration) -> (usize, Duration) {
 
 /// What the checks on the held-out tenth found.
 pub(super) struct Checks {
-    /// Agreement and KL of the last one.
-    pub last: (f64, f64),
-    pub best: f64,
-    pub since_best: usize,
-    /// Whether patience has run out.
-    pub over: bool,
+    /// Updates done and KL, in their order.
+    found: Vec<(usize, f64)>,
     /// The loss of the updates.
     pub loss: Ends,
 }
@@ -54,16 +51,45 @@ const TREND: usize = 50;
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { last: (0.0, f64::NAN), best: f64::INFINITY, since_best: 0, over: false, loss: Ends::of(TREND) }
+        Self { found: Vec::new(), loss: Ends::of(TREND) }
     }
 }
 
 impl Checks {
-    pub fn take(&mut self, found: (f64, f64), patience: Option<usize>) {
-        self.last = found;
-        self.since_best = if found.1 < self.best { 0 } else { self.since_best + 1 };
-        self.best = self.best.min(found.1);
-        self.over = patience.is_some_and(|patience| self.since_best >= patience);
+    /// Takes the KL of a check after `done` updates.
+    pub fn take(&mut self, done: usize, kl: f64) {
+        self.found.push((done, kl));
+    }
+
+    /// Only the first `done` updates count any more: the others were taken back.
+    pub fn go_back_to(&mut self, done: usize) {
+        self.found.retain(|check| check.0 <= done);
+        self.loss.go_back_to(done);
+    }
+
+    /// Whether so many checks as `patience` says came after the best KL.
+    pub fn over(&self, patience: Option<usize>) -> bool {
+        let kl = |i: usize| Some(self.found[i].1).filter(|kl| !kl.is_nan()).unwrap_or(f64::INFINITY);
+        let better = |best: usize, i: usize| if kl(i) < kl(best) { i } else { best };
+        let best = (1..self.found.len()).fold(0, better);
+        patience.is_some_and(|patience| self.found.len() > best + patience)
+    }
+}
+
+impl Resumable for Checks {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.value("updates", self.found.iter().map(|check| check.0).collect::<Vec<_>>())?;
+        to.owned("kl", &self.found.iter().map(|check| check.1).collect::<Vec<_>>());
+        to.part("loss", &self.loss)
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        let (updates, kl): (Vec<usize>, Vec<f64>) = (from.value("updates")?, from.array("kl")?);
+        if kl.len() != updates.len() {
+            return Err(from.fault("kl", "there is not one for each check"));
+        }
+        self.found = updates.into_iter().zip(kl).collect();
+        from.restore("loss", &mut self.loss)
     }
 }
 
@@ -103,6 +129,34 @@ fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_counts_checks_after_the_best_one() {
+        let mut checks = Checks::default();
+        assert!(!checks.over(Some(1)));
+        for (done, kl) in [(10, 0.5), (20, 0.3), (30, 0.4)] {
+            checks.take(done, kl);
+        }
+        assert!(checks.over(Some(1)) && !checks.over(Some(2)) && !checks.over(None));
+        checks.take(40, 0.3);
+        assert!(checks.over(Some(2)), "as good as the best is not better");
+        // What came after update 15 was not, and 20 is checked anew.
+        checks.go_back_to(15);
+        checks.take(20, 0.6);
+        assert_eq!(checks.found, [(10, 0.5), (20, 0.6)]);
+        assert!(checks.over(Some(1)) && !checks.over(Some(2)));
+        let mut again = Checks::default();
+        again.restore(&Saver::of(&checks).unwrap().keep()).unwrap();
+        assert_eq!(again.found, checks.found);
+    }
+
+    #[test]
+    fn a_check_that_gave_no_number_is_not_the_best() {
+        let mut checks = Checks::default();
+        checks.take(10, f64::NAN);
+        checks.take(20, 0.4);
+        assert!(!checks.over(Some(1)));
+    }
 
     #[test]
     fn a_check_looks_at_fewer_of_large_images() {

@@ -50,7 +50,7 @@ pub struct StudentRecipe {
     pub scale: f64,
     /// Share of the run, from its start, in which batches are mixed where the teacher answers live; 0 is never. Recorded
     /// answers are of single images and are not mixed: the teacher's answer to a mixture is not a mixture of its answers.
-    /// Mixed batches are drawn evenly, and leave priorities as they are.
+    /// Mixed batches leave priorities as they are: while all are mixed, they are drawn as the set asks for.
     pub mixup_until: f64,
     /// α of the mixing coefficient's Beta distribution.
     pub mixup_alpha: f64,

@@ -139,13 +139,16 @@ pub fn distill(
         course.restore(&saved)?;
     }
     let total = recipe.steps;
-    while !course.checks.over && (course.trainer.done() < total || !course.trainer.is_sound(&mut course.priorities)?) {
+    while !course.has_ended(total, stop.patience)? {
         observer.between(STAGE, &course)?;
-        course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total as f64));
+        course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total.max(1) as f64));
         let answers = pool_answers()?;
         let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
         let mut pool = Pool { images, gallery, rows, priorities: &mut course.priorities, answers };
-        let Some(r) = course.trainer.step(&mut pool)? else { continue };
+        let Some(r) = course.trainer.step(&mut pool)? else {
+            course.checks.go_back_to(course.trainer.done());
+            continue;
+        };
         course.checks.loss.take(r.loss);
         let values = vec![("loss", r.loss), ("lr", r.lr), ("agreement", r.agreement)];
         let done = course.trainer.done();
@@ -155,16 +158,15 @@ pub fn distill(
             let found = compare(&course.trainer.current(), set, &held_out, input, live)?;
             let values = vec![("agreement", found.0), ("kl", found.1)];
             observer.record(&Record { stage: "held-out", done, total, images: 0, values });
-            course.checks.take(found, stop.patience);
+            course.checks.take(done, found.1);
         }
     }
     observer.ended(STAGE, &course)?;
-    let Course { trainer, clock, checks, .. } = course;
-    let student = trainer.finished(&set.images, Some(&train), stored)?;
-    let mut last = checks.last;
-    if !held_out.is_empty() {
-        last = compare(&student, set, &held_out, input, live)?;
-    }
+    let Course { trainer, mut priorities, clock, checks, .. } = course;
+    priorities.set_even_share(set.even_share(trainer.done() as f64 / total.max(1) as f64));
+    let (images, rows, answers) = (&set.images, Some(&train[..]), pool_answers()?);
+    let student = trainer.finished(&Pool { images, gallery: None, rows, priorities: &mut priorities, answers })?;
+    let last = compare(&student, set, &held_out, input, live)?;
     Ok(Distilled {
         student,
         steps: trainer.done(),
@@ -190,6 +192,21 @@ struct Course {
     checks: Checks,
 }
 
+impl Course {
+    /// Whether all `total` updates are done, or patience has run out. Weights that are no numbers end nothing: the trainer goes
+    /// back, and what was checked later does not count.
+    fn has_ended(&mut self, total: usize, patience: Option<usize>) -> Result<bool> {
+        if self.trainer.done() < total && !self.checks.over(patience) {
+            return Ok(false);
+        }
+        let sound = self.trainer.is_sound(&mut self.priorities)?;
+        if !sound {
+            self.checks.go_back_to(self.trainer.done());
+        }
+        Ok(sound)
+    }
+}
+
 impl Resumable for Course {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("steps", self.trainer.recipe().steps)?;
@@ -197,10 +214,7 @@ impl Resumable for Course {
         to.part("priorities", &self.priorities)?;
         to.part("clock", &self.clock)?;
         to.value("check_every", self.check_every)?;
-        to.owned("checks", &[self.checks.last.0, self.checks.last.1, self.checks.best]);
-        to.value("since_best", self.checks.since_best)?;
-        to.value("over", self.checks.over)?;
-        to.part("loss", &self.checks.loss)
+        to.part("checks", &self.checks)
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
@@ -212,11 +226,7 @@ impl Resumable for Course {
         }
         from.restore("clock", &mut self.clock)?;
         self.check_every = from.value::<usize>("check_every")?.max(1);
-        let checks: Vec<f64> = from.array("checks")?;
-        let [agreement, kl, best] = checks[..] else { return Err(from.fault("checks", "there are not three")) };
-        let (since_best, over) = (from.value("since_best")?, from.value("over")?);
-        self.checks = Checks { last: (agreement, kl), best, since_best, over, ..Checks::default() };
-        from.restore("loss", &mut self.checks.loss)
+        from.restore("checks", &mut self.checks)
     }
 }
 
@@ -297,10 +307,11 @@ fn check_recorded(recipe: &StudentRecipe) -> Result<()> {
     Err(Error::invalid(format!("student.{key}"), "recorded answers are of other images", hint))
 }
 
-/// Nine tenths to learn from, one tenth (random, at least one image of ten or more) to watch; both in the set's order.
+/// Nine tenths to learn from, one tenth (random, at least one image) to watch; both in the set's order.
 fn split(images: usize, streams: &Streams) -> (Vec<usize>, Vec<usize>) {
     let order = crate::rng::permutation(images, &mut streams.stream("distill/held-out", 0));
-    let (mut held_out, mut train) = (order[..images / 10].to_vec(), order[images / 10..].to_vec());
+    let (watched, learned) = order.split_at((images / 10).max(1));
+    let (mut held_out, mut train) = (watched.to_vec(), learned.to_vec());
     held_out.sort_unstable();
     train.sort_unstable();
     (train, held_out)

@@ -6,7 +6,6 @@ use super::signal::Hints;
 use super::{Input, StudentRecipe};
 use crate::augment::{Mixing, Zoom};
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::data::Images;
 use crate::events::Pupil;
 use crate::loss::{Matching, agreement, compared};
 use crate::model::write_weights;
@@ -250,23 +249,21 @@ impl Trainer {
         self.learner.current()
     }
 
-    /// The network to keep: averaged weights if there is an average, batch norms estimated anew on `rows` of `images` (all
-    /// if `None`) if asked: on `views` of them, if those are what the student has learned from, else cropped and mirrored, without
-    /// the other changes that it met.
-    pub fn finished(&self, images: &Images, rows: Option<&[usize]>, views: Option<&Views>) -> Result<Network> {
+    /// The network to keep: averaged weights if there is an average, batch norms estimated anew on images of the `pool` if asked.
+    /// They are drawn as the set asks for: recorded views, if those are what the student has learned from, else cropped and
+    /// mirrored, without the other changes that it met.
+    pub fn finished(&self, pool: &Pool) -> Result<Network> {
         let network = self.current().duplicate()?;
         let mut rng = self.streams.stream("re-estimate", 0);
         for i in 0..self.recipe.reestimate {
-            let mut draw = || rng.random_range(0..rows.map_or(images.len(), <[usize]>::len));
-            let places: Vec<usize> = (0..self.recipe.batch).map(|_| draw()).collect();
-            let indices: Vec<usize> = places.into_iter().map(|place| rows.map_or(place, |rows| rows[place])).collect();
-            let places = match views {
-                Some(Views { list, .. }) => {
-                    indices.iter().map(|_| placement(list[rng.random_range(0..list.len())])).collect()
+            let rows = pool.rows_at(&pool.priorities.draw_wanted(self.recipe.batch, &mut rng));
+            let places = match pool.answers {
+                Answers::Stored(Views { list, .. }) => {
+                    rows.iter().map(|_| placement(list[rng.random_range(0..list.len())])).collect()
                 }
-                None => self.recipe.augment.draw(indices.len(), &mut rng),
+                Answers::Live(_) => self.recipe.augment.draw(rows.len(), &mut rng),
             };
-            let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
+            let slices: Vec<&[u8]> = rows.iter().map(|&row| pool.images.image(row)).collect();
             let x = self.input.seen(self.input.placed(&slices, &places, self.student().compute())?)?;
             let tape = Tape::new();
             // 1/(i+1): the plain mean over all batches.

@@ -15,6 +15,11 @@ use rand::RngExt;
 /// Images of up to 64x64 pixels per forward pass.
 pub(super) const BATCH: usize = 250;
 
+/// How many different views there are within the reach of `augment`.
+pub fn views_within(augment: &CropFlip) -> usize {
+    (2 * augment.crop.min(i8::MAX as usize) + 1).pow(2) * (1 + usize::from(augment.flip))
+}
+
 /// `count` different views within the reach of `augment`: the plain one first, the others drawn; if `augment` knows
 /// fewer, all of them.
 pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View> {

@@ -4,6 +4,7 @@
 //! CACHE/models--owner--name/blobs/HASH                     the content of a file
 //!                          /refs/main                      the commit that a branch or tag was last seen at
 //!                          /snapshots/COMMIT/config.json   -> ../../blobs/HASH
+//!                          /.no_exist/COMMIT/README.md     empty: the commit has no such file
 //! CACHE/.locks/models--owner--name/HASH.lock
 //! ```
 
@@ -41,6 +42,25 @@ impl RepoCache {
     /// The files of a commit, as far as they have been fetched.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.root.join("snapshots").join(commit)
+    }
+
+    /// Whether it is known that a commit has the file `name`, which is then here, or has not.
+    pub(super) fn knows(&self, commit: &str, name: &str) -> bool {
+        self.snapshot(commit).join(name).exists() || self.absent(commit, name).exists()
+    }
+
+    /// Notes that a commit has no file `name` (a safe path).
+    pub(super) fn note_absent(&self, commit: &str, name: &str) -> Result<()> {
+        if self.knows(commit, name) {
+            return Ok(());
+        }
+        let path = self.absent(commit, name);
+        make_parent(&path)?;
+        File::create(&path).map(|_| ()).map_err(|error| refused("create", &path, error))
+    }
+
+    fn absent(&self, commit: &str, name: &str) -> PathBuf {
+        self.root.join(".no_exist").join(commit).join(name)
     }
 
     /// The commit that a revision is, or was when the Hub was last asked.

@@ -7,6 +7,7 @@ use super::fault::{Fault, nothing_for};
 use super::http::url;
 use super::listing::Listing;
 use super::name::{HubName, is_commit};
+use super::push::SET;
 use super::transfer::{Wanted, bring};
 use super::{Hub, Watch, select};
 use crate::weights::{folder, sharded};
@@ -36,15 +37,15 @@ impl Fetched {
 impl Hub {
     /// The folder of a model: `config.json`, weights, and README and preprocessor configuration if it has them.
     ///
-    /// A commit that is whole in the cache is not asked for. If the Hub cannot be reached, the commit that the cache last saw
-    /// under the revision serves, and a warning says so.
+    /// A commit that is whole in the cache is not asked for, where the cache knows of all that may lie beside the weights. If the
+    /// Hub cannot be reached, the commit that the cache last saw under the revision serves, and a warning says so.
     ///
     /// # Errors
     /// [`Error::Hub`] for everything that goes wrong there or on the way, [`Error::File`] and [`Error::Io`] for the cache,
     /// [`Error::Interrupted`].
     pub fn model(&self, name: &HubName, watch: &mut dyn Watch) -> Result<Fetched> {
         let whole = |fetched: &Fetched| folder::is_whole(&fetched.folder);
-        self.fetch(name, name.revision(), &whole, &mut |listing| {
+        self.fetch(name, name.revision(), &whole, &select::EXTRAS, &mut |listing| {
             let files = select::model_files(name, listing)?;
             self.bring(name, listing, &files.small, watch)?;
             self.bring(name, listing, std::slice::from_ref(&files.weights), watch)?;
@@ -95,7 +96,7 @@ impl Hub {
             let shards = data::shards(&fetched.folder.join("data"), Some("train"));
             fetched.folder.join("synth.json").is_file() && shards.is_ok_and(|found| found.is_some())
         };
-        self.fetch(name, name.revision(), &whole, &mut |listing| {
+        self.fetch(name, name.revision(), &whole, &SET, &mut |listing| {
             let files = select::set_files(name, listing)?;
             self.bring(name, listing, &files, watch)
         })
@@ -112,7 +113,7 @@ impl Hub {
         let mut empty = false;
         let whole =
             |fetched: &Fetched| data::shards_for(&fetched.folder, split, limit).is_ok_and(|found| found.is_some());
-        let fetched = self.fetch(name, revision, &whole, &mut |listing| {
+        let fetched = self.fetch(name, revision, &whole, &[], &mut |listing| {
             let files = select::dataset_files(name, listing, split)?;
             empty = files.is_none();
             self.bring_rows(name, listing, &files.unwrap_or_default(), limit, watch)?;
@@ -152,34 +153,52 @@ impl Hub {
         Ok(())
     }
 
-    /// Asks for the commit of `revision` and lets `bring` fetch what is needed of it; or finds it in the cache if `whole`.
+    /// Asks for the commit of `revision` and lets `bring` fetch what is needed of it; or finds it in the cache if `whole`. Of a
+    /// commit that others have fetched, files that it may have (`optional`) can be missing: while nothing is known of them, the Hub
+    /// is asked.
     fn fetch(
         &self,
         name: &HubName,
         revision: &str,
         whole: &dyn Fn(&Fetched) -> bool,
+        optional: &[&str],
         bring: &mut dyn FnMut(&Listing) -> std::result::Result<(), Fault>,
     ) -> Result<Fetched> {
         let said = |fault: Fault| fault.about(&name.at(revision), &self.settings.endpoint);
-        let cached = self.cache(name).commit_of(revision).map(|commit| self.fetched(name, commit)).filter(whole);
-        if let Some(found) = cached.clone().filter(|_| self.settings.offline || is_commit(revision)) {
+        let cache = self.cache(name);
+        let cached = cache.commit_of(revision).map(|commit| self.fetched(name, commit)).filter(whole);
+        let settled = |commit: &str| is_commit(revision) && optional.iter().all(|file| cache.knows(commit, file));
+        if let Some(found) = cached.clone().filter(|found| self.settings.offline || settled(&found.commit)) {
             return Ok(found);
         }
         if self.settings.offline {
             return Err(said(Fault::Offline));
         }
+        let or_cached = |fault: Fault, cached: Option<Fetched>| match cached {
+            Some(found) => {
+                tracing::warn!("{}; the cache serves: {}", said(fault), found.source());
+                Ok(found)
+            }
+            None => Err(said(fault)),
+        };
+        // Whatever the Hub says of it now, a commit stays what it is.
+        let stays = |fault: &Fault| is_commit(revision) && !matches!(fault, Fault::Interrupted);
         let listing = match Listing::fetch(self.http()?, &self.settings.endpoint, name, revision) {
             Ok(listing) => listing,
-            Err(fault) => match cached.filter(|_| fault.is_network()) {
-                Some(found) => {
-                    tracing::warn!("{}; the cache serves: {}", said(fault), found.source());
-                    return Ok(found);
-                }
-                None => return Err(said(fault)),
-            },
+            Err(fault) => {
+                let serves = fault.is_network() || stays(&fault);
+                return or_cached(fault, cached.filter(|_| serves));
+            }
         };
-        bring(&listing).map_err(said)?;
-        self.cache(name).note(revision, &listing.commit)?;
+        if let Err(fault) = bring(&listing) {
+            let serves = stays(&fault);
+            return or_cached(fault, cached.filter(|_| serves));
+        }
+        let mut lacking = optional.iter().filter(|file| !listing.has(file));
+        if let Err(error) = lacking.try_for_each(|file| cache.note_absent(&listing.commit, file)) {
+            tracing::debug!("{error}"); // it saves a question, and a cache that is complete may be read-only
+        }
+        cache.note(revision, &listing.commit)?;
         Ok(self.fetched(name, listing.commit))
     }
 

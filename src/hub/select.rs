@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 /// Beside the weights: how images are prepared, how texts are cut up, and the licence.
-const EXTRAS: [&str; 3] = ["preprocessor_config.json", "tokenizer.json", "README.md"];
+pub(super) const EXTRAS: [&str; 3] = ["preprocessor_config.json", "tokenizer.json", "README.md"];
 /// Files of a repository that are listed in a message.
 const LISTED: usize = 12;
 /// Weights that cannot be read, by their endings.

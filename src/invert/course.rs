@@ -254,17 +254,7 @@ impl<'a> Course<'a> {
     }
 
     fn step_on_buffer(&mut self) -> Result<Option<TrainReport>> {
-        let answers = match &self.buffer.views {
-            Some(views) => Answers::Stored(views),
-            None => Answers::Live(self.teacher),
-        };
-        self.trainer.step(&mut Pool {
-            images: &self.buffer.images,
-            gallery: None,
-            rows: None,
-            priorities: &mut self.buffer.priorities,
-            answers,
-        })
+        self.trainer.step(&mut pool_of(&mut self.buffer, self.teacher))
     }
 
     /// Images that were made for an update each and kept nowhere.
@@ -272,8 +262,8 @@ impl<'a> Course<'a> {
         if self.recipe.feed == Feed::Fresh { self.trainer.done() * self.recipe.student.batch } else { 0 }
     }
 
-    pub fn finish(self) -> Result<Inversion> {
-        let finished = self.trainer.finished(&self.buffer.images, None, self.buffer.views.as_ref())?;
+    pub fn finish(mut self) -> Result<Inversion> {
+        let finished = self.trainer.finished(&pool_of(&mut self.buffer, self.teacher))?;
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,
@@ -289,6 +279,12 @@ impl<'a> Course<'a> {
             buffer: self.buffer,
         })
     }
+}
+
+/// What the adversary learns from.
+fn pool_of<'a>(buffer: &'a mut ReplayBuffer, teacher: &'a Teacher) -> Pool<'a> {
+    let answers = buffer.views.as_ref().map_or(Answers::Live(teacher), Answers::Stored);
+    Pool { images: &buffer.images, gallery: None, rows: None, priorities: &mut buffer.priorities, answers }
 }
 
 impl Resumable for Course<'_> {

@@ -3,8 +3,7 @@
 use super::{
     add_course, add_health, circumstances, essence, fingerprint, fresh_student, identity, merge, mib, seconds,
 };
-use crate::data::Images;
-use crate::distill::start_from;
+use crate::distill::{start_from, views_within};
 use crate::events::Observer;
 use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
 use crate::model::Model;
@@ -76,7 +75,8 @@ impl InvertJob<'_> {
     fn check_size(&self, teacher: &Teacher, recipe: &Recipe) -> Result<()> {
         let made = Plan::of(recipe, teacher.classes).total().saturating_mul(recipe.batch);
         let samples = recipe.samples(teacher.classes).min(made);
-        let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, recipe.views);
+        let views = recipe.views.min(views_within(&recipe.student.augment));
+        let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, views);
         if self.limit.is_some() || samples <= most {
             return Ok(());
         }
@@ -125,13 +125,12 @@ impl InvertJob<'_> {
             views: buffer.views,
             provenance,
         };
-        let mut health = Health::of(&set, Some(&teacher))?.with_signs(signs);
-        if !made.is_empty() && made.len() < set.len() {
-            let Images { channels, height, width, .. } = *set.images;
-            let pixels: Vec<u8> = made.iter().flat_map(|&row| set.images.image(row).iter().copied()).collect();
-            health = health.fitted_on(&teacher, &Images::new(pixels, channels, height, width)?)?;
-        }
-        let about = json!({ "task": set.task().name() });
+        let health = match made.is_empty() {
+            true => Health::of(&set, Some(&teacher))?,
+            false => Health::of(&set, None)?.fitted_on(&teacher, &set.images, &made)?,
+        };
+        let health = health.with_signs(signs);
+        let about = json!({ "task": set.task().name(), "recipe": { "fill_with": recipe.fill_with } });
         add_health(&mut set.provenance, &health, &about, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;

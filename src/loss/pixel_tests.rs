@@ -117,7 +117,7 @@ fn pixels_are_rows() {
         }),
         both(&|s, t| {
             let found = Adversarial::Js { temperature: 3.0 }.loss(t, s).unwrap();
-            Loss { value: Value::Known(found.value_and_agreement().unwrap().1), grad: found.teacher_grad }
+            Loss { value: Value::Known(found.value_and_agreement().unwrap().0), grad: found.teacher_grad }
         }),
     ];
     // The reference for the sums over chunks: one row after the other.

@@ -107,7 +107,7 @@ const OF_ANY_SET: [&str; 6] =
 const OF_CLASSIFIERS: [&str; 4] = ["off label", "unsure teacher", "classes missing", "student lost"];
 
 /// Criteria of images that are all made to look like the teacher's training data.
-const OF_MATCHED: [&str; 3] = ["classes missing", "batch norms apart", "one batch norm apart"];
+const OF_MATCHED: [&str; 2] = ["batch norms apart", "one batch norm apart"];
 
 /// The [`alarms`] that concern a set with this provenance (or a student of one): that collected images do not look like the
 /// teacher's training data is no failure, nor that procedural images among inverted ones do not.
@@ -117,7 +117,8 @@ pub fn alarms_of(provenance: &serde_json::Value, health: &Health) -> Vec<Alarm> 
         raised.retain(|alarm| !OF_CLASSIFIERS.contains(&alarm.name));
     }
     if provenance["recipe"]["fill_with"].as_str().is_some_and(|with| with != "generator") {
-        raised.retain(|alarm| !OF_MATCHED.contains(&alarm.name));
+        let generated = health.fit.as_ref().is_some_and(|fit| fit.generated);
+        raised.retain(|alarm| alarm.name != "classes missing" && (generated || !OF_MATCHED.contains(&alarm.name)));
     }
     if provenance["kind"] == "collected" {
         raised.retain(|alarm| OF_ANY_SET.contains(&alarm.name));
@@ -259,7 +260,7 @@ mod tests {
 
     fn layers(distances: &[f64]) -> Fit {
         let one = |(i, d): (usize, &f64)| LayerDistance { layer: format!("bn{i}"), distance: *d };
-        Fit { layers: distances.iter().enumerate().map(one).collect(), classifier_sum: Some(0.0) }
+        Fit { layers: distances.iter().enumerate().map(one).collect(), classifier_sum: Some(0.0), generated: false }
     }
 
     fn signs() -> Signs {
@@ -309,6 +310,20 @@ mod tests {
             alarms_of(&serde_json::json!({ "kind": kind }), &health).iter().map(|alarm| alarm.name).collect()
         };
         assert_eq!((names("set"), names("collected")), (vec!["few images", "batch norms apart"], vec!["few images"]));
+    }
+
+    /// Among procedural images only what the generator made is to match, and no class is promised.
+    #[test]
+    fn procedural_images_need_not_match_and_inverted_ones_beside_them_do() {
+        let names = |with: &str, generated: bool| -> Vec<&str> {
+            let balance = Balance { entropy: 0.3, ..healthy().balance };
+            let fit = Some(Fit { generated, ..layers(&[3.0; 5]) });
+            let about = serde_json::json!({ "recipe": { "fill_with": with } });
+            alarms_of(&about, &Health { fit, balance, ..healthy() }).iter().map(|alarm| alarm.name).collect()
+        };
+        assert_eq!(names("generator", true), ["classes missing", "batch norms apart"]);
+        assert_eq!(names("shaders", true), ["batch norms apart"]);
+        assert_eq!(names("shaders", false), [""; 0]);
     }
 
     /// They may be uneven, up to a point; images that were made for their classes are held to more.

@@ -79,13 +79,14 @@ mod tests {
             pixels.extend(image);
         }
         let copy = pixels[5 * 3072..6 * 3072].to_vec();
-        let darker: Vec<u8> = pixels[7 * 3072..8 * 3072].iter().map(|v| (f32::from(*v) * 0.9) as u8).collect();
+        let darker: Vec<u8> = pixels.iter().map(|v| (f32::from(*v) * 0.9) as u8).collect();
         pixels.extend_from_slice(&copy);
+        let found = repeated(&Images::new(pixels.clone(), 3, 32, 32).unwrap());
+        assert_eq!((&found.exact[..], &found.near[..]), (&[60][..], &[60][..]));
+        // Rounding makes cells that are nearly alike compare otherwise.
         pixels.extend_from_slice(&darker);
         let found = repeated(&Images::new(pixels, 3, 32, 32).unwrap());
-        assert_eq!(found.exact, [60]);
-        assert!(found.near.starts_with(&[60]) || found.near.contains(&60), "{found:?}");
-        assert!(found.near.len() <= 3, "{found:?}");
+        assert!(found.near.len() > 31 && found.exact == [60], "{} of 60 are found", found.near.len() - 1);
     }
 
     #[test]

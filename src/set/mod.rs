@@ -134,6 +134,14 @@ impl SyntheticSet {
         self.provenance["task"].as_str().and_then(Task::of).unwrap_or(Task::Classification)
     }
 
+    /// The class that stands for void, where the teacher answers for pixels and has one beside two others.
+    pub fn void(&self) -> Option<usize> {
+        let config = &self.provenance["teacher"]["config"]["pretrained_cfg"];
+        let void = config["ignore_index"].as_u64().and_then(|index| usize::try_from(index).ok());
+        let classes = self.class_names.len();
+        void.filter(|class| self.task() == Task::Segmentation && classes > 2 && *class < classes)
+    }
+
     /// The teacher's logits of one image, `[classes]`.
     ///
     /// # Panics

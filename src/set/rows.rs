@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// Rows per row group, as in the datasets of the Hub that are made for browsing.
 const GROUP_ROWS: usize = 1000;
 
+/// Answers that are put together before they are written; a list column cannot hold more than 2³¹ numbers at once.
+const BATCH_BYTES: usize = 64 << 20;
+
 /// How far a stored confidence may be from the one that the stored logits give: another program's rounding.
 const CONFIDENCE_TOLERANCE: f32 = 1e-4;
 
@@ -47,8 +50,10 @@ pub(super) fn write(set: &SyntheticSet, range: Range<usize>, path: &Path) -> Res
             Error::file(path, format!("it cannot be written ({e})"), "check the space on the disk")
         };
         let mut writer = ArrowWriter::try_new(file, Arc::new(schema(set)), Some(properties)).map_err(failed)?;
-        for start in range.clone().step_by(GROUP_ROWS) {
-            let (batch, pictures) = batch(set, start..(start + GROUP_ROWS).min(range.end))?;
+        let bytes_per_row = 4 * set.class_names.len() * set.view_count().max(1);
+        let rows = (BATCH_BYTES / bytes_per_row.max(1)).clamp(1, GROUP_ROWS);
+        for start in range.clone().step_by(rows) {
+            let (batch, pictures) = batch(set, start..(start + rows).min(range.end))?;
             bytes += pictures;
             writer.write(&batch).map_err(failed)?;
             set.images.pixels.rest();

@@ -60,7 +60,7 @@ pub fn evaluate_pixels(
     let mut apart = Duration::ZERO;
     ask(model, &data.images, batch, observer, |i, logits| {
         let answer = decided(logits, classes);
-        count(data.label(i), &answer, &mut confusion);
+        count(data.label(i), &answer, ignore, &mut confusion);
         let aside = Instant::now();
         each(i, &answer)?;
         apart += aside.elapsed();
@@ -90,8 +90,8 @@ fn decided(logits: &[f32], classes: usize) -> Vec<u8> {
     logits.chunks_exact(classes).map(|pixel| argmax(pixel) as u8).collect()
 }
 
-fn count(labels: &[u8], answer: &[u8], confusion: &mut [Vec<u64>]) {
-    for (label, answer) in labels.iter().zip(answer).filter(|(label, _)| **label != VOID) {
+fn count(labels: &[u8], answer: &[u8], ignore: Option<u8>, confusion: &mut [Vec<u64>]) {
+    for (label, answer) in labels.iter().zip(answer).filter(|(label, _)| **label != VOID && Some(**label) != ignore) {
         confusion[usize::from(*label)][usize::from(*answer)] += 1;
     }
 }
@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn measures_are_those_of_the_definition() {
         let mut confusion = vec![vec![0; 4]; 4];
-        let labels = [0, 0, 0, 1, 1, 1, 1, VOID, VOID, 0];
-        let answer = [0, 0, 1, 1, 1, 3, 0, 0, 1, 0];
-        count(&labels, &answer, &mut confusion);
+        let labels = [0, 0, 0, 1, 1, 1, 1, VOID, VOID, 0, 3, 3];
+        let answer = [0, 0, 1, 1, 1, 3, 0, 0, 1, 0, 0, 3];
+        count(&labels, &answer, Some(3), &mut confusion);
         assert_eq!(confusion, [[3, 1, 0, 0], [1, 2, 0, 1], [0; 4], [0; 4]]);
         let found = Measures::of(&confusion, Some(3));
         assert_eq!((found.pixels, found.correct), (8, 5));

@@ -105,11 +105,20 @@ impl<'a> Examples<'a> {
             let hint = format!("the network takes {:?}; resize the images or choose another network", input.dims);
             return Err(Error::invalid(self.name(), format!("images of {found:?}"), hint));
         }
-        if self.classes() != input.classes || self.len() < 2 {
-            let found = format!("{} images of {} classes", self.len(), self.classes());
+        if self.classes() != input.classes {
+            let found = format!("labels of {} classes", self.classes());
             return Err(Error::invalid(self.name(), found, format!("the network has {} classes", input.classes)));
         }
-        let Self::Pixels { data, classes, .. } = self else { return Ok(()) };
+        if self.len() < 2 {
+            return Err(Error::invalid(self.name(), format!("{} image", self.len()), "training takes two or more"));
+        }
+        let Self::Pixels { data, classes, .. } = self else {
+            if recipe.focal > 0.0 || recipe.class_weights {
+                let key = if recipe.focal > 0.0 { "focal" } else { "class_weights" };
+                return Err(Error::invalid(key, "it is for labels of pixels, and these are of images", "leave it out"));
+            }
+            return Ok(());
+        };
         if let Some(label) = data.labels.iter().find(|label| **label != VOID && usize::from(**label) >= *classes) {
             let found = format!("label {label} of {classes} classes");
             return Err(Error::invalid(self.name(), found, "say how many classes there are"));

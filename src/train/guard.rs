@@ -36,7 +36,7 @@ impl Guard {
     /// [`Error::Failed`] with a report, when it has been halved five times.
     pub fn trip(&mut self, found: &str, place: &str) -> Result<()> {
         if self.halvings == HALVINGS {
-            let hint = format!("lower {}, or check the teacher's normalisation", self.key);
+            let hint = format!("lower {}, or check mean and std of the images", self.key);
             let found = format!(
                 "{found} of the {} at {place}, though its rate was halved {HALVINGS} times, to 1/{} of {}",
                 self.who,

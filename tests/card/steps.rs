@@ -105,18 +105,17 @@ fn distillation_steps() {
         let kept = || Gallery::new(&data.images.pixels, [SIDE, SIDE, 3], &compute.device).unwrap();
         let gallery = compute.graphs.then(kept);
         let mut losses = Vec::new();
+        let pool = &mut Pool {
+            images: &data.images,
+            gallery: gallery.as_ref(),
+            rows: None,
+            priorities: &mut priorities,
+            answers: Answers::Live(&teacher),
+        };
         while trainer.done() < recipe.steps {
-            let answers = Answers::Live(&teacher);
-            let pool = &mut Pool {
-                images: &data.images,
-                gallery: gallery.as_ref(),
-                rows: None,
-                priorities: &mut priorities,
-                answers,
-            };
             losses.push(trainer.step(pool).unwrap().unwrap().loss);
         }
-        (trainer.finished(&data.images, None, None).unwrap().to(&CPU).unwrap().weights, losses)
+        (trainer.finished(pool).unwrap().to(&CPU).unwrap().weights, losses)
     };
     let ((here, losses), (there, theirs)) = (run(&CPU), run(&on(Precision::F32)));
     losses.iter().zip(&theirs).for_each(|(h, t)| near_number("loss", *t, *h, 1e-3));

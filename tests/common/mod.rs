@@ -4,7 +4,7 @@
 pub mod device;
 
 use candle_core::Tensor;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use synth::ops::Precision;
 use synth::ops::mem::{host, tensor, view};
 use synth::ops::simd::{self, Level};
@@ -73,7 +73,10 @@ pub fn distance(got: &Tensor, expected: &Tensor) -> f64 {
 }
 
 /// Kernels are chosen for the whole process: one test at a time may choose them.
-static SIMD: Mutex<()> = Mutex::new(());
+pub fn alone() -> MutexGuard<'static, ()> {
+    static SIMD: Mutex<()> = Mutex::new(());
+    SIMD.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// Runs `f` on a pool of its own.
 pub fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
@@ -82,7 +85,7 @@ pub fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
 
 /// Runs `f` at every level of the machine with 1 and 2 threads: results are the same to the bit at both counts.
 pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u32>, mut then: impl FnMut(Level, R)) {
-    let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+    let _alone = alone();
     for level in Level::available() {
         simd::force(Some(level));
         let (one, two) = (on_threads(1, &f), on_threads(2, &f));
@@ -106,7 +109,7 @@ pub fn verify_deep_network(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair>
 fn verify_network_in(precisions: &[Precision], case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
     match device::card() {
         Some(card) => {
-            let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+            let _alone = alone();
             device::verify_network_on(&card, case, precisions, f)
         }
         None => verify(case, tolerance, f),
@@ -120,7 +123,7 @@ fn verify_network_in(precisions: &[Precision], case: &str, tolerance: f64, f: im
 /// Returns the largest distance met.
 pub fn verify(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
     if let Some(card) = device::card() {
-        let _alone = SIMD.lock().unwrap_or_else(|e| e.into_inner());
+        let _alone = alone();
         return device::verify_on(&card, case, f);
     }
     let mut worst = 0f64;

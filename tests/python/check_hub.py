@@ -1,4 +1,4 @@
-"""Talks to a Hub with huggingface_hub: `check_hub.py fetch|offline|push ...`, called by tests/hub_python.rs.
+"""Talks to a Hub with huggingface_hub: `check_hub.py fetch|offline|push ...`, called by tests/hub/python.rs.
 
 The environment names the Hub, the cache and the token. Prints one line of JSON.
 """

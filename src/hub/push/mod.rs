@@ -122,9 +122,9 @@ impl Hub {
         let job = Job { http: self.http()?, endpoint: &self.settings.endpoint, push };
         let said = |fault: Fault| fault.about(push.to, &self.settings.endpoint);
         job.create().map_err(said)?;
-        job.check_visibility().map_err(said)?;
-        job.branch().map_err(said)?;
-        job.send(watch).map_err(said)
+        let main = job.check_visibility().map_err(said)?;
+        let there = job.branch(main).map_err(said)?;
+        job.send(&there, watch).map_err(said)
     }
 }
 
@@ -157,16 +157,16 @@ impl Job<'_> {
         Listing::fetch(self.http, self.endpoint, self.push.to, revision)
     }
 
-    /// What is to be private goes to a private repository only.
-    fn check_visibility(&self) -> std::result::Result<(), Fault> {
-        let (private, name) = (self.listing(super::DEFAULT_REVISION)?.private, self.push.to);
-        match (self.push.public, private) {
-            (false, Some(true)) => Ok(()),
+    /// What is to be private goes to a private repository only. Gives what its main branch has.
+    fn check_visibility(&self) -> std::result::Result<Listing, Fault> {
+        let (main, name) = (self.listing(super::DEFAULT_REVISION)?, self.push.to);
+        match (self.push.public, main.private) {
+            (false, Some(true)) => Ok(main),
             (true, Some(true)) => {
                 tracing::warn!("{name} is private and stays so; its settings on the Hub change that");
-                Ok(())
+                Ok(main)
             }
-            (true, _) => Ok(()),
+            (true, _) => Ok(main),
             (false, _) => {
                 let found = "the repository is public, so everybody would see the result";
                 Err(Error::invalid(name.to_string(), found, "say --public, or choose another name").into())
@@ -174,29 +174,29 @@ impl Job<'_> {
         }
     }
 
-    /// Makes the branch unless it is there.
-    fn branch(&self) -> std::result::Result<(), Fault> {
-        let Some(revision) = self.push.to.revision.as_deref().filter(|revision| *revision != super::DEFAULT_REVISION)
-        else {
-            return Ok(());
-        };
-        if revision.starts_with("refs/") {
-            return Ok(()); // a pull request
+    /// Makes the branch unless it is there, and gives what it has.
+    fn branch(&self, main: Listing) -> std::result::Result<Listing, Fault> {
+        let revision = self.push.to.revision();
+        if revision == super::DEFAULT_REVISION {
+            return Ok(main);
         }
-        match self.post(format!("{}/branch/{}", self.api(), url::part(revision)), &json!({})) {
-            Ok(_) | Err(Fault::Status(409, _)) => Ok(()),
-            Err(fault) => Err(fault),
+        let is_pull_request = revision.starts_with("refs/");
+        if !is_pull_request {
+            match self.post(format!("{}/branch/{}", self.api(), url::part(revision)), &json!({})) {
+                Ok(_) | Err(Fault::Status(409, _)) => {}
+                Err(fault) => return Err(fault),
+            }
         }
+        self.listing(revision)
     }
 
-    fn send(&self, watch: &mut dyn Watch) -> std::result::Result<Pushed, Fault> {
+    fn send(&self, there: &Listing, watch: &mut dyn Watch) -> std::result::Result<Pushed, Fault> {
         let decided = self.decide()?;
         let names = |there: bool| {
             decided.iter().filter(|file| file.there == there).map(|file| file.item.name.clone()).collect::<Vec<_>>()
         };
         let (sent, kept) = (names(false), names(true));
         let url = format!("{}/{}{}", self.endpoint, self.push.to.repo.kind.prefix(), self.push.to.repo);
-        let there = self.listing(self.push.to.revision())?;
         // What is no result of this program is nobody's older one.
         let replaces = |name: &String| there.has(PROVENANCE) && self.push.contents.takes_the_place_of(name);
         let removed: Vec<String> = there.files.iter().filter(|name| replaces(name)).cloned().collect();

@@ -1,10 +1,9 @@
 //! Our own: what was measured to be best, free to combine (`docs/ROADMAP.md`).
 
 use super::ssd;
-use crate::invert::recipe::GeneratorRecipe;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
 
-pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, which inverted ones join; for pixels ssd with grain";
+pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, which inverted ones join; for pixels it is ssd";
 
 /// The choices of `ssd`, but for what the buffer starts with: 10,240 procedural images (of Frank & Davis, "What makes a good
 /// dataset for knowledge distillation?", 2025, whose students learn much from such) take the time of two inverted batches, where
@@ -14,10 +13,9 @@ pub fn recipe() -> Recipe {
     Recipe { name: "synth".into(), fill: 40, fill_with: FillWith::Shaders, buffer, ..Recipe::default() }
 }
 
-/// For pixels, what `ssd` chooses there and grain, without procedural images, from which students learn less (`docs/SEGMENTATION.md`,
-/// what was tried).
+/// For pixels, what `ssd` chooses there, without procedural images, from which students learn less (`docs/SEGMENTATION.md`, what was
+/// tried).
 pub fn for_pixels(recipe: Recipe) -> Recipe {
-    let ssd = ssd::for_pixels(recipe);
     let Recipe { fill, fill_with, buffer, .. } = Recipe::default();
-    Recipe { fill, fill_with, buffer, generator: GeneratorRecipe { grain: true, ..ssd.generator }, ..ssd }
+    Recipe { fill, fill_with, buffer, ..ssd::for_pixels(recipe) }
 }

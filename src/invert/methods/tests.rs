@@ -167,9 +167,10 @@ fn for_pixels_ours_choose_maps_of_scenes_and_stronger_norms() {
             "ssd" | "synth" => assert_eq!(chosen(&pixels), (Layout::Scene, LayoutPrior::Even, 100.0, 32, 25), "{name}"),
             _ => assert_eq!(chosen(&pixels), chosen(&images), "{name}"),
         }
-        assert_eq!(pixels.generator.grain, *name == "synth");
         assert_eq!(pixels.fill_with, FillWith::Generator, "{name}: procedural images are not for pixels");
     }
+    let ours = |name: &str| Recipe { name: String::new(), ..Recipe::named(name).unwrap().of_task(Task::Segmentation) };
+    assert_eq!(ours("synth"), ours("ssd"));
 }
 
 /// Of large images there are as many in a batch of the inversion as a network for pixels needs, which is fewer.

@@ -15,7 +15,7 @@ pub use features::{Features, effective_dimensions};
 pub use margins::Margins;
 pub use score::{Part, Score};
 
-use super::health::{Health, probabilities, share_of_entropy};
+use super::health::{Health, probabilities, share_of_entropy, without};
 use crate::Result;
 use crate::nets::Task;
 use crate::set::SyntheticSet;
@@ -36,7 +36,7 @@ pub struct Criteria {
     pub relative_entropy: f64,
     /// The mean answer, `[classes]`; of pixels the share of every class in all of them.
     pub mean: Vec<f64>,
-    /// Entropy of that.
+    /// Entropy of that, void left out.
     pub soft_entropy: f64,
     /// Images per class by the teacher's decisions, each counted once, `[classes]`.
     pub decisions: Vec<usize>,
@@ -70,7 +70,8 @@ impl Criteria {
             highest.iter_mut().zip(&p).for_each(|(highest, p)| *highest = highest.max(*p));
             mean.iter_mut().zip(&p).for_each(|(mean, p)| *mean += share * p);
         }
-        let (of_pixels, soft_entropy) = (set.task() == Task::Segmentation, share_of_entropy(&mean));
+        let of_pixels = set.task() == Task::Segmentation;
+        let soft_entropy = share_of_entropy(&without(&mean, set.void()));
         let mut criteria = Self {
             weighted: set.sampling_weights().is_some(),
             of_pixels,

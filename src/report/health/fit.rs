@@ -34,6 +34,9 @@ pub struct Fit {
     /// over classes, so training lets the rows grow apart while their sum only decays: a trained classifier has a
     /// small ratio, rows drawn (or shuffled) independently have 1.
     pub classifier_sum: Option<f64>,
+    /// Whether these are images of a generator alone.
+    #[serde(default)]
+    pub generated: bool,
 }
 
 /// One batch norm.
@@ -44,10 +47,16 @@ pub struct LayerDistance {
 }
 
 impl Fit {
+    /// Of the images at `rows`.
+    ///
     /// # Errors
     /// Images that the teacher does not take.
-    pub(super) fn of(teacher: &Teacher, images: &Images) -> Result<Self> {
-        Ok(Self { layers: distances(teacher, images)?, classifier_sum: classifier_sum(teacher)? })
+    pub(super) fn of(teacher: &Teacher, images: &Images, rows: &[usize]) -> Result<Self> {
+        Ok(Self {
+            layers: distances(teacher, images, rows)?,
+            classifier_sum: classifier_sum(teacher)?,
+            generated: false,
+        })
     }
 
     /// Mean over layers, as [`BnStatsLoss::distance`]; none without batch norms.
@@ -74,11 +83,11 @@ impl Fit {
     }
 }
 
-fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
+fn distances(teacher: &Teacher, images: &Images, rows: &[usize]) -> Result<Vec<LayerDistance>> {
     if teacher.network.arch.norm_layers() == 0 {
         return Ok(Vec::new());
     }
-    let (norms, moments) = pooled_moments(teacher, images)?;
+    let (norms, moments) = pooled_moments(teacher, images, rows)?;
     let weights = &teacher.network.weights;
     let mut layers = Vec::with_capacity(norms.len());
     for ((id, eps), m) in norms.into_iter().zip(moments) {
@@ -92,10 +101,10 @@ fn distances(teacher: &Teacher, images: &Images) -> Result<Vec<LayerDistance>> {
     Ok(layers)
 }
 
-/// Every 2-d batch norm with its ε, and mean and biased variance (`2·C` values) of its input over all images together.
-fn pooled_moments(teacher: &Teacher, images: &Images) -> Result<(Vec<(SlotId, f64)>, Vec<Vec<f64>>)> {
-    let count = images.len().min(enough(teacher.size));
-    let chosen: Vec<usize> = (0..count).map(|i| i * images.len() / count.max(1)).collect();
+/// Every 2-d batch norm with its ε, and mean and biased variance (`2·C` values) of its input over all images at `rows` together.
+fn pooled_moments(teacher: &Teacher, images: &Images, rows: &[usize]) -> Result<(Vec<(SlotId, f64)>, Vec<Vec<f64>>)> {
+    let count = rows.len().min(enough(teacher.size));
+    let chosen: Vec<usize> = (0..count).map(|i| rows[i * rows.len() / count.max(1)]).collect();
     let mut norms = Vec::new();
     let mut sums: Vec<Vec<f64>> = Vec::new();
     for batch in chosen.chunks(batch_for(BATCH, teacher.size)) {
@@ -185,9 +194,10 @@ mod tests {
         let teacher = teacher();
         let pixels: Vec<u8> = (0..300 * 192u64).map(|i| (i * i % 8191 * (1 + i / 192) % 256) as u8).collect();
         let images = Images::new(pixels, 3, 8, 8).unwrap();
+        let all: Vec<usize> = (0..images.len()).collect();
         // What a layer reads depends on the statistics of those before it.
         for _ in 0..5 {
-            let (norms, moments) = pooled_moments(&teacher, &images).unwrap();
+            let (norms, moments) = pooled_moments(&teacher, &images, &all).unwrap();
             for ((id, _), m) in norms.iter().zip(&moments) {
                 let layer = teacher.network.weights.slot(*id).name.trim_end_matches("running_mean").to_string();
                 let m: Vec<f32> = m.iter().map(|v| *v as f32).collect();
@@ -195,14 +205,14 @@ mod tests {
                 set(&teacher, &format!("{layer}running_var"), &m[16..]);
             }
         }
-        let fit = Fit::of(&teacher, &images).unwrap();
+        let fit = Fit::of(&teacher, &images, &all).unwrap();
         let names: Vec<&str> = fit.layers.iter().map(|l| l.layer.as_str()).collect();
         assert_eq!(names, ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1", "layer2.0.bn2"]);
         assert!(fit.worst().unwrap().distance < 1e-2, "{fit:?}");
 
         let one = teacher.network.weights.iter().find(|(s, _)| s.name == "layer2.0.bn2.running_var").unwrap().1;
         update(one, |v| v.iter_mut().for_each(|v| *v /= 4.0)).unwrap();
-        let fit = Fit::of(&teacher, &images).unwrap();
+        let fit = Fit::of(&teacher, &images, &all).unwrap();
         // (v - v/4) / (v/4) = 3
         let worst = fit.worst().unwrap();
         assert!(worst.layer == "layer2.0.bn2" && (worst.distance - 3.0).abs() < 0.05, "{fit:?}");
@@ -214,17 +224,18 @@ mod tests {
     fn distances_are_told_with_the_epsilon_of_the_layer() {
         let pixels: Vec<u8> = (0..20 * 192u64).map(|i| (i * i % 8191 % 256) as u8).collect();
         let images = Images::new(pixels, 3, 8, 8).unwrap();
+        let all: Vec<usize> = (0..images.len()).collect();
         let root_mean_square = |values: &mut dyn Iterator<Item = f64>| {
             let squares: Vec<f64> = values.map(|v| v * v).collect();
             (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
         };
         for eps in [1e-5, 3.0] {
             let teacher = with_epsilon(eps);
-            let m = pooled_moments(&teacher, &images).unwrap().1.remove(0);
+            let m = pooled_moments(&teacher, &images, &all).unwrap().1.remove(0);
             let (means, vars) = m.split_at(16);
             let expected = root_mean_square(&mut means.iter().map(|m| m / (1.0 + eps).sqrt()))
                 + root_mean_square(&mut vars.iter().map(|v| (v - 1.0) / (1.0 + eps)));
-            let found = Fit::of(&teacher, &images).unwrap().first().unwrap();
+            let found = Fit::of(&teacher, &images, &all).unwrap().first().unwrap();
             assert!((found - expected).abs() < 1e-4 * expected, "{eps}: {found}, expected {expected}");
         }
     }

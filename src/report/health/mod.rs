@@ -106,19 +106,20 @@ impl Health {
             answers: Answers::of(set),
             balance: Balance::of(set),
             pixels: Pixels::of(&set.images, &set.labels),
-            fit: teacher.map(|t| Fit::of(t, &set.images)).transpose()?,
+            fit: teacher.map(|t| Fit::of(t, &set.images, &(0..set.len()).collect::<Vec<_>>())).transpose()?,
             signs: None,
             pupil: None,
             course: None,
         })
     }
 
-    /// With the batch norms looked at on `images` alone, where others of the set are not meant to match them.
+    /// With the batch norms looked at on what a generator has made alone, which are the `rows` of `images`: others of the set are
+    /// not meant to match them.
     ///
     /// # Errors
     /// Images that the teacher does not take.
-    pub fn fitted_on(mut self, teacher: &Teacher, images: &Images) -> Result<Self> {
-        self.fit = Some(Fit::of(teacher, images)?);
+    pub fn fitted_on(mut self, teacher: &Teacher, images: &Images, rows: &[usize]) -> Result<Self> {
+        self.fit = Some(Fit { generated: true, ..Fit::of(teacher, images, rows)? });
         Ok(self)
     }
 
@@ -163,12 +164,15 @@ impl Balance {
             }
         }
         let shares: Vec<f64> = sums.into_iter().map(|sum| sum / n).collect();
-        let in_even = |share: Option<f64>| share.map_or(0.0, |share| share * k as f64);
+        let void = set.void();
+        let shares = without(&shares, void);
+        let in_even = |share: Option<f64>| share.map_or(0.0, |share| share * shares.len() as f64);
+        let labels = set.histogram().into_iter().enumerate().filter(|(class, _)| Some(*class) != void);
         Self {
             rarest: in_even(shares.iter().copied().min_by(f64::total_cmp)),
             most_frequent: in_even(shares.iter().copied().max_by(f64::total_cmp)),
             entropy: share_of_entropy(&shares),
-            fewest_labels: set.histogram().into_iter().min().unwrap_or(0),
+            fewest_labels: labels.map(|(_, count)| count).min().unwrap_or(0),
         }
     }
 
@@ -176,6 +180,14 @@ impl Balance {
     pub fn majority(&self, classes: usize) -> f64 {
         self.most_frequent / classes.max(1) as f64
     }
+}
+
+/// Shares of all classes but the one that is void, which no image is to show, as shares of what these have together.
+pub(super) fn without(shares: &[f64], void: Option<usize>) -> Vec<f64> {
+    let Some(void) = void else { return shares.to_vec() };
+    let rest: f64 = 1.0 - shares[void];
+    let others = shares.iter().enumerate().filter(|(class, _)| *class != void);
+    others.map(|(_, share)| if rest > 0.0 { share / rest } else { 0.0 }).collect()
 }
 
 /// Entropy of the answer that these logits are.
@@ -225,6 +237,14 @@ mod tests {
         let Balance { rarest, most_frequent, entropy, .. } = Balance::of(&set);
         let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
         assert!(near(rarest, 0.5) && near(most_frequent, 1.5) && near(entropy, 0.811_278), "{rarest} {entropy}");
+        // Void has no part in it: 1/2 and 1/2 of what is left.
+        let answers = [[0.2, 0.2, 0.6], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8], [0.5, 0.5, 1e-9]].map(|p| p.map(f32::ln));
+        let mut set = set_of(&[0, 1, 0, 1], &answers, |i, _| (i * 60) as u8);
+        let teacher = serde_json::json!({ "config": { "pretrained_cfg": { "ignore_index": 2 } } });
+        set.provenance = serde_json::json!({ "task": "image-segmentation", "teacher": teacher });
+        let Balance { rarest, most_frequent, entropy, fewest_labels } = Balance::of(&set);
+        assert!(near(rarest, 1.0) && near(most_frequent, 1.0) && near(entropy, 1.0), "{rarest} {entropy}");
+        assert_eq!(fewest_labels, 2);
     }
 
     #[test]

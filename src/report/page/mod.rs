@@ -46,8 +46,9 @@ pub(super) fn html(
     );
     list(&mut page, score.reasons.iter().cloned());
     list(&mut page, alarms.iter().map(|alarm| format!("Alarm: {alarm}")));
-    let parts: Vec<(String, f64)> = score.parts.iter().map(|p| (format!("{}: {}", p.name, p.means), p.value)).collect();
+    let parts: Vec<(String, f64)> = score.parts.iter().map(|p| (p.name.to_string(), p.value)).collect();
     section(&mut page, "Parts of the score", &svg::bars(&parts, Some(1.0)));
+    list(&mut page, score.parts.iter().map(|p| format!("{}: {}", p.name, p.means)));
     if set.class_names.len() <= PLOTTED {
         let (title, values) = match criteria.of_pixels {
             true => ("Share of every class in all pixels, as the teacher sees them", criteria.mean.clone()),

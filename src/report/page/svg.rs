@@ -9,7 +9,7 @@ const NAMES: f64 = 380.0;
 /// Height of a bar with the space below it.
 const STEP: f64 = 20.0;
 /// The longest name, in characters.
-const LONGEST: usize = 80;
+const LONGEST: usize = 52;
 
 /// Horizontal bars, one per value (not negative), from 0 to `most` or else to the largest.
 pub(super) fn bars(values: &[(String, f64)], most: Option<f64>) -> String {

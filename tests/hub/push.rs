@@ -1,11 +1,8 @@
 //! Sending results to a Hub on this machine: what goes there, what does not, who sees it.
 
-#[path = "common/hub/mod.rs"]
-mod hub;
-
 use std::path::{Path, PathBuf};
 
-use hub::{Answer, HubServer, Manner, Repo, TOKEN, sha256};
+use crate::hub::{Answer, HubServer, Manner, Repo, TOKEN, sha256};
 use serde_json::json;
 use synth::events::Silent;
 use synth::hub::push::{Contents, Push, Pushed};

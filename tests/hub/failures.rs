@@ -1,16 +1,13 @@
 //! Everything that can go wrong between here and the Hub: each kind has a message of its own, on one line, and leaves a cache
 //! that works as soon as the trouble is over.
 
-#[path = "../common/hub/mod.rs"]
-mod hub;
-
 mod cases;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::hub::{self, HubServer, sha256};
 use cases::{CASES, good, weights};
-use hub::{HubServer, sha256};
 use synth::Error;
 use synth::events::Silent;
 use synth::hub::{Hub, HubName, Kind, Settings};

@@ -1,16 +1,12 @@
 //! Fetching models and datasets from a Hub on this machine: the cache, resuming, retries, who gets the token.
 
-#[path = "common/hub/mod.rs"]
-mod hub;
-#[path = "common/table.rs"]
-mod table;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hub::repo::Files;
-use hub::{Answer, HubServer, Manner, Repo, TOKEN, git_blob, sha256};
+use crate::hub::repo::Files;
+use crate::hub::{self, Answer, HubServer, Manner, Repo, TOKEN, git_blob, sha256};
+use crate::table::table;
 use serde_json::json;
 use synth::data::{Labelled, ReadOptions};
 use synth::events::Silent;
@@ -83,6 +79,34 @@ fn a_model_comes_into_the_cache_once_and_is_called_by_its_commit() {
     assert_eq!((&fetched.commit, read(&fetched.folder, "README.md")), (&new, b"# new card".to_vec()));
     let gets = server.log()[before..].iter().filter(|line| line.starts_with("GET") && line.contains("resolve")).count();
     assert_eq!(gets, 1);
+}
+
+#[test]
+fn of_a_commit_that_another_program_fetched_the_rest_is_asked_for_once() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let name = format!("a/b@{}", server.add("models/a/b", model()));
+    let hub = server.hub(folder.path());
+    let fetched = fetch(&hub, &name).unwrap();
+    // As a program leaves it that wanted weights and configuration.
+    let others = || {
+        std::fs::remove_file(fetched.folder.join("README.md")).unwrap();
+        std::fs::remove_dir_all(folder.path().join("models--a--b/.no_exist")).unwrap();
+    };
+    others();
+    let offline = Hub::new(Settings { offline: true, ..server.settings(folder.path()) });
+    assert_eq!(fetch(&offline, &name).unwrap(), fetched);
+    assert_eq!(fetch(&hub, &name).unwrap(), fetched);
+    assert_eq!(read(&fetched.folder, "README.md"), b"# card");
+    let before = server.log().len();
+    assert_eq!(fetch(&hub, &name).unwrap(), fetched);
+    assert_eq!(server.log().len(), before);
+    others();
+    // What is there serves, whatever the Hub says of it now.
+    for status in [401, 503] {
+        server.trouble("/api/", 20, move |_| Answer::new(status));
+        assert_eq!(fetch(&hub, &name).unwrap(), fetched);
+        server.state().troubles.clear();
+    }
 }
 
 #[test]
@@ -318,7 +342,7 @@ fn of_a_dataset_only_the_split_is_fetched() {
 fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
     let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
     let shards: Vec<(String, Vec<u8>)> =
-        (0..3).map(|i| (format!("data/train-{i:05}-of-00003.parquet"), table::table(4 * i..4 * i + 4))).collect();
+        (0..3).map(|i| (format!("data/train-{i:05}-of-00003.parquet"), table(4 * i..4 * i + 4))).collect();
     let files: Vec<(&str, &[u8])> = shards.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     let commit = server.add("datasets/a/b", Repo::with(&files));
     let name = |text: &str| HubName::parse(text, Kind::Dataset).unwrap();
@@ -352,7 +376,7 @@ fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
 #[test]
 fn shards_that_do_not_say_how_many_they_are_are_all_fetched() {
     let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
-    let (first, second) = (table::table(0..4), table::table(4..8));
+    let (first, second) = (table(0..4), table(4..8));
     server.add("datasets/a/b", Repo::with(&[("x/train/0000.parquet", &first), ("x/train/0001.parquet", &second)]));
     let name = HubName::parse("a/b", Kind::Dataset).unwrap();
     let fetched = server.hub(folder.path()).dataset(&name, None, Some(2), &mut Silent).unwrap();

@@ -1,11 +1,7 @@
 //! A token is in nothing that this program prints or writes, and `--offline` makes no connection.
 
-#[path = "common/hub/mod.rs"]
-mod hub;
-#[path = "common/tiny.rs"]
-mod tiny;
-
-use hub::{Answer, HubServer, Repo, TOKEN};
+use crate::hub::{Answer, HubServer, Repo, TOKEN};
+use crate::tiny::TINY;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,7 +12,6 @@ use synth::model::Model;
 use synth::nets::Network;
 use synth::nets::registry::{self, Shape};
 use synth::rng::Streams;
-use tiny::TINY;
 
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 

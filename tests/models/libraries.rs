@@ -1,10 +1,9 @@
 //! Models of timm, torchvision and transformers: their files load as the libraries write them, and answer alike.
 
-#[path = "common/libraries.rs"]
-mod libraries;
-
-use libraries::{Row, rows};
+#[path = "../common/libraries.rs"]
+mod rebuilt;
 use rayon::prelude::*;
+use rebuilt::{Row, rows};
 use std::collections::BTreeSet;
 
 /// Relative to the largest logit.
@@ -52,7 +51,7 @@ fn a_wrong_tensor_is_noticed() {
 
 #[test]
 fn the_table_of_models_lists_what_is_tested() {
-    let page = include_str!("../docs/MODELS.md");
+    let page = include_str!("../../docs/MODELS.md");
     let cells = page.lines().filter_map(|line| line.strip_prefix("| `"));
     let listed: BTreeSet<String> = cells
         .map(|line| {

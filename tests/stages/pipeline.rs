@@ -1,10 +1,7 @@
 //! Both stages through the library on tiny budgets: any image size and channel count, the same bits with one thread or
 //! two, φ doing what it says, refusals.
 
-#[path = "common/random.rs"]
-mod random;
-
-use random::random_model;
+use crate::random::random_model;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,14 +1,11 @@
 //! The main command through the binary: its result, its refusals, and what a kill leaves.
 
-#[path = "common/tiny.rs"]
-mod tiny;
-
+use crate::tiny::TINY;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use synth::model::{Model, Overrides};
 use synth::set::SyntheticSet;
-use tiny::TINY;
 
 fn synth(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));

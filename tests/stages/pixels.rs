@@ -1,10 +1,7 @@
 //! Networks that answer for every pixel through all stages, on tiny budgets: they learn, the same bits come out with one thread
 //! or three, and every command takes them.
 
-#[path = "common/random.rs"]
-mod random;
-
-use random::random_model;
+use crate::random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;

@@ -2,10 +2,8 @@
 //!
 //! The gradient of a norm at 0 (NaN in candle, 0 wanted) belongs to the batch-norm loss: `loss/bn_stats.rs`.
 
-mod common;
-
+use crate::common::values;
 use candle_core::Tensor;
-use common::values;
 use synth::ops::Activation;
 use synth::ops::conv2d::Conv2dSpec;
 use synth::ops::mem::tensor;

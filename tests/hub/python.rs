@@ -2,13 +2,10 @@
 //!
 //! Needs an interpreter with `huggingface_hub`, named by `$SYNTH_TEST_PYTHON`; without it the test says so and passes.
 
-#[path = "common/hub/mod.rs"]
-mod hub;
-
 use std::path::Path;
 use std::process::Command;
 
-use hub::{HubServer, Repo, TOKEN, sha256};
+use crate::hub::{HubServer, Repo, TOKEN, sha256};
 use serde_json::Value;
 use synth::events::Silent;
 use synth::hub::push::{Contents, Push};

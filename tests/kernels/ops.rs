@@ -1,11 +1,9 @@
 //! Every operation, forward and backward, against PyTorch in float64 (`fixtures/make_ops.py`), on every instruction set
 //! and with 1 and 2 threads.
 
-mod common;
-
+use crate::common::device::{bring, bring_f32, here, like};
+use crate::common::{Fixtures, Pair, copy, values, verify};
 use candle_core::Tensor;
-use common::device::{bring, bring_f32, here, like};
-use common::{Fixtures, Pair, copy, values, verify};
 use synth::ops::Activation;
 use synth::ops::conv_transpose::ConvTransposeSpec;
 use synth::ops::conv2d::{Conv2dSpec, Padding, Sums};

@@ -1,5 +1,7 @@
 //! `synth collect`: sets from every kind of source, with the shipped teacher.
 
+use crate::common::on_threads;
+use crate::random::random_model;
 use serde_json::json;
 use std::fs::File;
 use std::path::Path;
@@ -20,10 +22,6 @@ use synth::ops::store::Store;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
 use synth::teacher::Teacher;
-
-mod common;
-#[path = "common/random.rs"]
-mod random;
 
 fn teacher() -> Model {
     open_model(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
@@ -68,7 +66,7 @@ const SOFT: Balance = Balance::Soft { rho: 0.5 };
 #[test]
 fn a_set_is_the_same_with_any_number_of_threads_and_comes_back_from_disk() {
     let made = || collect(&["shaders", "leaves=0.5", "noise=0.1", "noise:uniform=0.1"], 170, None, SOFT).set;
-    let (one, two) = (common::on_threads(1, made), common::on_threads(2, made));
+    let (one, two) = (on_threads(1, made), on_threads(2, made));
     assert_eq!(
         (&one.images, &one.labels, &one.logits, &one.priority),
         (&two.images, &two.labels, &two.logits, &two.priority)
@@ -474,7 +472,7 @@ fn the_program_collects_and_inspects() {
     // Another teacher is asked for its own answers, if it knows as many classes.
     for (name, num_classes) in [("other", 10), ("small", 4)] {
         std::fs::create_dir(root.path().join(name)).unwrap();
-        let model = random::random_model("resnet8", &Shape { channels: 3, height: 32, width: 32, num_classes });
+        let model = random_model("resnet8", &Shape { channels: 3, height: 32, width: 32, num_classes });
         model.save(root.path().join(name), "", &json!({})).unwrap();
     }
     let output = program(root.path(), &["inspect", "set", "--teacher", "other", "--json"]);
@@ -491,6 +489,7 @@ fn the_program_collects_and_inspects() {
         ),
         (&["collect", SHIPPED, "-o", "x", "--from", "leaves", "--rho", "2"], "--rho: 2"),
         (&["collect", SHIPPED, "-o", "set", "--from", "leaves"], "set"),
+        (&["collect", SHIPPED, "-o", "x", "--from", "leaves", "--views", "163"], "--views: 163; take at most 162"),
         (
             &["collect", SHIPPED, "-o", "x", "--from", "leaves", "--samples", "50", "--pool", "20"],
             "--pool: 20 images for a set of 50",

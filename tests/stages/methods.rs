@@ -1,10 +1,7 @@
 //! Every recipe end to end on a tiny teacher; what they promise about each other; interrupted runs; the operations that only they use.
 
-mod common;
-#[path = "common/random.rs"]
-mod random;
-
-use random::random_model;
+use crate::common;
+use crate::random::random_model;
 use synth::augment::{Augmentation, Motion};
 use synth::checkpoint::{Resumable, Saver};
 use synth::distill::StudentRecipe;

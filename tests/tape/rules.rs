@@ -1,10 +1,8 @@
 //! The rules of the tape: gradients are overwritten in place, so each has one owner, and a value that is read several
 //! times gathers the sum of what its readers send back.
 
-mod common;
-
+use crate::common::{copy, values};
 use candle_core::{DType, Tensor};
-use common::{copy, values};
 use synth::ops::Activation;
 use synth::ops::conv2d::Conv2dSpec;
 use synth::ops::mem::tensor;

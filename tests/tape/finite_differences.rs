@@ -5,10 +5,8 @@
 //! curvature. The objective `L = Σ dy·y` is summed in f64, `h = 2^-6` is exact in f32, and a directional derivative over
 //! random ±1 directions averages the rounding over the tensor.
 
-mod common;
-
+use crate::common::{copy, distance, values};
 use candle_core::{DType, Device, Tensor};
-use common::{copy, values};
 use synth::ops::Activation;
 use synth::ops::conv_transpose::ConvTransposeSpec;
 use synth::ops::conv2d::{Conv2dSpec, Padding};
@@ -314,7 +312,7 @@ fn theirs(t: &Tensor, order: [usize; 4]) -> candle_core::Var {
 
 fn compare(what: &str, ours: &Tensor, expected: &Tensor, order: [usize; 4]) {
     let expected = expected.permute(order).unwrap().contiguous().unwrap().to_dtype(DType::F32).unwrap();
-    let off = common::distance(ours, &expected);
+    let off = distance(ours, &expected);
     assert!(off < 2e-6, "{what}: off by {off:.1e} of the largest value");
 }
 
@@ -366,7 +364,7 @@ fn batch_norm_agrees_with_candle_in_f64() {
         ("dbias", grads.take(&leaves[2]).unwrap(), their_grads.get(&bt).unwrap().clone()),
     ];
     for (what, ours, expected) in pairs {
-        let off = common::distance(&ours, &expected.to_dtype(DType::F32).unwrap().flatten_all().unwrap());
+        let off = distance(&ours, &expected.to_dtype(DType::F32).unwrap().flatten_all().unwrap());
         assert!(off < 2e-6, "{what}: off by {off:.1e}");
     }
 }

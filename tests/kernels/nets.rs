@@ -1,14 +1,10 @@
 //! Whole networks against PyTorch in float64 (`fixtures/make_nets.py`): a training step, evaluation with the gradient of
 //! the image, and the distance of batch-norm moments, on every instruction set and with 1 and 2 threads.
 
-mod common;
-#[path = "common/hashed.rs"]
-mod hashed;
-
+use crate::common::device::{bring_f32, here};
+use crate::common::{Fixtures, Pair, values, verify_network};
+use crate::hashed::{filled, gradients, hashed};
 use candle_core::Tensor;
-use common::device::{bring_f32, here};
-use common::{Fixtures, Pair, values, verify_network};
-use hashed::{filled, gradients, hashed};
 use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, WideResNet};
 use synth::nets::{Observed, generator};
 use synth::ops::mem::tensor;

@@ -1,10 +1,8 @@
 //! Batches that are cut into many pieces give the same bits with any number of threads.
 
-mod common;
-
+use crate::common::{alone, on_threads, values};
 use candle_core::Tensor;
-use common::{on_threads, values};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use synth::nets::registry::{Shape, from_name};
 use synth::nets::{Architecture, Forward, GeneratorConfig, Mode, Network, ResNetCifar, Shortcut, generator, infer};
 use synth::ops::mem::tensor;
@@ -42,13 +40,10 @@ fn step(arch: Architecture, input: &[usize]) -> Vec<u32> {
     all.iter().flat_map(values).map(f32::to_bits).collect()
 }
 
-/// The instruction set is that of the process.
-static LEVEL: Mutex<()> = Mutex::new(());
-
 /// A frozen network, whose images the threads share out in parts, answers with the bits of every image alone.
 #[test]
 fn frozen_networks_answer_the_same_with_1_2_and_5_threads() {
-    let _alone = LEVEL.lock().unwrap_or_else(|e| e.into_inner());
+    let _alone = alone();
     let shape = |height, width| Shape { channels: 3, height, width, num_classes: 10 };
     for (name, shape, n) in [("resnet8", shape(32, 32), 61), ("espnet-p1-q1", shape(48, 64), 23)] {
         let streams = Streams::new(5);
@@ -67,7 +62,7 @@ fn frozen_networks_answer_the_same_with_1_2_and_5_threads() {
 
 #[test]
 fn a_training_step_is_the_same_with_1_2_and_5_threads() {
-    let _alone = LEVEL.lock().unwrap_or_else(|e| e.into_inner());
+    let _alone = alone();
     for level in Level::available() {
         simd::force(Some(level));
         let images = [72, 32, 32, 3];

@@ -1,17 +1,13 @@
 //! A newcomer's way with the Hub, through the binary: a teacher by name, a student, both back to the Hub, and the student
 //! loaded from there by name. `SYNTH_TEST_PROGRAM` names another binary than the one built for tests, such as an installed one.
 
-#[path = "common/hub/mod.rs"]
-mod hub;
-#[path = "common/tiny.rs"]
-mod tiny;
-
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hub::{Answer, HubServer, Manner, Repo, TOKEN};
+use crate::hub::{Answer, HubServer, Manner, Repo, TOKEN};
+use crate::tiny::TINY;
 use serde_json::Value;
 use synth::data::Images;
 use synth::model::{Model, Overrides};
@@ -19,7 +15,6 @@ use synth::nets::Network;
 use synth::nets::registry::{self, Shape};
 use synth::rng::Streams;
 use synth::teacher::Teacher;
-use tiny::TINY;
 
 /// The program, knowing this Hub and a cache of its own.
 struct Newcomer<'a> {

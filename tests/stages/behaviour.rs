@@ -3,13 +3,9 @@
 //! Most start from DAFL in tiny: a generator of noise that goes on from batch to batch, images as it makes them, and
 //! the teacher alone to judge them, so that every step can be made again by hand.
 
-mod common;
-#[path = "common/random.rs"]
-mod random;
-
+use crate::common::{distance, values};
+use crate::random::random_model;
 use candle_core::Tensor;
-use common::{distance, values};
-use random::random_model;
 use std::time::Duration;
 use synth::checkpoint::{Resumable, Saver};
 use synth::distill::{StudentRecipe, Trainer};

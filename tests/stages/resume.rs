@@ -1,22 +1,20 @@
 //! A run that is interrupted at any of its steps and goes on leaves the same bits as one that is not; a loss that is no number
 //! sets a run back, and the two together do as well.
 
-#[path = "common/random.rs"]
-mod random;
-
-use random::random_model;
+use crate::random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
 use synth::checkpoint::{Checkpoints, Resumable, Saved};
 use synth::collect::{Balance, Wish};
 use synth::data::{Images, Labelled};
-use synth::distill::{AnswerSource, Signal, SignalKind, Stop, StudentRecipe, distill};
+use synth::distill::{AnswerSource, Distilled, Signal, SignalKind, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
 use synth::invert::{AdversaryMode, Layout, Lifecycle, Order, Recipe, Synthesiser, Target};
 use synth::jobs::{Access, CollectJob, Init, RunJob, TrainJob, fresh_student, open_sources};
+use synth::loss::Matching;
 use synth::model::Model;
-use synth::nets::Task;
 use synth::nets::registry::Shape;
+use synth::nets::{Network, Task};
 use synth::ops::CPU;
 use synth::rng::Streams;
 use synth::set::SyntheticSet;
@@ -253,8 +251,9 @@ fn a_generator_that_blows_up_is_set_back_or_given_up() {
     recipe.loss.one_hot = 1e6;
     let job = job(&teacher, &recipe);
     // Adam bounds its steps, so this may be ugly but stays finite; what is checked is that nothing that is no number gets out.
-    if let Ok((weights, ..)) = bits(&job, &mut Silent) {
-        assert!(weights.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    match bits(&job, &mut Silent) {
+        Ok((weights, ..)) => assert!(weights.iter().all(|bits| f32::from_bits(*bits).is_finite())),
+        Err(error) => assert!(error.to_string().contains("though its rate was halved 5 times"), "{error}"),
     }
 }
 
@@ -351,13 +350,59 @@ fn distilled(
     recipe: &StudentRecipe,
     observer: &mut dyn Observer,
 ) -> Result<Vec<u32>> {
+    Ok(weights_of(&learned(set, teacher, recipe, observer)?.student))
+}
+
+fn learned(
+    set: &SyntheticSet,
+    teacher: &Model,
+    recipe: &StudentRecipe,
+    observer: &mut dyn Observer,
+) -> Result<Distilled> {
     let frozen = Teacher::of(teacher);
     let (student, _) = fresh_student("resnet8", &teacher.config, None, &mut Streams::new(1).stream("s", 0))?;
-    let answers = AnswerSource::Live(&frozen);
-    let done = distill(set, answers, student, &frozen.input(), recipe, Stop::default(), 0, observer)?;
-    let weights = done.student.weights.iter().map(|(_, tensor)| tensor.flatten_all()?.to_vec1::<f32>());
-    let values: Vec<Vec<f32>> = weights.collect::<candle_core::Result<_>>()?;
-    Ok(values.concat().into_iter().map(f32::to_bits).collect())
+    distill(set, AnswerSource::Live(&frozen), student, &frozen.input(), recipe, Stop::default(), 0, observer)
+}
+
+fn weights_of(network: &Network) -> Vec<u32> {
+    let tensors = network.weights.iter().flat_map(|(_, t)| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    tensors.map(f32::to_bits).collect()
+}
+
+/// As `a_loss_that_is_no_number_lowers_the_rate`: priorities, hints and the loss's trend go back with the weights.
+#[test]
+fn a_student_that_blows_up_is_set_back() {
+    let (teacher, folder) = (teacher("resnet14"), tempfile::tempdir().unwrap());
+    image::RgbImage::from_pixel(16, 16, image::Rgb([1, 2, 3])).save(folder.path().join("a.png")).unwrap();
+    let job = CollectJob { related: false, boundary: 0, ..collection(&teacher, folder.path(), Balance::None) };
+    let set = job.run(&mut Silent).unwrap().set;
+    let recipe = StudentRecipe {
+        steps: 24,
+        batch: 8,
+        lr: 20.0,
+        momentum: 0.0,
+        weight_decay: 1.0,
+        decay: Decay::WeightsOnly,
+        schedule: Schedule::Constant,
+        warmup: 0,
+        mixup_until: 0.0,
+        reestimate: 1,
+        matching: Matching::Kl { temperature: 1.0 },
+        signal: Signal { kind: SignalKind::Features, logits: 0.0, features: 1e-4, ..Signal::default() },
+        ..StudentRecipe::default()
+    };
+    let run = |observer: &mut dyn Observer| -> Result<_> {
+        let done = learned(&set, &teacher, &recipe, observer)?;
+        let loss = done.loss.map(|trend| [trend.first.to_bits(), trend.last.to_bits()]);
+        Ok((weights_of(&done.student), done.steps, done.halvings, loss))
+    };
+    let whole = run(&mut Silent).unwrap();
+    assert!(whole.1 == 24 && (1..=5).contains(&whole.2), "{} steps, {} halvings", whole.1, whole.2);
+    assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    assert!(whole.3.unwrap().iter().all(|bits| f64::from_bits(*bits).is_finite()));
+    for piece in [3, 10] {
+        assert!(in_pieces(piece, &run).1 == whole, "pieces of {piece}");
+    }
 }
 
 #[test]

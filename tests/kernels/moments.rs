@@ -1,9 +1,7 @@
 //! A variance is the small difference of two large sums: how well f32 accumulators hold it.
 
-mod common;
-
-use common::device::bring;
-use common::verify;
+use crate::common::device::bring;
+use crate::common::verify;
 use synth::ops::Activation;
 use synth::ops::conv2d::{After, Conv2dSpec, Sums, forward};
 use synth::ops::mem::tensor;

@@ -1,16 +1,12 @@
 //! Segmentation networks of torchvision and transformers. A training step against PyTorch in float64
 //! (`fixtures/make_pixel_nets.py`): answers, gradients of every parameter and of the images, and statistics, on every instruction
 //! set and with 1 and 2 threads; sizes and modes; and what `synth eval` makes of them. Their answers with full weights are
-//! compared in `libraries.rs`.
+//! compared in `tests/models/libraries.rs`.
 
-mod common;
-#[path = "common/hashed.rs"]
-mod hashed;
-
+use crate::common::device::{bring_f32, cosine, here};
+use crate::common::{Fixtures, Pair, values, verify_deep_network};
+use crate::hashed::{filled, gradients, hashed};
 use candle_core::Tensor;
-use common::device::{bring_f32, cosine, here};
-use common::{Fixtures, Pair, values, verify_deep_network};
-use hashed::{filled, gradients, hashed};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::Command;

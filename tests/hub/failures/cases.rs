@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hub::{self, Answer, HubServer, Manner, Repo, sha256};
+use crate::hub::{self, Answer, HubServer, Manner, Repo, sha256};
 use synth::hub::{Settings, Token};
 
 /// Bytes that no compression or padding would produce.

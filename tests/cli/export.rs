@@ -106,6 +106,12 @@ fn what_makes_no_sense_is_refused() {
     assert!(refused(at, 1, &["export", "model", "--to", "png", "-o", "p"]).contains("finished"));
     assert!(refused(at, 2, &["export", "model", "--to", "gif"]).contains("[possible values: onnx, png]"));
     assert!(refused(at, 1, &["export", "nowhere", "--to", "onnx"]).contains("nowhere"));
+    let weights = "model/model.safetensors";
+    let before = std::fs::read(at.join(weights)).unwrap();
+    let over_weights = ["export", "model", "--to", "onnx", "-o", weights, "--force"];
+    assert!(refused(at, 2, &over_weights).contains("does not end in .onnx"));
+    assert!(refused(at, 2, &["inspect", "set", "--html", weights, "--force"]).contains("does not end in .html"));
+    assert_eq!(std::fs::read(at.join(weights)).unwrap(), before);
     assert!(!at.join("p").exists() && !at.join("nowhere.onnx").exists());
 }
 

@@ -1,0 +1,14 @@
+//! Both stages and what surrounds them, through the library and the binary.
+
+mod behaviour;
+mod collect;
+#[path = "../common/mod.rs"]
+mod common;
+mod methods;
+mod pipeline;
+mod pixels;
+#[path = "../common/random.rs"]
+mod random;
+mod resume;
+mod round_trips;
+mod sizes;
