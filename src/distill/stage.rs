@@ -163,7 +163,6 @@ pub fn distill(
     }
     observer.ended(STAGE, &course)?;
     let Course { trainer, mut priorities, clock, checks, .. } = course;
-    priorities.set_even_share(set.even_share(trainer.done() as f64 / total.max(1) as f64));
     let (images, rows, answers) = (&set.images, Some(&train[..]), pool_answers()?);
     let student = trainer.finished(&Pool { images, gallery: None, rows, priorities: &mut priorities, answers })?;
     let last = compare(&student, set, &held_out, input, live)?;

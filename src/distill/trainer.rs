@@ -250,13 +250,16 @@ impl Trainer {
     }
 
     /// The network to keep: averaged weights if there is an average, batch norms estimated anew on images of the `pool` if asked.
-    /// They are drawn as the set asks for: recorded views, if those are what the student has learned from, else cropped and
-    /// mirrored, without the other changes that it met.
+    /// All count alike, whatever the set's weights (drawn by those, a student of 10,000 shaders with soft balance had 52.5 % on CIFAR-10
+    /// in place of 54.1 %): recorded views, if those are what the student has learned from, else cropped and mirrored, without the
+    /// other changes that it met.
     pub fn finished(&self, pool: &Pool) -> Result<Network> {
         let network = self.current().duplicate()?;
         let mut rng = self.streams.stream("re-estimate", 0);
         for i in 0..self.recipe.reestimate {
-            let rows = pool.rows_at(&pool.priorities.draw_wanted(self.recipe.batch, &mut rng));
+            let places: Vec<usize> =
+                (0..self.recipe.batch).map(|_| rng.random_range(0..pool.priorities.len())).collect();
+            let rows = pool.rows_at(&places);
             let places = match pool.answers {
                 Answers::Stored(Views { list, .. }) => {
                     rows.iter().map(|_| placement(list[rng.random_range(0..list.len())])).collect()

@@ -161,19 +161,21 @@ impl Priorities {
     /// Draws `batch` images with replacement.
     pub fn draw(&self, batch: usize, rng: &mut Stream) -> Draw {
         let p = self.probabilities();
-        let indices = draw(&cumulative(p.iter().copied()), batch, rng);
+        let mut cumulative = Vec::with_capacity(p.len());
+        let mut sum = 0.0;
+        for v in &p {
+            sum += v;
+            cumulative.push(sum);
+        }
+        let indices: Vec<usize> = (0..batch)
+            .map(|_| {
+                let u = rng.random::<f64>() * sum;
+                cumulative.partition_point(|c| *c <= u).min(p.len() - 1)
+            })
+            .collect();
         let raw: Vec<f64> = indices.iter().map(|&i| self.importance(i, p[i])).collect();
         let largest = raw.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         Draw { indices, weights: raw.into_iter().map(|w| (w / largest) as f32).collect() }
-    }
-
-    /// Places of `count` images, drawn with replacement as the set asks for, whatever their gaps.
-    pub fn draw_wanted(&self, count: usize, rng: &mut Stream) -> Vec<usize> {
-        if self.wanted.is_none() {
-            return (0..count).map(|_| rng.random_range(0..self.len())).collect();
-        }
-        let shares = (0..self.len()).map(|i| self.wanted(i).unwrap_or_default());
-        draw(&cumulative(shares), count, rng)
     }
 
     fn importance(&self, i: usize, p: f64) -> f64 {
@@ -197,25 +199,6 @@ impl Priorities {
             self.weight[i] = self.importance(i, self.mass(i) / sum);
         }
     }
-}
-
-/// Running sums of what images are drawn in proportion to.
-fn cumulative(shares: impl Iterator<Item = f64>) -> Vec<f64> {
-    let running = |sum: &mut f64, share: f64| {
-        *sum += share;
-        Some(*sum)
-    };
-    shares.scan(0.0, running).collect()
-}
-
-/// Draws `count` places with replacement.
-fn draw(cumulative: &[f64], count: usize, rng: &mut Stream) -> Vec<usize> {
-    let (sum, last) = (cumulative.last().copied().unwrap_or_default(), cumulative.len().saturating_sub(1));
-    let mut one = || {
-        let u = rng.random::<f64>() * sum;
-        cumulative.partition_point(|c| *c <= u).min(last)
-    };
-    (0..count).map(|_| one()).collect()
 }
 
 impl Resumable for Priorities {

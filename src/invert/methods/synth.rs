@@ -3,7 +3,8 @@
 use super::ssd;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
 
-pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, which inverted ones join; for pixels it is ssd";
+pub const SUMMARY: &str =
+    "our own: as ssd, but the buffer starts with procedural images, which inverted ones join; for pixels it is ssd";
 
 /// The choices of `ssd`, but for what the buffer starts with: 10,240 procedural images (of Frank & Davis, "What makes a good
 /// dataset for knowledge distillation?", 2025, whose students learn much from such) take the time of two inverted batches, where
