@@ -420,7 +420,7 @@ unsafe fn write_pixel<S: Simd, const CV: usize, const WHOLE: bool>(
             }
             let lanes = (job.count - offset).min(S::LANES);
             let y = S::load(values.add(offset));
-            let stats = [0, 1].map(|k| &raw mut stats[k][v]);
+            let stats = [&raw mut stats[0][v], &raw mut stats[1][v]];
             write_vector::<S, WHOLE>(&job.columns, y, [offset, at + offset, lanes], stats);
         }
     }

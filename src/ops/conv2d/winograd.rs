@@ -209,7 +209,8 @@ unsafe fn transform_kernels_kernel<S: Simd>(g: *const f32, out: *mut f32, plane:
             [a, S::add(outer, b), S::sub(outer, b), c]
         };
         for i in (0..plane).step_by(S::LANES) {
-            let row = |y: usize| [0, 1, 2].map(|x| S::load(g.add((3 * y + x) * plane + i)));
+            let load = |tap: usize| S::load(g.add(tap * plane + i));
+            let row = |y: usize| [load(3 * y), load(3 * y + 1), load(3 * y + 2)];
             let rows = [four(row(0)), four(row(1)), four(row(2))];
             for x in 0..4 {
                 for (y, v) in four([rows[0][x], rows[1][x], rows[2][x]]).into_iter().enumerate() {
@@ -218,6 +219,14 @@ unsafe fn transform_kernels_kernel<S: Simd>(g: *const f32, out: *mut f32, plane:
             }
         }
     }
+}
+
+/// Four vectors, `step` floats apart. Written out: a kernel's instructions are inlined into functions that are compiled for
+/// them, and `array::map` is none.
+#[inline(always)]
+unsafe fn load_four<S: Simd>(from: *const f32, step: usize) -> [S::V; 4] {
+    // SAFETY: the caller's.
+    unsafe { [S::load(from), S::load(from.add(step)), S::load(from.add(2 * step)), S::load(from.add(3 * step))] }
 }
 
 simd_fn!(
@@ -245,7 +254,7 @@ unsafe fn transform_inputs_kernel<S: Simd>(
             for i in (0..c).step_by(S::LANES) {
                 // Bᵀ applied to four values: (a−c, b+c, c−b, b−d).
                 let four = |[a, b, c, d]: [S::V; 4]| [S::sub(a, c), S::add(b, c), S::sub(c, b), S::sub(b, d)];
-                let row = |y: usize| four([0, 1, 2, 3].map(|x| S::load(from.add(y * line + x * c + i))));
+                let row = |y: usize| four(load_four::<S>(from.add(y * line + i), c));
                 let rows = [row(0), row(1), row(2), row(3)];
                 let to = out.add(t * c + i);
                 for x in 0..4 {
@@ -369,13 +378,13 @@ unsafe fn transform_back<S: Simd, const CV: usize>(
         let from = job.products.add(t * job.cb + v * S::LANES);
         // Aᵀ applied to four values: (a+b+c, b−c−d).
         let two = |[a, b, c, d]: [S::V; 4]| [S::add(a, S::add(b, c)), S::sub(S::sub(b, c), d)];
-        let row = |y: usize| two([0, 1, 2, 3].map(|x| S::load(from.add((4 * y + x) * value))));
+        let row = |y: usize| two(load_four::<S>(from.add(4 * y * value), value));
         let rows = [row(0), row(1), row(2), row(3)];
         for x in 0..2 {
             let column = two([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]);
             for y in 0..2 {
                 let at = at + (y * plan.out_w + x) * plan.c_out + v * S::LANES;
-                let stats = [0, 1].map(|k| &raw mut stats[k][v]);
+                let stats = [&raw mut stats[0][v], &raw mut stats[1][v]];
                 write_vector::<S, true>(&job.columns, column[y], [v * S::LANES, at, S::LANES], stats);
             }
         }

@@ -72,7 +72,7 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn sqrt(a: Pair) -> Pair {
-        a.map(|a| unsafe { vsqrtq_f32(a) })
+        both(a, a, |a, _| unsafe { vsqrtq_f32(a) })
     }
     #[inline(always)]
     unsafe fn max(a: Pair, b: Pair) -> Pair {
@@ -86,7 +86,7 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn pow2(n: Pair) -> Pair {
         // The exponent field of a float, whose bias is 127.
-        n.map(|n| unsafe {
+        both(n, n, |n, _| unsafe {
             let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
             vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
         })
@@ -99,7 +99,8 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn sum4(v: [Pair; 4]) -> [f32; 4] {
         unsafe {
-            let [a, b, c, d] = v.map(|v| vaddq_f32(v[0], v[1]));
+            let half = |v: Pair| vaddq_f32(v[0], v[1]);
+            let [a, b, c, d] = [half(v[0]), half(v[1]), half(v[2]), half(v[3])];
             let mut out = [0f32; 4];
             vst1q_f32(out.as_mut_ptr(), vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
             out

@@ -106,6 +106,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4] {
-        v.map(|v| ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])))
+        let sum = |v: Self::V| ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+        [sum(v[0]), sum(v[1]), sum(v[2]), sum(v[3])]
     }
 }
