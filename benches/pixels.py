@@ -238,7 +238,10 @@ def page(out):
     text = ["# Students that answer for every pixel", "",
             "CamVid (11 classes, void left out), test split, last step. Every row has the same time; the student on real labels has as",
             "many updates as the one that learns the teacher's answers on the same images. For pixels `synth` is `ssd`; grain is",
-            "`generator.grain`. Written by `benches/pixels.py`, which says what a row is.", ""]
+            "`generator.grain`. Written by `benches/pixels.py`, which says what a row is.", "",
+            "Inversions (`dfad`, `fast`, `ssd`) are `synth run --init adversary`: without it, a student starts from those of the teacher's",
+            "blocks that fit. `fast` has `generator.width=32` and `adversary_steps=50`, `dfad` has `generator.width=32`; `batch` and",
+            "`student.batch` are what a section says.", ""]
     for rows in comparisons(out):
         text += section(rows)
     return "\n".join(text)

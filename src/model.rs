@@ -59,11 +59,14 @@ impl Model {
         }
         arch.map(registry::usual_input).transpose()?; // an unknown name is said before a long read
         let checkpoint = Checkpoint::read(&source.weights)?;
+        let bare = source.config.is_none();
         let config = match source.config {
-            Some(config) => overridden(config, arch, overrides)?,
-            None => described(arch.unwrap_or_default(), &checkpoint, overrides)?,
+            Some(config) => overridden(config, arch, overrides),
+            None => described(arch.unwrap_or_default(), &checkpoint, overrides),
         };
-        let mut model = Self::from_parts(config, checkpoint, &path.display().to_string())?;
+        let model = config.and_then(|config| Self::from_parts(config, checkpoint, &path.display().to_string()));
+        let twin = || registry::small_twin(arch?, overrides.input_size.map(|[_, height, width]| [height, width]));
+        let mut model = model.map_err(|error| if bare { or_twin(error, twin()) } else { error })?;
         let licence = &mut model.config.pretrained_cfg.license;
         *licence = overrides
             .license
@@ -228,13 +231,26 @@ fn checked(config: ModelConfig) -> Result<ModelConfig> {
     Ok(config)
 }
 
+/// What to do about a bare file whose last layer is not where it should be.
+const UNCOUNTED: &str = "check --arch, or give --num-classes";
+
+/// The error with the name of the other network that may have been meant, if it is about tensors of another network.
+fn or_twin(error: Error, twin: Option<String>) -> Error {
+    match (error, twin) {
+        (Error::File { path, found, hint }, Some(twin)) if [strict::UNFIT, UNCOUNTED].contains(&hint.as_str()) => {
+            Error::File { path, found, hint: format!("{hint}, or take --arch {twin}") }
+        }
+        (error, _) => error,
+    }
+}
+
 /// Rows of the last layer.
 fn classes_of(checkpoint: &Checkpoint, head: &str, schemes: &[Scheme]) -> Result<usize> {
     match strict::find(checkpoint, head, schemes).map(|tensor| &tensor.shape[..]) {
         Some(&[classes, ..]) if classes > 0 => Ok(classes),
         _ => {
             let found = format!("it has no last layer {head} to count the classes on");
-            Err(Error::file(&checkpoint.source, found, "check --arch, or give --num-classes"))
+            Err(Error::file(&checkpoint.source, found, UNCOUNTED))
         }
     }
 }

@@ -191,7 +191,7 @@ impl Teacher {
         Err(Error::invalid(
             format!("recipe {recipe}"),
             "it matches batch-norm statistics, and the teacher has no 2-d batch norm",
-            format!("{other}set loss.bn = 0 in the recipe, or bring a teacher with batch norms"),
+            format!("{other}set loss.bn = 0 and loss.contrast = 0 in the recipe, or bring a teacher with batch norms"),
         ))
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use synth::export::{onnx, write_pictures};
 use synth::files::{Staging, prepare_file};
+use synth::hub::{HubName, Kind};
 use synth::nets::Task;
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
@@ -55,7 +56,10 @@ impl Export {
             let what = self.source.path.display().to_string();
             return Err(Error::invalid(what, "it is a set of images, not a model", "write its images with --to png"));
         }
-        let path = self.output.clone().unwrap_or_else(|| default_file(&self.source.path));
+        let path = match &self.output {
+            Some(path) => path.clone(),
+            None => default_file(&self.source.path)?,
+        };
         prepare_file(&path, "onnx", self.force)?;
         let model = self.source.load(&global.access())?;
         let defaults = onnx::Options::default();
@@ -116,11 +120,29 @@ fn opset_help() -> String {
     format!("ONNX: version of the operators, {oldest} to {newest} [default: {}]", onnx::DEFAULT_OPSET)
 }
 
-/// `NAME.onnx` in the current folder for a model folder or file called NAME.
-fn default_file(model: &Path) -> PathBuf {
-    let full = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
-    let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
-    let mut file = name.unwrap_or("model".as_ref()).to_os_string();
+/// `NAME.onnx` in the current folder for a model folder or file called NAME, or a repository of that name on the Hub.
+fn default_file(model: &Path) -> Result<PathBuf> {
+    let mut file = match HubName::of_path(model, Kind::Model)? {
+        Some(hub) => hub.repo.name.into(),
+        None => {
+            let full = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+            let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
+            name.unwrap_or("model".as_ref()).to_os_string()
+        }
+    };
     file.push(".onnx");
-    file.into()
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_called_as_their_models() {
+        let of = |text: &str| default_file(Path::new(text)).unwrap();
+        assert_eq!(of("google/mobilenet_v2_1.0_224"), Path::new("mobilenet_v2_1.0_224.onnx"));
+        assert_eq!(of("hf://owner/net@v1.0"), Path::new("net.onnx"));
+        assert_eq!(of("there/is/none.safetensors"), Path::new("none.onnx"));
+    }
 }

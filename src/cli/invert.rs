@@ -31,8 +31,9 @@ pub struct Invert {
     /// Time for the inversion in minutes, in place of the recipe's number of rounds
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
-    /// Network that disagrees with the teacher while images are made [default: resnet8, or resnet10 for images of more than
-    /// 84 pixels; espnet-p2-q3 if the teacher answers for pixels]
+    /// Network that disagrees with the teacher while images are made [default: resnet8, or resnet10 for images with no side up to
+    /// 84 pixels; if the teacher answers for pixels, espnet-p2-q3, or deeplabv3_mobilenet_v2_035 for fewer than 5 classes or sides
+    /// not divisible by 8]
     #[arg(long, value_name = "NET")]
     adversary: Option<String>,
     /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none [default: the

@@ -18,8 +18,8 @@ pub struct Run {
     /// Folder of the result: `set/` and `student/`
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student [default: resnet14, or resnet10 for images of more than 84 pixels; espnet-p2-q3 if the teacher
-    /// answers for pixels]
+    /// Architecture of the student [default: resnet14, or resnet10 for images with no side up to 84 pixels; if the teacher answers for
+    /// pixels, espnet-p2-q3, or deeplabv3_mobilenet_v2_035 for fewer than 5 classes or sides not divisible by 8]
     #[arg(long, value_name = "NET")]
     student: Option<String>,
     /// Recipe (see `synth recipes`)
@@ -117,6 +117,12 @@ impl Run {
         if job.goes_on() {
             let hint = "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch";
             self.overrides.have_no("student.steps", "the student goes on from the adversary", hint)?;
+        }
+        if job.on_the_fly {
+            let why = "the student is finished when the rounds are";
+            self.overrides.have_no("finish_steps", why, "leave it out, or --on-the-fly")?;
+            let why = "the student is the adversary, whose images are not changed so";
+            self.overrides.have_no("student.rand_augment", why, "leave it out, or say on_the_fly = false")?;
         }
         if job.goes_on() && !job.on_the_fly {
             let hint = "leave it out, or say --init scratch or --on-the-fly";

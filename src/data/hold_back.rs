@@ -1,7 +1,6 @@
 //! Images that training does not see, for choices that must not be made on the test set.
 
-use super::{Images, Labelled};
-use crate::ops::store::Store;
+use super::Labelled;
 use crate::{Error, Result};
 
 impl Labelled {
@@ -42,11 +41,8 @@ impl Labelled {
     }
 
     fn rows(&self, rows: &[usize], part: &str) -> Result<Self> {
-        let Images { channels, height, width, .. } = self.images;
-        let mut pixels = Store::new();
-        rows.iter().try_for_each(|&row| pixels.extend(self.images.image(row)))?;
         Ok(Self {
-            images: Images::new(pixels, channels, height, width)?,
+            images: self.images.picked(rows)?,
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
             class_names: self.class_names.clone(),
             name: format!("{} ({part})", self.name),
@@ -58,6 +54,7 @@ impl Labelled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Images;
 
     fn data(n: u8) -> Labelled {
         Labelled {

@@ -98,6 +98,19 @@ impl Images {
         self.height * self.width * self.channels
     }
 
+    /// The images at `places`, in that order.
+    ///
+    /// # Errors
+    /// As [`Store::extend`], where they are many.
+    ///
+    /// # Panics
+    /// As [`Images::image`].
+    pub fn picked(&self, places: &[usize]) -> Result<Self> {
+        let mut pixels = Store::new();
+        places.iter().try_for_each(|i| pixels.extend(self.image(*i)))?;
+        Self::new(pixels, self.channels, self.height, self.width)
+    }
+
     /// The pixels of image `index`, `[H, W, C]`.
     ///
     /// # Panics

@@ -186,8 +186,16 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Puts the images of the present batch into the buffer.
+    /// Puts the images of the present batch into the buffer: of more than it holds every so many, since the labels may be sorted.
     fn keep(&mut self, images: Images, labels: Option<Vec<u32>>) -> Result<()> {
+        let most = self.buffer.capacity();
+        let (images, labels) = match images.len() > most {
+            true => {
+                let places: Vec<usize> = (0..most).map(|i| i * images.len() / most).collect();
+                (images.picked(&places)?, labels.map(|labels| places.iter().map(|i| labels[*i]).collect()))
+            }
+            false => (images, labels),
+        };
         store(&mut self.buffer, self.teacher, images, labels, self.batch as u64)?;
         self.trainer.pool_changed();
         Ok(())
@@ -221,10 +229,9 @@ impl<'a> Course<'a> {
         let share = if self.plan.rounds > 0 { WARMUP_SHARE } else { 1.0 };
         let most = fitting(limit.mul_f64(share), self.clock.elapsed(), self.batch);
         match self.drawing {
-            None => self.plan.shorten(most, self.batch),
-            // What is drawn takes next to no time.
+            // A drawn image costs the teacher's answers alone.
             Some(_) if phase == Phase::Practice => self.plan.practice = self.plan.practice.min(most.max(self.batch)),
-            Some(_) => {}
+            _ => self.plan.shorten(most, self.batch),
         }
     }
 

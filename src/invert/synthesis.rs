@@ -139,7 +139,10 @@ impl<'a> Synthesiser<'a> {
             bn,
             contrast: contrast.transpose()?,
             seen_areas: vec![0.0; teacher.classes],
-            guard: Guard::new("generator", "generator.lr"),
+            guard: Guard::new(
+                "generator",
+                if g.input == Input::Pixels { "generator.lr_latent" } else { "generator.lr" },
+            ),
             recipe: recipe.clone(),
         })
     }

@@ -111,7 +111,8 @@ impl InvertJob<'_> {
             "synthesis": seconds(inversion.synthesis_time),
             "adversary": seconds(inversion.adversary_time),
         });
-        let provenance = self.provenance(&inversion, fitted, tensors_copied, times);
+        let told = Recipe { on_the_fly: self.on_the_fly, ..fitted };
+        let provenance = self.provenance(&inversion, told, tensors_copied, times);
         let updates = inversion.plan.all_updates();
         let made = inversion.made_by_generator();
         let Inversion { buffer, generator, finished, clock, signs, .. } = inversion;

@@ -1,7 +1,6 @@
 //! Both stages in one: a teacher becomes a student.
 
 use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, job_sha256, merge, seconds};
-use crate::Result;
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
 use crate::invert::{LabelEmbeddings, Recipe};
@@ -10,6 +9,7 @@ use crate::model::Model;
 use crate::ops::Compute;
 use crate::rng::Streams;
 use crate::train::Schedule;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -151,8 +151,12 @@ impl RunJob<'_> {
     /// Runs both stages, or the one of `on_the_fly`.
     ///
     /// # Errors
-    /// As [`InvertJob::run`] and [`DistillJob::run`].
+    /// As [`InvertJob::run`] and [`DistillJob::run`]; a student on the fly that would have no update.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
+        if self.on_the_fly && self.recipe.adversary_updates() == 0 {
+            let hint = "set rounds and adversary_steps above 0, or leave on_the_fly out";
+            return Err(Error::invalid("on_the_fly", "the adversary is the student and would have no update", hint));
+        }
         let begin = Instant::now();
         let inverted = self.inversion().run(observer)?;
         if self.on_the_fly {
@@ -182,6 +186,8 @@ impl RunJob<'_> {
             size: None,
             answers: self.answers(),
             start: match self.init {
+                // An adversary that had no rounds is fresh weights like any.
+                Init::Adversary if !self.goes_on() => Start::Scratch,
                 Init::Scratch => Start::Scratch,
                 _ => Start::Network(&inverted.adversary.network),
             },

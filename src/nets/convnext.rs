@@ -118,7 +118,7 @@ fn build(args: &mut Args, shape: &Shape, head: &'static str) -> Result<Architect
     args.fixed("output_stride", json!(32))?;
     args.fixed("conv_bias", json!(true))?;
     args.fixed("head_norm_first", json!(false))?;
-    args.ignore(&["drop_rate", "drop_path_rate", "head_init_scale"]);
+    args.ignore(&["head_init_scale"]);
     net.check(args)?;
     Ok(Architecture::new(|b| net.build(b)))
 }

@@ -108,7 +108,11 @@ pub fn grain_values(size: [usize; 2]) -> usize {
 pub fn generator(config: &GeneratorConfig) -> Result<Architecture> {
     let [h, w] = config.size;
     if h == 0 || w == 0 || h % 4 != 0 || w % 4 != 0 {
-        return Err(Error::invalid("generator", format!("image size {h}x{w}"), "both sides must be divisible by 4"));
+        return Err(Error::invalid(
+            "generator",
+            format!("image size {h}x{w}"),
+            "both sides must be divisible by 4; the recipes deepinversion and adi change pixels, of any size",
+        ));
     }
     if config.width < 2 || !config.width.is_multiple_of(2) || config.latent == 0 || config.channels == 0 {
         return Err(Error::invalid("generator", format!("{config:?}"), "width must be even, nothing may be 0"));

@@ -139,6 +139,14 @@ pub fn usual_input(name: &str) -> Result<[usize; 3]> {
     Ok(names::resolve(name, None)?.family.usual_input)
 }
 
+/// The name under which there is another network for small images, where `name` for images of `sides` (else for its usual ones)
+/// means one for large images.
+pub fn small_twin(name: &str, sides: Option<[usize; 2]>) -> Option<String> {
+    let twin = format!("cifar-{name}");
+    let (meant, other) = (names::resolve(name, sides).ok()?, names::resolve(&twin, None).ok()?);
+    (meant.family.model_type != other.family.model_type).then_some(twin)
+}
+
 /// What networks called `name` answer for.
 ///
 /// # Errors
@@ -263,6 +271,11 @@ impl Description {
         }
         let architecture = (family.build)(&mut args, shape, family.head.name(&self.args, head))?;
         args.finish()?;
+        if let Some(slot) = architecture.slots.iter().find(|slot| slot.shape.contains(&0)) {
+            let (name, shape) = (&slot.name, slot.file_shape());
+            let found = format!("they leave nothing of the tensor {name}, whose shape is {shape:?}");
+            return Err(Error::invalid(format!("model_args of {}", family.model_type), found, "take larger widths"));
+        }
         architecture.takes(shape.sides())?;
         Ok(architecture.with_student_rate(family.student_rate))
     }

@@ -2,8 +2,8 @@
 //! and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015), table 1.
 //!
 //! kuangliu's code halves the map after each of the five stages, so that 32x32 pixels end as one. RepDistiller's, from which
-//! the code of data-free distillation descends, pools after the first three, after the fourth too if images are large, and
-//! averages over what is left.
+//! the code of data-free distillation descends, pools after the first three, after the fourth too if images are exactly 64
+//! pixels high (neither smaller nor larger ones, as there), and averages over what is left.
 
 use super::layers::{Builder, Conv, Linear, Norm};
 use super::registry::{Args, Family, Form, Head, Shape};
@@ -63,7 +63,7 @@ const WIDTHS: [usize; 5] = [64, 128, 256, 512, FEATURES];
 pub(super) const FEATURES: usize = 512;
 /// The pooling between stages.
 pub(super) const HALVE: Pool = Pool { kind: PoolKind::Max, kernel: 2, stride: 2, padding: 0 };
-/// The image height from which the averaged form pools after its fourth stage.
+/// The only image height at which the averaged form pools after its fourth stage.
 const LARGE: usize = 64;
 
 /// Convolutions per stage, by the `depth` among the arguments.
@@ -174,13 +174,18 @@ impl VggCifar {
     }
 }
 
+/// How many stages are followed by a pooling, for images of this height.
+fn pools(averaged: bool, height: usize) -> usize {
+    match (averaged, height == LARGE) {
+        (false, _) => 5,
+        (true, true) => 4,
+        (true, false) => 3,
+    }
+}
+
 impl Body for Net {
     fn forward(&self, f: &mut Forward, x: Var) -> Result<Var> {
-        let pools = match (self.averaged, x.dims()[1] >= LARGE) {
-            (false, _) => 5,
-            (true, true) => 4,
-            (true, false) => 3,
-        };
+        let pools = pools(self.averaged, x.dims()[1]);
         let mut x = x;
         for (i, stage) in self.stages.iter().enumerate() {
             x = stage.forward(f, &x)?;
@@ -192,5 +197,16 @@ impl Body for Net {
         let features = tape::global_mean(f.tape, &x)?;
         f.features = Some(features.clone());
         self.head.forward(f, &features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_averaged_form_pools_a_fourth_time_at_one_height() {
+        assert_eq!([32, 63, 64, 65, 128].map(|height| pools(true, height)), [3, 3, 4, 3, 3]);
+        assert_eq!([32, 64].map(|height| pools(false, height)), [5, 5]);
     }
 }

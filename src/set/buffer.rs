@@ -132,6 +132,11 @@ impl ReplayBuffer {
         h
     }
 
+    /// The most images that it holds.
+    pub fn capacity(&self) -> usize {
+        self.rule.capacity
+    }
+
     /// Takes in a batch: appended while there is room, then replacing others. Returns the slots that were written.
     ///
     /// # Errors

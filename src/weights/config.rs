@@ -21,7 +21,7 @@ pub const PREPROCESSOR_NAME: &str = "preprocessor_config.json";
 /// A configuration with the names of tens of thousands of classes stays below this. Parsed JSON can take 80 times its text.
 const SIZE_LIMIT: u64 = 4 << 20;
 /// The largest image side, and the largest number of image channels.
-const SIDE_LIMIT: usize = 4096;
+pub(crate) const SIDE_LIMIT: usize = 4096;
 const CHANNEL_LIMIT: usize = 64;
 /// More classes than any classifier has.
 const CLASS_LIMIT: usize = 10_000_000;
@@ -223,8 +223,9 @@ impl ModelConfig {
             if values.len() != channels {
                 return Err(format!("{} values of {name} for {channels} channels", values.len()));
             }
-            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(format!("{name} has the value {value}"));
+            // As f32: that is what images are.
+            if let Some(value) = values.iter().find(|value| !(**value as f32).is_finite()) {
+                return Err(format!("{name} has the value {value}, expected a finite one"));
             }
         }
         // Positive as f32 too: that is what images are divided by.
@@ -291,6 +292,7 @@ mod tests {
             ("[0.2, 0.2, 0.2]", "[0.2, -1, 0.2]", "std has the value -1"),
             ("[0.2, 0.2, 0.2]", "[0.2, 1e-60, 0.2]", "std has the value 0.000"),
             ("[0.2, 0.2, 0.2]", "[0.2, 1e999, 0.2]", "number out of range"),
+            ("[0.5, 0.5, 0.5]", "[0.5, 1e39, 0.5]", "mean has the value 1000"),
             ("\"crop_pct\": 1.0", "\"channel_order\": \"gbr\"", "channel_order is `gbr`"),
             ("\"architecture\"", "\"arch\"", "missing field `architecture`"),
         ] {

@@ -111,6 +111,17 @@ pub struct Checkpoint {
 struct Contents {
     tensors: BTreeMap<String, RawTensor>,
     metadata: BTreeMap<String, String>,
+    /// What a person should know of what was read.
+    warning: Option<String>,
+}
+
+impl Contents {
+    /// Passes the warning on, now that the file has a name.
+    fn warn(&self, source: &Path) {
+        if let Some(warning) = &self.warning {
+            tracing::warn!("{}: {warning}", source.display());
+        }
+    }
 }
 
 impl Checkpoint {
@@ -138,6 +149,7 @@ impl Checkpoint {
     pub fn parse(bytes: &[u8], source: impl AsRef<Path>) -> Result<Self> {
         let source = source.as_ref();
         let contents = parse(bytes).map_err(|fault| fault.at(source))?;
+        contents.warn(source);
         Ok(Self {
             tensors: contents.tensors,
             source: source.to_path_buf(),

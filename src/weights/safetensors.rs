@@ -38,7 +38,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parse<Contents> {
         tensors.insert(name, RawTensor { shape: info.shape.clone(), data });
     }
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(Contents { tensors, metadata })
+    Ok(Contents { tensors, metadata, warning: None })
 }
 
 /// Splits a file into JSON header and body, before anything is allocated.

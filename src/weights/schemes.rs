@@ -99,12 +99,17 @@ fn one_more(number: &str) -> String {
     next.map_or(number.to_string(), |next| next.to_string())
 }
 
-/// Removes `prefix` from all names if all have it (and something behind it).
-pub(super) fn strip_common<T>(tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
-    let common = tensors.keys().all(|name| name.len() > prefix.len() && name.starts_with(prefix));
+/// What torch's `AveragedModel` counts, beside the names that it puts a prefix in front of.
+const AVERAGES: &str = "n_averaged";
+
+/// Removes `prefix` from all names if all have it (and something behind it). A count of averages beside them is left out then.
+pub(super) fn strip_common<T>(mut tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+    let has = |name: &str| name.len() > prefix.len() && name.starts_with(prefix);
+    let common = tensors.keys().all(|name| has(name) || name == AVERAGES) && tensors.keys().any(|name| has(name));
     if !common {
         return tensors;
     }
+    tensors.remove(AVERAGES);
     tensors.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor)).collect()
 }
 
@@ -139,5 +144,9 @@ mod tests {
         assert_eq!(strip_common(named(&["module.a", "module.b.c"]), "module."), named(&["a", "b.c"]));
         assert_eq!(strip_common(named(&["module.a", "b"]), "module."), named(&["module.a", "b"]));
         assert_eq!(strip_common(named(&["module."]), "module."), named(&["module."]));
+        assert_eq!(strip_common(named(&["module.a", "n_averaged"]), "module."), named(&["a"]));
+        for names in [&["module.a", "b", "n_averaged"][..], &["n_averaged"]] {
+            assert_eq!(strip_common(named(names), "module."), named(names));
+        }
     }
 }

@@ -138,6 +138,7 @@ pub(super) fn read(path: &Path) -> Result<Checkpoint> {
         let bytes = read_whole(&part)?;
         let contents = parse(&bytes).map_err(|fault| fault.at(&part))?;
         index.check_part(&file, &contents)?;
+        contents.warn(&part);
         total = total.zip(tensor_bytes(&bytes)).map(|(sum, more)| sum + more);
         lines.update(format!("{}  {file}\n", hex(&Sha256::digest(&bytes))));
         tensors.extend(contents.tensors);

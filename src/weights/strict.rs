@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// How many tensors of each kind a message names before it counts.
 const NAMED: usize = 8;
+/// What to do about tensors that do not fit.
+pub(crate) const UNFIT: &str = "check the architecture, its arguments and num_classes";
 /// PyTorch's counter of BN updates: of no use to us, missing from old checkpoints.
 const COUNTER: &str = "num_batches_tracked";
 
@@ -43,7 +45,7 @@ pub fn fit(checkpoint: Checkpoint, expected: &[Expected], schemes: &[Scheme]) ->
     let best = named.fold(plain, |best, next| if next.distance() < best.distance() { next } else { best });
     if best.distance() != (0, 0) {
         let found = best.describe(&tensors);
-        return Err(Error::file(&source, found, "check the architecture, its arguments and num_classes"));
+        return Err(Error::file(&source, found, UNFIT));
     }
     let mut fitted = BTreeMap::new();
     for (name, original) in &best.names {

@@ -240,6 +240,10 @@ fn options_without_a_part() {
     let run = |more: &[&'static str]| [&["run", "-o", &out, "--student", "resnet14"][..], more].concat();
     refused(2, &run(&["--set", "student.steps=5"]), &["--set student.steps", "finish_steps", "--init scratch"]);
     refused(2, &run(&["--set", "student.schedule=constant"]), &["--set student.schedule", "--on-the-fly"]);
+    let fly = ["--on-the-fly", "--set", "finish_steps=5"];
+    refused(2, &run(&fly), &["--set finish_steps", "--on-the-fly"]);
+    refused(2, &run(&["--recipe", "fast", "--set", "student.rand_augment=2"]), &["--set student.rand_augment"]);
+    refused(2, &run(&["--recipe", "deepinversion", "--on-the-fly"]), &["on_the_fly", "no update", "adversary_steps"]);
     let file = place.text("set/data/train-00000-of-00001.parquet");
     refused(1, &["eval", &model, "--data", &file, "--split", "test"], &["split `train`, not `test`"]);
     let other = place.text("other.parquet");

@@ -215,6 +215,21 @@ fn rates_fall_over_the_batches_that_are_planned() {
     assert!(moved(Some(3)) < 1e-3 * moved(None), "{} {}", moved(Some(3)), moved(None));
 }
 
+/// A batch of sorted labels that is larger than the buffer leaves no class out of it.
+#[test]
+fn small_sets_of_large_batches_have_every_class() {
+    let model = random_teacher("resnet8");
+    let mut recipe = tiny(Recipe::named("deepinversion").unwrap());
+    assert_eq!(recipe.labels, Labels::Sorted);
+    recipe.batch = 40;
+    let student = random_teacher("resnet8").network;
+    let found = invert(&Teacher::of(&model), student, &recipe, None, 0, None, &mut Silent).unwrap();
+    let mut counts = [0; 4];
+    found.buffer.entries.iter().for_each(|entry| counts[entry.label as usize] += 1);
+    assert_eq!(found.buffer.len(), 16);
+    assert!(counts.iter().all(|n| (2..=7).contains(n)), "{counts:?}");
+}
+
 /// CMI's contrast reaches the images: with it alone, they move.
 #[test]
 fn contrast_moves_images() {

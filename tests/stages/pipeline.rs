@@ -167,6 +167,27 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
     assert!(weights(Init::Adversary).0 != expected && weights(Init::Scratch).0 != expected);
 }
 
+/// An adversary that had no update is neither a student nor a start.
+#[test]
+fn adversaries_without_rounds_teach_nothing() {
+    let teacher = random_teacher("resnet8", 3, 16);
+    let recipe = Recipe { adversary_steps: 0, ..tiny() };
+    let job = RunJob {
+        teacher: &teacher,
+        student: "resnet8",
+        recipe: &recipe,
+        embeddings: None,
+        init: Init::Adversary,
+        on_the_fly: false,
+        limit: None,
+        seed: 0,
+        compute: &CPU,
+    };
+    assert_eq!(job.run(&mut Silent).unwrap().provenance["start"]["from"], json!("scratch"));
+    let refused = RunJob { on_the_fly: true, ..job }.run(&mut Silent).err().unwrap().to_string();
+    assert!(refused.contains("on_the_fly") && refused.contains("no update"), "{refused}");
+}
+
 /// Two commands instead of one do not make the teacher's blocks an adversary's own achievement.
 #[test]
 fn a_set_on_disk_remembers_that_its_adversary_began_with_the_teachers_blocks() {

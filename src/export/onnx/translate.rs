@@ -113,7 +113,7 @@ impl Translator<'_> {
 
     fn refuse(&self, why: &str) -> Error {
         let what = format!("ONNX export of the operation `{}`", self.record.op.name());
-        Error::invalid(what, why, "this network cannot be exported so")
+        Error::invalid(what, why, "this network cannot be exported so; where an opset is too old, name a newer one")
     }
 
     /// A constant: the network's own tensor under its name, anything else as `NODE.part`.

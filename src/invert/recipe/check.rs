@@ -59,6 +59,11 @@ impl Recipe {
             let found = "the generator itself does not go on from batch to batch";
             return refused("generator.keep_optimizer", found, "take generator.lifecycle = carry-over");
         }
+        if self.fill_with != FillWith::Generator && (g.reset_first > 0 || g.warmup_rebuild > 0) {
+            let found = "the batches that it would count are drawn, not made by the generator";
+            let key = if g.reset_first > 0 { "generator.reset_first" } else { "generator.warmup_rebuild" };
+            return refused(key, found, "leave it at 0, or take fill_with = generator");
+        }
         if self.fill == 0 && self.rounds * self.batches == 0 {
             return refused("rounds", "no image would be made to be kept", "take at least one of them, or of `fill`");
         }
@@ -91,6 +96,13 @@ impl Recipe {
 fn generator(g: &GeneratorRecipe) -> Result<()> {
     range("generator.latent", g.latent as f64, 1.0, 1e6)?;
     range("generator.width", g.width as f64, 2.0, 8192.0)?;
+    if !g.width.is_multiple_of(2) {
+        return Err(Error::invalid(
+            "generator.width",
+            g.width.to_string(),
+            "take an even number: the last layers have half of it",
+        ));
+    }
     range("generator.label_scale", g.label_scale, 0.0, 1e3)?;
     range("generator.inner_steps", g.inner_steps as f64, 1.0, 1e6)?;
     range("generator.warmup_steps", g.warmup_steps as f64, 1.0, 1e6)?;
@@ -136,5 +148,11 @@ mod tests {
             ("student.augment.crop=3000000000", "student.augment.crop"),
         ];
         assert_refused(&Recipe::default(), Recipe::check, &pairs);
+    }
+
+    #[test]
+    fn generators_have_even_widths_and_resets_count_what_they_make() {
+        let pairs = [("generator.width=33", "generator.width"), ("generator.reset_first=30", "generator.reset_first")];
+        assert_refused(&Recipe::named("synth").unwrap(), Recipe::check, &pairs);
     }
 }

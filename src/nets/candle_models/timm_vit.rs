@@ -102,14 +102,7 @@ fn build(args: &mut Args, shape: &Shape, _: &'static str) -> Result<Architecture
     for key in ["no_embed_class", "pre_norm", "qk_norm", "scale_attn_norm", "scale_mlp_norm"] {
         args.fixed(key, json!(false))?;
     }
-    args.ignore(&[
-        "drop_rate",
-        "pos_drop_rate",
-        "patch_drop_rate",
-        "proj_drop_rate",
-        "attn_drop_rate",
-        "drop_path_rate",
-    ]);
+    args.ignore(&["pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate"]);
     encoder.check(args, shape, ["img_size", "num_heads"])?;
     Ok(Architecture::new(|b| encoder.build(b, &NAMES, shape)))
 }

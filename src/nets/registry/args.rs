@@ -1,6 +1,7 @@
 //! Arguments of a family, each checked when it is read, none overlooked.
 
 use super::Shape;
+use crate::weights::config::SIDE_LIMIT;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;
@@ -76,16 +77,20 @@ impl<'a> Args<'a> {
         number.ok_or_else(|| self.refuse(key, value, &hint))
     }
 
-    /// Height and width, stated as one side or as two.
+    /// Height and width, stated as one side or as two; no larger than those of images.
     pub fn sides(&mut self, key: &'static str) -> Result<Option<[usize; 2]>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let number = |value: &Value| value.as_u64().and_then(|side| usize::try_from(side).ok());
+        let number = |value: &Value| {
+            let side = value.as_u64().and_then(|side| usize::try_from(side).ok());
+            side.filter(|side| (1..=SIDE_LIMIT).contains(side))
+        };
         let pair = value.as_array().and_then(|pair| match &pair[..] {
             [height, width] => Some([number(height)?, number(width)?]),
             _ => None,
         });
         let sides = pair.or(number(value).map(|side| [side, side]));
-        sides.map(Some).ok_or_else(|| self.refuse(key, value, "it is one side, or height and width"))
+        let hint = format!("it is one side, or height and width, each from 1 to {SIDE_LIMIT}");
+        sides.map(Some).ok_or_else(|| self.refuse(key, value, &hint))
     }
 
     /// Whether a value other than null is there, for arguments that switch something on by being stated; `default` where
@@ -129,6 +134,8 @@ impl<'a> Args<'a> {
             let hint = format!("the images have {}", shape.channels);
             return Err(self.refuse("in_chans", stated, &hint));
         }
+        // Of training alone.
+        self.ignore(&["drop_rate", "drop_path_rate"]);
         Ok(())
     }
 

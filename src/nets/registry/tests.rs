@@ -352,6 +352,7 @@ fn arguments_are_checked() {
         ("cifar_densenet_bc", json!({"depth": 50, "growth_rate": 12}), "it is 6n + 4"),
         ("inception", json!({}), "`synth networks` lists"),
         ("espnet", json!({}), "p of espnet: found nothing"),
+        ("dinov2", json!({"image_size": 4_294_967_296_u64}), "each from 1 to 4096"),
     ] {
         let Value::Object(model_args) = args else { unreachable!() };
         let config = ModelConfig { model_type: Some(model_type.into()), model_args, ..good.clone() };
@@ -385,6 +386,11 @@ fn a_name_of_two_families_is_the_one_for_the_image_size() {
     assert_eq!((stem("cifar-resnet18", 224), stem("imagenet-resnet18", 32)), (3, 7));
     assert_eq!(usual_input("resnet18").unwrap(), [3, 224, 224]);
     assert_eq!(usual_input("cifar-resnet18").unwrap(), [3, 32, 32]);
+    assert_eq!(small_twin("resnet18", None).as_deref(), Some("cifar-resnet18"));
+    assert_eq!(small_twin("resnet18", Some([32, 32])), None);
+    for name in ["cifar-resnet18", "imagenet-resnet18", "resnet20", "resent18"] {
+        assert_eq!(small_twin(name, None), None, "{name}");
+    }
 }
 
 #[test]
@@ -400,8 +406,9 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     let mut small = config.clone();
     small.model_args.extend([("layers".to_string(), json!([1, 1, 1, 1]))]);
     assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
-    // What timm itself writes beside them.
+    // What timm itself writes beside them, and what only training reads.
     small.model_args.extend([("num_classes".to_string(), json!(1000)), ("global_pool".to_string(), json!("avg"))]);
+    small.model_args.extend(["drop_rate", "drop_path_rate"].map(|key| (key.to_string(), json!(0.1))));
     assert_eq!(from_config(&small).unwrap().norm_layers(), 12);
     for (key, value, part) in [("num_classes", json!(7), "has 1000"), ("global_pool", json!("max"), "only \"avg\"")] {
         let mut other = small.clone();
@@ -410,6 +417,15 @@ fn timms_configuration_needs_no_model_type_and_its_arguments_count() {
     }
     small.model_args.extend([("in_chans".to_string(), json!(3))]);
     assert!(from_config(&small).err().unwrap().to_string().contains("the images have 1"));
+}
+
+#[test]
+fn a_layer_without_channels_is_refused() {
+    let (_, mut config) = new_model("resnet50", &PHOTO, None, &[0.5; 3], &[0.5; 3]).unwrap();
+    config.model_args.insert("channels".to_string(), json!([32, 64, 128, 256]));
+    config.model_args.insert("base_width".to_string(), json!(1));
+    let message = from_config(&config).err().unwrap().to_string();
+    assert!(message.contains("layer1.0.conv1.weight, whose shape is [0, 64, 1, 1]"), "{message}");
 }
 
 #[test]

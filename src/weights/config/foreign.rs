@@ -48,9 +48,9 @@ fn flat(map: Map<String, Value>) -> Value {
 /// classifier.
 const PIXELS: (&str, &str) = ("SegformerForSemanticSegmentation", "segformer_semantic");
 
-/// Keys of a transformers configuration that decide no weight and no answer of a trained network.
+/// Keys of a transformers configuration that decide no weight and no answer of a trained network; its private ones, which start
+/// with `_`, do not either.
 const IGNORED: &[&str] = &[
-    "_name_or_path",
     "architectures",
     "attention_probs_dropout_prob",
     "chunk_size_feed_forward",
@@ -117,7 +117,7 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
         let void = count(&map, "semantic_loss_ignore_index").filter(|class| *class < num_classes);
         void.into_iter().for_each(|class| config["pretrained_cfg"]["ignore_index"] = json!(class));
     }
-    let args = map.into_iter().filter(|(key, _)| !IGNORED.contains(&key.as_str()));
+    let args = map.into_iter().filter(|(key, _)| !key.starts_with('_') && !IGNORED.contains(&key.as_str()));
     config["model_args"] = Value::Object(args.collect());
     Ok(config)
 }
@@ -219,7 +219,7 @@ mod tests {
         let config = json!({
             "model_type": "resnet", "architectures": ["ResNetForImageClassification"], "depths": [2, 2, 2, 2],
             "id2label": {"1": "dog", "0": "cat", "2": "owl"}, "label2id": {"cat": 0}, "num_channels": 3,
-            "transformers_version": "5.0.0", "hidden_act": "relu",
+            "transformers_version": "5.0.0", "hidden_act": "relu", "_attn_implementation_autoset": true,
         });
         let preprocessor = json!({
             "do_normalize": true, "image_mean": [0.485, 0.456, 0.406], "image_std": 0.25, "size": {"shortest_edge": 256},

@@ -29,7 +29,11 @@ pub(super) enum Kind {
 /// # Errors
 /// Names the global that is not on the list.
 pub(super) fn lookup(module: &str, name: &str) -> Parse<Kind> {
-    let module = if module == "__builtin__" { "builtins" } else { module };
+    let module = match module {
+        "__builtin__" => "builtins",   // Python 2
+        "pathlib._local" => "pathlib", // Python 3.13
+        other => other,
+    };
     if let Some((_, _, kind)) = NAMES.iter().find(|entry| (entry.0, entry.1) == (module, name)) {
         return Ok(*kind);
     }

@@ -7,7 +7,7 @@ use super::super::{Contents, RawTensor, schemes};
 use super::machine::Pickle;
 use super::value::{Node, Value, View};
 
-/// Where training programs put the state dict.
+/// Where training programs put the state dict; one of averaged weights (EMA) is under the same key with `_ema` behind it.
 const WRAPPERS: [&str; 5] = ["state_dict", "model", "model_state_dict", "net", "weights"];
 /// Wrappers may be nested this deep (`{"model": {"state_dict": ...}}`).
 const DEPTH: usize = 3;
@@ -18,6 +18,7 @@ const TEXT_LIMIT: usize = 256;
 pub(super) struct StateDict<'a> {
     tensors: BTreeMap<&'a str, &'a View<'a>>,
     metadata: BTreeMap<String, String>,
+    warning: Option<String>,
 }
 
 impl<'a> StateDict<'a> {
@@ -29,9 +30,18 @@ impl<'a> StateDict<'a> {
         let arena = &pickle.arena;
         let mut dict = pickle.root;
         let mut metadata = BTreeMap::new();
+        let mut warning = None;
         for _ in 0..DEPTH {
-            let inner = WRAPPERS.iter().filter_map(|key| arena.get(dict, key));
-            let Some(inner) = inner.into_iter().find(|value| arena.dict(*value).is_some()) else { break };
+            let mut inner = WRAPPERS.iter().filter_map(|key| Some((*key, arena.get(dict, key)?)));
+            let Some((key, inner)) = inner.find(|(_, value)| arena.dict(*value).is_some()) else { break };
+            let averaged = format!("{key}_ema");
+            let entries = arena.get(dict, &averaged).and_then(|value| arena.dict(value));
+            if entries.is_some_and(|entries| !entries.is_empty()) {
+                warning = Some(format!(
+                    "it holds trained weights and their averages: `{key}` is taken, `{averaged}` is left; to use that, save it \
+                     alone with torch.save"
+                ));
+            }
             metadata.extend(plain_values(arena.dict(dict).unwrap_or_default()));
             dict = inner;
         }
@@ -55,7 +65,7 @@ impl<'a> StateDict<'a> {
         if tensors.is_empty() {
             return Err(no_tensors(entries));
         }
-        Ok(Self { tensors, metadata })
+        Ok(Self { tensors, metadata, warning })
     }
 
     /// Copies all tensors out, one storage at a time.
@@ -91,7 +101,8 @@ impl<'a> StateDict<'a> {
                 tensors.insert((*name).to_string(), tensor);
             }
         }
-        Ok(Contents { tensors: schemes::strip_common(tensors, "module."), metadata: self.metadata })
+        let tensors = schemes::strip_common(tensors, "module.");
+        Ok(Contents { tensors, metadata: self.metadata, warning: self.warning })
     }
 }
 

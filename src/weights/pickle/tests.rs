@@ -112,6 +112,7 @@ fn names_off_the_list_are_refused_and_nothing_runs() {
         assert!(machine_refusal(&stacked).contains(&format!("`{module}.{name}`")));
     }
     assert!(!marker.exists());
+    assert!(machine::run(b"\x80\x02cpathlib._local\nPosixPath\n.").is_ok());
     assert!(machine_refusal(b"\x80\x02c__torch__.net\nNet\n.").contains("`__torch__.net.Net`"));
     assert!(machine_refusal(b"\x80\x02cos\x1b[31m\nsystem\n.").contains("`os\\u{1b}[31m.system`"));
 }
@@ -131,6 +132,21 @@ fn nesting_has_no_depth_to_overflow() {
 fn a_dict_that_contains_itself_ends() {
     let object = pickle(&[b"}q\x00", &text("state_dict"), b"h\x00s"]);
     assert!(refusal(parse(&archive(&[("x/data.pkl", &object)]))).contains("no tensors"));
+}
+
+#[test]
+fn averaged_weights_that_are_left_are_named() {
+    let dict = [b"}".as_slice(), &text("w"), b"ctorch._utils\n_rebuild_tensor\n"].concat();
+    let id =
+        [b"(".as_slice(), &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x03tQ"].concat();
+    let dict = [dict.as_slice(), b"(", &id, PAIR, b"tRs"].concat();
+    let data = floats(&[1.0, 2.0, 3.0]);
+    let read = |object: &[u8]| parse(&archive(&[("x/data.pkl", object), ("x/data/0", &data)])).unwrap().warning;
+    let both = pickle(&[b"}", &text("model"), &dict, b"s", &text("model_ema"), &dict, b"s"]);
+    let warning = read(&both).unwrap();
+    assert!(warning.contains("`model` is taken, `model_ema` is left"), "{warning}");
+    let alone = pickle(&[b"}", &text("model"), &dict, b"s", &text("model_ema"), b"}s"]);
+    assert_eq!(read(&alone), None);
 }
 
 #[test]
