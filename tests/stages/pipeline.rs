@@ -35,19 +35,24 @@ fn tiny() -> Recipe {
     recipe
 }
 
-/// The bits of everything a run leaves.
-fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
-    let job = RunJob {
+/// An inversion and a distillation that goes on from its adversary, a ResNet-8.
+fn both_stages<'a>(teacher: &'a Model, recipe: &'a Recipe) -> RunJob<'a> {
+    RunJob {
         teacher,
         student: "resnet8",
         recipe,
         embeddings: None,
         init: Init::Adversary,
-        on_the_fly,
+        on_the_fly: false,
         limit: None,
-        seed,
+        seed: 0,
         compute: &CPU,
-    };
+    }
+}
+
+/// The bits of everything a run leaves.
+fn fingerprint(teacher: &Model, recipe: &Recipe, on_the_fly: bool, seed: u64) -> (Vec<u8>, Vec<u32>) {
+    let job = RunJob { on_the_fly, seed, ..both_stages(teacher, recipe) };
     bits(&job.run(&mut Silent).unwrap())
 }
 
@@ -112,17 +117,7 @@ fn the_same_seed_gives_the_same_bits_with_one_thread_or_two() {
 fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
     let teacher = random_teacher("resnet8", 3, 16);
     let recipe = tiny();
-    let job = RunJob {
-        teacher: &teacher,
-        student: "resnet8",
-        recipe: &recipe,
-        embeddings: None,
-        init: Init::Adversary,
-        on_the_fly: false,
-        limit: Some(Duration::from_secs(2)),
-        seed: 0,
-        compute: &CPU,
-    };
+    let job = RunJob { limit: Some(Duration::from_secs(2)), ..both_stages(&teacher, &recipe) };
     let limited = job.run(&mut Silent).unwrap();
     let number = |key: &str| limited.inverted.set.provenance["recipe"][key].as_u64().unwrap() as usize;
     let (practice, fill, rounds) = (number("practice"), number("fill"), number("rounds"));
@@ -143,17 +138,7 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
     // Rates that change nothing.
     recipe.student = StudentRecipe { lr: 1e-30, average: 0.0, ..recipe.student };
     recipe.blocks_share = 1e-30;
-    let job = RunJob {
-        teacher: &teacher,
-        student: "resnet8",
-        recipe: &recipe,
-        embeddings: None,
-        init: Init::TeacherBlocks,
-        on_the_fly: false,
-        limit: None,
-        seed: 0,
-        compute: &CPU,
-    };
+    let job = RunJob { init: Init::TeacherBlocks, ..both_stages(&teacher, &recipe) };
     let weights = |init: Init| -> (Vec<f32>, serde_json::Value) {
         let ran = RunJob { init, ..job }.run(&mut Silent).unwrap();
         let student = &ran.student.network.weights;
@@ -172,17 +157,7 @@ fn a_shallower_student_of_the_family_starts_with_the_teachers_blocks() {
 fn adversaries_without_rounds_teach_nothing() {
     let teacher = random_teacher("resnet8", 3, 16);
     let recipe = Recipe { adversary_steps: 0, ..tiny() };
-    let job = RunJob {
-        teacher: &teacher,
-        student: "resnet8",
-        recipe: &recipe,
-        embeddings: None,
-        init: Init::Adversary,
-        on_the_fly: false,
-        limit: None,
-        seed: 0,
-        compute: &CPU,
-    };
+    let job = both_stages(&teacher, &recipe);
     assert_eq!(job.run(&mut Silent).unwrap().provenance["start"]["from"], json!("scratch"));
     let refused = RunJob { on_the_fly: true, ..job }.run(&mut Silent).err().unwrap().to_string();
     assert!(refused.contains("on_the_fly") && refused.contains("no update"), "{refused}");
@@ -208,19 +183,9 @@ fn a_set_on_disk_remembers_that_its_adversary_began_with_the_teachers_blocks() {
 fn grey_and_large_images_need_no_special_case() {
     for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
         let teacher = random_teacher("resnet8-b", channels, side);
-        let ran = RunJob {
-            teacher: &teacher,
-            student: "wrn-10-1",
-            recipe: &tiny(),
-            embeddings: None,
-            init: Init::Scratch,
-            on_the_fly: false,
-            limit: None,
-            seed: 0,
-            compute: &CPU,
-        }
-        .run(&mut Silent)
-        .unwrap();
+        let ran = RunJob { student: "wrn-10-1", init: Init::Scratch, ..both_stages(&teacher, &tiny()) }
+            .run(&mut Silent)
+            .unwrap();
         let images = &ran.inverted.set.images;
         assert_eq!((images.channels, images.height, images.width, images.len()), (channels, side, side, 60));
         assert_eq!(ran.student.config.pretrained_cfg.input_size, [channels, side, side]);
