@@ -15,15 +15,15 @@ use crate::train::{BN_MOMENTUM, Need, answer_bytes};
 pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &Network, recipe: &Recipe) -> Result<()> {
     let ([h, w], g) = (teacher.size, &recipe.generator);
     let image = [h, w, teacher.channels];
-    let contrast = recipe.loss.contrast > 0.0;
-    let mode = if recipe.loss.bn > 0.0 || contrast { Mode::Match } else { Mode::Frozen };
+    let mode = if recipe.loss.reads_batch_norms() { Mode::Match } else { Mode::Frozen };
     let answers = answer_bytes(teacher.network.arch.task, teacher.size, teacher.classes);
     // A gradient of each loss of the answers (what they should say, and two of the disagreement), and the tape's copies.
     let lists = 2 * (usize::from(recipe.loss.one_hot > 0.0) + 2 * usize::from(recipe.loss.adversarial > 0.0));
-    let mut need = Need::of(&teacher.network, &image, mode, true)?.beside(lists, answers);
+    let asked = Need::of(&teacher.network, &image, mode, true)?;
+    let mut need = asked.beside(lists, answers);
     // A second view is seen by the teacher on the same tape.
-    if contrast {
-        need = Need::of(&teacher.network, &image, mode, true)?.with(need);
+    if recipe.loss.contrast > 0.0 {
+        need = asked.with(need);
     }
     // What reads labels' names is of about the same size; pixels have no generator.
     if matches!(g.input, Input::Latents | Input::Noise) {

@@ -151,7 +151,7 @@ impl Synthesiser<'_> {
     /// The teacher on normalised images, with what the losses read of it.
     fn ask(&self, tape: &Tape, seen: Var) -> Result<Answer> {
         let loss = &self.recipe.loss;
-        let mode = if loss.bn > 0.0 || loss.contrast > 0.0 { Mode::Match } else { Mode::Frozen };
+        let mode = if loss.reads_batch_norms() { Mode::Match } else { Mode::Frozen };
         let mut t = Forward::new(tape, &self.teacher.network.weights, mode);
         if loss.contrast > 0.0 {
             t = t.with_inputs();

@@ -108,7 +108,7 @@ impl<'a> Synthesiser<'a> {
         embeddings: Option<&LabelEmbeddings>,
     ) -> Result<Self> {
         teacher.needs_gradients(&recipe.name)?;
-        if recipe.loss.bn > 0.0 || recipe.loss.contrast > 0.0 {
+        if recipe.loss.reads_batch_norms() {
             teacher.needs_batch_norm(&recipe.name, &Recipe::without_batch_norm())?;
         }
         let g = &recipe.generator;

@@ -33,6 +33,13 @@ pub struct LossRecipe {
     pub contrast: f64,
 }
 
+impl LossRecipe {
+    /// Whether what reaches the teacher's batch norms is looked at: to match their statistics, or as the features of a contrast.
+    pub(crate) fn reads_batch_norms(&self) -> bool {
+        self.bn > 0.0 || self.contrast > 0.0
+    }
+}
+
 impl Default for LossRecipe {
     fn default() -> Self {
         Self {

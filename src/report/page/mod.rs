@@ -74,11 +74,7 @@ pub(super) fn html(
     let confidence = set.teacher_confidence();
     let mut order: Vec<usize> = (0..set.len()).collect();
     order.sort_by(|a, b| confidence[*b].total_cmp(&confidence[*a]));
-    let row = |rows: &[usize]| -> Result<String> {
-        let pixels: Vec<u8> = rows.iter().flat_map(|&i| set.images.image(i)).copied().collect();
-        let Images { channels, height, width, .. } = *set.images;
-        picture(&Images::new(pixels, channels, height, width)?, &vec![0; rows.len()], 1, SHOWN)
-    };
+    let row = |rows: &[usize]| -> Result<String> { picture(&set.images.picked(rows)?, &vec![0; rows.len()], 1, SHOWN) };
     let ends = SHOWN.min(order.len());
     let [surest, least] = match criteria.of_pixels {
         true => ["Images that are mostly of one class", "Images of many"],
