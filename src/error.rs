@@ -15,6 +15,10 @@ pub enum Error {
     #[error("{}: {found}; {hint}", path.display())]
     File { path: PathBuf, found: String, hint: String },
 
+    /// A checkpoint whose tensors are those of another network.
+    #[error("{}: {found}; {hint}", path.display())]
+    Unfit { path: PathBuf, found: String, hint: String },
+
     /// A dataset without the split that was asked for; `known` lists those that it has.
     #[error("{}: there is no split `{split}`; choose among: {known}", path.display())]
     NoSplit { path: PathBuf, split: String, known: String },
@@ -55,6 +59,11 @@ impl Error {
     /// A file that is not what it claims to be.
     pub fn file(path: impl AsRef<Path>, found: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), found: one_line(found.into()), hint: one_line(hint.into()) }
+    }
+
+    /// A checkpoint of another network.
+    pub fn unfit(path: impl AsRef<Path>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Unfit { path: path.as_ref().to_path_buf(), found: one_line(found.into()), hint: one_line(hint.into()) }
     }
 
     /// A dataset without the split that was asked for.

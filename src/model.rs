@@ -48,8 +48,9 @@ impl Model {
     /// lie near a bare file is not used.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an unknown or missing architecture or values out of range; [`Error::File`] for tensors that
-    /// do not fit it, values that are not finite, negative variances, and all that [`Checkpoint::read`] refuses.
+    /// [`Error::Invalid`] for an unknown or missing architecture or values out of range; [`Error::Unfit`] for tensors that
+    /// do not fit it; [`Error::File`] for values that are not finite, negative variances, and all that [`Checkpoint::read`]
+    /// refuses.
     pub fn load(path: impl AsRef<Path>, arch: Option<&str>, overrides: &Overrides) -> Result<Self> {
         let path = path.as_ref();
         let source = locate(path)?;
@@ -231,14 +232,11 @@ fn checked(config: ModelConfig) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// What to do about a bare file whose last layer is not where it should be.
-const UNCOUNTED: &str = "check --arch, or give --num-classes";
-
-/// The error with the name of the other network that may have been meant, if it is about tensors of another network.
+/// The error with the name of the network that may have been meant instead, if it is about tensors of another one.
 fn or_twin(error: Error, twin: Option<String>) -> Error {
     match (error, twin) {
-        (Error::File { path, found, hint }, Some(twin)) if [strict::UNFIT, UNCOUNTED].contains(&hint.as_str()) => {
-            Error::File { path, found, hint: format!("{hint}, or take --arch {twin}") }
+        (Error::Unfit { path, found, hint }, Some(twin)) => {
+            Error::Unfit { path, found, hint: format!("{hint}, or take --arch {twin}") }
         }
         (error, _) => error,
     }
@@ -250,7 +248,7 @@ fn classes_of(checkpoint: &Checkpoint, head: &str, schemes: &[Scheme]) -> Result
         Some(&[classes, ..]) if classes > 0 => Ok(classes),
         _ => {
             let found = format!("it has no last layer {head} to count the classes on");
-            Err(Error::file(&checkpoint.source, found, UNCOUNTED))
+            Err(Error::unfit(&checkpoint.source, found, "check --arch, or give --num-classes"))
         }
     }
 }
@@ -258,10 +256,8 @@ fn classes_of(checkpoint: &Checkpoint, head: &str, schemes: &[Scheme]) -> Result
 /// The tensors of a checkpoint in the slots of a network.
 fn weights_of(slots: &Arc<Vec<crate::nets::Slot>>, checkpoint: Checkpoint, schemes: &[Scheme]) -> Result<Weights> {
     let path = checkpoint.source.clone();
-    let expected: Vec<Expected> = slots
-        .iter()
-        .map(|slot| Expected { name: slot.name.clone(), shape: slot.file_shape(), optional: false })
-        .collect();
+    let expected: Vec<Expected> =
+        slots.iter().map(|slot| Expected { name: slot.name.clone(), shape: slot.file_shape() }).collect();
     let mut tensors = fit(checkpoint, &expected, schemes)?;
     let weights =
         Weights::from_file(slots.clone(), |slot| match tensors.remove(&slot.name).map(|tensor| tensor.data) {

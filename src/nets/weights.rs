@@ -66,6 +66,9 @@ pub struct Slot {
     pub init: Init,
 }
 
+/// Sides of the squares in which values change their order: a line of cache.
+const SQUARE: usize = 16;
+
 impl Slot {
     /// Number of values.
     pub fn len(&self) -> usize {
@@ -86,23 +89,26 @@ impl Slot {
         }
     }
 
-    /// Calls `f(index in memory, index in the file)` for every value; `false` if both orders are the same.
-    fn reorder(&self, mut f: impl FnMut(usize, usize)) -> bool {
+    /// Calls `f(index in memory, index in the file)` for every value, unless both orders are the same.
+    ///
+    /// In squares of input and output channels, so that what lies apart in either order is still in cache when its neighbours
+    /// come.
+    fn reorder(&self, mut f: impl FnMut(usize, usize)) {
         let (taps, c_in, c_out) = match (self.kind, &self.shape[..]) {
             (Kind::ConvWeight, &[kh, kw, i, o]) => (kh * kw, i, o),
             (Kind::LinearWeight, &[i, o]) => (1, i, o),
-            _ => return false,
+            _ => return,
         };
-        let mut memory = 0;
-        for tap in 0..taps {
-            for c in 0..c_in {
-                for out in 0..c_out {
-                    f(memory, (out * c_in + c) * taps + tap);
-                    memory += 1;
+        let squares = |count: usize| (0..count).step_by(SQUARE).map(move |start| start..count.min(start + SQUARE));
+        for (ins, outs) in squares(c_in).flat_map(|ins| squares(c_out).map(move |outs| (ins.clone(), outs))) {
+            for tap in 0..taps {
+                for c in ins.clone() {
+                    for out in outs.clone() {
+                        f((tap * c_in + c) * c_out + out, (out * c_in + c) * taps + tap);
+                    }
                 }
             }
         }
-        true
     }
 }
 
@@ -145,9 +151,9 @@ impl Weights {
                     let found = format!("{} has {} values, expected {}", s.name, values.len(), s.len());
                     return Err(Error::shape("weights", found));
                 }
-                let mut ordered = Vec::with_capacity(values.len());
-                let moved = s.reorder(|_, file| ordered.push(values[file]));
-                tensor(if moved { ordered } else { values }, &s.shape[..])
+                let mut ordered = values.clone();
+                s.reorder(|memory, file| ordered[memory] = values[file]);
+                tensor(ordered, &s.shape[..])
             })
             .collect::<Result<_>>()?;
         Ok(Self { slots, tensors, compute: Compute::cpu() })

@@ -9,8 +9,6 @@ use crate::{Error, Result};
 
 /// How many tensors of each kind a message names before it counts.
 const NAMED: usize = 8;
-/// What to do about tensors that do not fit.
-pub(crate) const UNFIT: &str = "check the architecture, its arguments and num_classes";
 /// PyTorch's counter of BN updates: of no use to us, missing from old checkpoints.
 const COUNTER: &str = "num_batches_tracked";
 
@@ -21,8 +19,6 @@ pub struct Expected {
     pub name: String,
     /// Shape in the layout of files (OIHW, `[out, in]`).
     pub shape: Vec<usize>,
-    /// Whether a checkpoint may lack it.
-    pub optional: bool,
 }
 
 /// Turns a checkpoint into exactly the expected tensors, by canonical name.
@@ -34,8 +30,8 @@ pub struct Expected {
 /// other.
 ///
 /// # Errors
-/// [`Error::File`] on one line: the missing, unexpected and mis-shaped tensors (up to 8 of each, then a count) of the
-/// reading that fits best; or the tensor that holds integers where weights belong; or the one that holds values that are
+/// [`Error::Unfit`] on one line: the missing, unexpected and mis-shaped tensors (up to 8 of each, then a count) of the
+/// reading that fits best; [`Error::File`]: the tensor that holds integers where weights belong; or the one that holds values that are
 /// not finite, and how many.
 pub fn fit(checkpoint: Checkpoint, expected: &[Expected], schemes: &[Scheme]) -> Result<BTreeMap<String, RawTensor>> {
     let Checkpoint { tensors, source, .. } = checkpoint;
@@ -45,7 +41,7 @@ pub fn fit(checkpoint: Checkpoint, expected: &[Expected], schemes: &[Scheme]) ->
     let best = named.fold(plain, |best, next| if next.distance() < best.distance() { next } else { best });
     if best.distance() != (0, 0) {
         let found = best.describe(&tensors);
-        return Err(Error::file(&source, found, UNFIT));
+        return Err(Error::unfit(&source, found, "check the architecture, its arguments and num_classes"));
     }
     let mut fitted = BTreeMap::new();
     for (name, original) in &best.names {
@@ -134,7 +130,7 @@ impl<'e> Reading<'e> {
                 unexpected.push(original.clone());
             }
         }
-        let needed = expected.iter().filter(|expected| !expected.optional && !is_counter(&expected.name));
+        let needed = expected.iter().filter(|expected| !is_counter(&expected.name));
         let absent = needed.filter(|expected| !names.contains_key(&expected.name));
         let missing: BTreeSet<&str> = absent.map(|expected| expected.name.as_str()).collect();
         let fits = |expected: &Expected| {
@@ -208,11 +204,7 @@ mod tests {
     const LINEAR: &[Scheme] = &[Scheme { name: "linear head", renames: &[("linear.*", "fc.*")] }];
 
     fn expected(list: &[(&str, &[usize])]) -> Vec<Expected> {
-        let one = |(name, shape): &(&str, &[usize])| Expected {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            optional: false,
-        };
+        let one = |(name, shape): &(&str, &[usize])| Expected { name: name.to_string(), shape: shape.to_vec() };
         list.iter().map(one).collect()
     }
 
@@ -260,10 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn counters_and_optional_tensors_may_be_missing() {
+    fn counters_may_be_missing() {
         let mut wanted = expected(NET);
-        wanted.push(Expected { name: "bn1.num_batches_tracked".into(), shape: vec![], optional: false });
-        wanted.push(Expected { name: "fc.bias".into(), shape: vec![4], optional: true });
+        wanted.push(Expected { name: "bn1.num_batches_tracked".into(), shape: vec![] });
         assert_eq!(fit(checkpoint(NET), &wanted, &[]).unwrap().len(), 3);
         let mut given = checkpoint(NET);
         let counter = RawTensor { shape: vec![1], data: RawData::I64(vec![7]) };

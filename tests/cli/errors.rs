@@ -120,6 +120,10 @@ fn architectures() {
     refused(2, &["inspect", weights, "--arch", "resnet21"], &["resnet21", "did you mean", "`synth networks` lists"]);
     refused(1, &["inspect", weights], &["a bare checkpoint", "--arch", "config.json"]);
     refused(1, &["inspect", weights, "--arch", "resnet20"], &["model.safetensors", "no last layer", "--num-classes"]);
+    for counted in [&[][..], &["--num-classes", "3"]] {
+        let asked = [&["inspect", weights, "--arch", "resnet18"], counted].concat();
+        refused(1, &asked, &["model.safetensors", ", or take --arch cifar-resnet18"]);
+    }
     refused(
         1,
         &["inspect", weights, "--arch", "fashion-cnn"],

@@ -2,7 +2,7 @@
 
 use crate::hub::{Answer, HubServer, Repo, TOKEN};
 use crate::tiny::TINY;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -113,7 +113,7 @@ fn a_token_is_in_nothing_that_is_printed_or_written() {
     assert_eq!(holders(place.path(), TOKEN).len(), 1);
 }
 
-/// Counts the connections to a port and closes them.
+/// Counts the connections to a port, and has nothing for any of them.
 fn listener() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (url, count) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
@@ -121,7 +121,12 @@ fn listener() -> (String, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             counted.fetch_add(1, Ordering::SeqCst);
-            let _ = connection.and_then(|mut stream| stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"));
+            let _ = connection.and_then(|mut stream| {
+                // What is not read would reset the connection, which is tried again later.
+                let head = BufReader::new(&stream).lines();
+                head.take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty())).for_each(drop);
+                stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            });
         }
     });
     (url, count)

@@ -165,11 +165,7 @@ const SCHEMES: &[Scheme] =
 
 /// What a network with these tensors would ask for, under other names.
 fn expected_of(checkpoint: &Checkpoint, rename: impl Fn(&str) -> String) -> Vec<Expected> {
-    let one = |(name, tensor): (&String, &RawTensor)| Expected {
-        name: rename(name),
-        shape: tensor.shape.clone(),
-        optional: false,
-    };
+    let one = |(name, tensor): (&String, &RawTensor)| Expected { name: rename(name), shape: tensor.shape.clone() };
     checkpoint.tensors.iter().map(one).collect()
 }
 

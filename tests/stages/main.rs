@@ -12,3 +12,7 @@ mod random;
 mod resume;
 mod round_trips;
 mod sizes;
+
+/// As in the program: the system's allocator gives large buffers back and takes them anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

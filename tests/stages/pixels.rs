@@ -1,6 +1,7 @@
 //! Networks that answer for every pixel through all stages, on tiny budgets: they learn, the same bits come out with one thread
 //! or three, and every command takes them.
 
+use crate::common::on_threads;
 use crate::random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -94,33 +95,36 @@ fn supervised() -> SupervisedRecipe {
 /// A teacher from label images, then a student from the teacher's answers to those images alone.
 #[test]
 fn a_teacher_learns_from_label_images_and_a_student_from_its_answers() {
-    let (train, test) = (regions(48, 1), regions(24, 2));
-    let mut accuracies = Accuracies::default();
-    let mut teacher = trained(&train, &supervised(), &mut accuracies);
-    let reached = miou(&teacher, &test);
-    println!("teacher {reached:.3}, accuracies {:?}", accuracies.0);
-    assert!(reached > 0.7 && accuracies.0.len() == 12 && accuracies.0[11] > accuracies.0[0].max(0.7), "{reached}");
-    assert_eq!(
-        (teacher.config.task.as_str(), teacher.config.pretrained_cfg.ignore_index),
-        ("image-segmentation", Some(9))
-    );
-    let focal = SupervisedRecipe { focal: 2.0, class_weights: false, scale: 1.0, ..supervised() };
-    assert!(miou(&trained(&train, &focal, &mut Silent), &test) > 0.7);
+    on_threads(1, || {
+        let (train, test) = (regions(48, 1), regions(24, 2));
+        let mut accuracies = Accuracies::default();
+        let mut teacher = trained(&train, &supervised(), &mut accuracies);
+        let reached = miou(&teacher, &test);
+        println!("teacher {reached:.3}, accuracies {:?}", accuracies.0);
+        assert!(reached > 0.7 && accuracies.0.len() == 12 && accuracies.0[11] > accuracies.0[0].max(0.7), "{reached}");
+        assert_eq!(
+            (teacher.config.task.as_str(), teacher.config.pretrained_cfg.ignore_index),
+            ("image-segmentation", Some(9))
+        );
+        let focal = SupervisedRecipe { focal: 2.0, class_weights: false, scale: 1.0, ..supervised() };
+        assert!(miou(&trained(&train, &focal, &mut Silent), &test) > 0.7);
 
-    teacher.sha256 = "1".repeat(64);
-    let frozen = Teacher::of(&teacher);
-    let set = answered_set(&teacher, &frozen, train.images, None, json!("regions")).unwrap();
-    assert_eq!((set.task(), set.logits.len()), (Task::Segmentation, 48 * CLASSES));
-    let recipe = StudentRecipe { steps: 90, batch: 8, lr: 0.05, scale: 0.7, average: 0.9, ..StudentRecipe::default() };
-    let job = DistillJob { student: "espnet-p1-q1", ..distillation(&set, &teacher, &recipe) };
-    let (student, provenance) = job.run(&mut Silent).unwrap();
-    let (found, agreement) = (miou(&student, &test), provenance["metrics"]["held_out_agreement"].as_f64().unwrap());
-    println!("student {found:.3}, agreement {agreement:.3}");
-    assert!(found > 0.6 && agreement > 0.7, "{found} {agreement}");
-    let alarms = provenance["alarms"].as_array().unwrap();
-    let raised: Vec<&str> = alarms.iter().map(|alarm| alarm["name"].as_str().unwrap()).collect();
-    let of_classes = ["off label", "unsure teacher", "classes missing", "student lost"];
-    assert!(raised.contains(&"few images") && !raised.iter().any(|name| of_classes.contains(name)), "{raised:?}");
+        teacher.sha256 = "1".repeat(64);
+        let frozen = Teacher::of(&teacher);
+        let set = answered_set(&teacher, &frozen, train.images, None, json!("regions")).unwrap();
+        assert_eq!((set.task(), set.logits.len()), (Task::Segmentation, 48 * CLASSES));
+        let recipe =
+            StudentRecipe { steps: 90, batch: 8, lr: 0.05, scale: 0.7, average: 0.9, ..StudentRecipe::default() };
+        let job = DistillJob { student: "espnet-p1-q1", ..distillation(&set, &teacher, &recipe) };
+        let (student, provenance) = job.run(&mut Silent).unwrap();
+        let (found, agreement) = (miou(&student, &test), provenance["metrics"]["held_out_agreement"].as_f64().unwrap());
+        println!("student {found:.3}, agreement {agreement:.3}");
+        assert!(found > 0.6 && agreement > 0.7, "{found} {agreement}");
+        let alarms = provenance["alarms"].as_array().unwrap();
+        let raised: Vec<&str> = alarms.iter().map(|alarm| alarm["name"].as_str().unwrap()).collect();
+        let of_classes = ["off label", "unsure teacher", "classes missing", "student lost"];
+        assert!(raised.contains(&"few images") && !raised.iter().any(|name| of_classes.contains(name)), "{raised:?}");
+    })
 }
 
 fn distillation<'a>(set: &'a SyntheticSet, teacher: &'a Model, recipe: &'a StudentRecipe) -> DistillJob<'a> {

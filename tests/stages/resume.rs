@@ -1,6 +1,7 @@
 //! A run that is interrupted at any of its steps and goes on leaves the same bits as one that is not; a loss that is no number
 //! sets a run back, and the two together do as well.
 
+use crate::common::on_threads;
 use crate::random::random_model;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -117,18 +118,20 @@ fn bits(job: &RunJob, observer: &mut dyn Observer) -> Result<(Vec<u32>, Vec<u8>,
 
 #[test]
 fn a_run_goes_on_from_any_of_its_steps() {
-    let (teacher, mut recipe) = (teacher("resnet20"), tiny());
-    for lifecycle in [Lifecycle::Fomaml, Lifecycle::CarryOver] {
-        recipe.generator.lifecycle = lifecycle;
-        let job = job(&teacher, &recipe);
-        let whole = bits(&job, &mut Silent).unwrap();
-        // Practice, fill, three rounds of one batch and three updates, and the second stage.
-        for piece in [1, 2, 3, 5] {
-            let (interruptions, again) = in_pieces(piece, &|observer| bits(&job, observer));
-            assert!(interruptions >= 15 / piece, "{interruptions} interruptions");
-            assert!(again == whole, "{lifecycle:?} in pieces of {piece} steps");
+    on_threads(1, || {
+        let (teacher, mut recipe) = (teacher("resnet20"), tiny());
+        for lifecycle in [Lifecycle::Fomaml, Lifecycle::CarryOver] {
+            recipe.generator.lifecycle = lifecycle;
+            let job = job(&teacher, &recipe);
+            let whole = bits(&job, &mut Silent).unwrap();
+            // Practice, fill, three rounds of one batch and three updates, and the second stage.
+            for piece in [1, 2, 3, 5] {
+                let (interruptions, again) = in_pieces(piece, &|observer| bits(&job, observer));
+                assert!(interruptions >= 15 / piece, "{interruptions} interruptions");
+                assert!(again == whole, "{lifecycle:?} in pieces of {piece} steps");
+            }
         }
-    }
+    })
 }
 
 #[test]
@@ -146,43 +149,47 @@ fn a_student_from_fresh_weights_with_live_answers_goes_on_too() {
 /// Whatever a method keeps from batch to batch, and whatever its adversary learns from.
 #[test]
 fn every_recipe_goes_on() {
-    let teacher = teacher("resnet14");
-    for (name, _, make) in Recipe::ALL {
-        let published = make();
-        let fill = published.fill.min(1);
-        let mut recipe = Recipe { batch: 8, practice: 0, fill, rounds: 2, adversary_steps: 2, ..published };
-        recipe.generator.width = 8;
-        recipe.generator.latent = 8;
-        recipe.generator.inner_steps = 2;
-        recipe.generator.warmup_steps = 2;
-        recipe.buffer.samples = 16;
-        recipe.finish_steps = 2;
-        recipe.views = recipe.views.min(2);
-        recipe.student = StudentRecipe { steps: 4, batch: 8, reestimate: 0, ..recipe.student };
-        let job = RunJob { on_the_fly: recipe.on_the_fly, ..job(&teacher, &recipe) };
-        let whole = bits(&job, &mut Silent).unwrap();
-        let (interruptions, again) = in_pieces(1, &|observer| bits(&job, observer));
-        assert!(interruptions >= 4 && again == whole, "{name}: {interruptions} interruptions");
-    }
+    on_threads(1, || {
+        let teacher = teacher("resnet14");
+        for (name, _, make) in Recipe::ALL {
+            let published = make();
+            let fill = published.fill.min(1);
+            let mut recipe = Recipe { batch: 8, practice: 0, fill, rounds: 2, adversary_steps: 2, ..published };
+            recipe.generator.width = 8;
+            recipe.generator.latent = 8;
+            recipe.generator.inner_steps = 2;
+            recipe.generator.warmup_steps = 2;
+            recipe.buffer.samples = 16;
+            recipe.finish_steps = 2;
+            recipe.views = recipe.views.min(2);
+            recipe.student = StudentRecipe { steps: 4, batch: 8, reestimate: 0, ..recipe.student };
+            let job = RunJob { on_the_fly: recipe.on_the_fly, ..job(&teacher, &recipe) };
+            let whole = bits(&job, &mut Silent).unwrap();
+            let (interruptions, again) = in_pieces(1, &|observer| bits(&job, observer));
+            assert!(interruptions >= 4 && again == whole, "{name}: {interruptions} interruptions");
+        }
+    })
 }
 
 /// Answers for every pixel, with label maps and without, in both stages and on the fly.
 #[test]
 fn networks_that_answer_for_pixels_go_on_too() {
-    let teacher = random_model("espnet-p1-q2", &Shape { channels: 3, height: 16, width: 24, num_classes: 5 });
-    for (layout, target) in
-        [(Layout::Smooth, Target::Label), (Layout::Scene, Target::Label), (Layout::Smooth, Target::Sureness)]
-    {
-        let mut recipe = Recipe { layout, ..tiny().of_task(Task::Segmentation) };
-        recipe.loss.target = target;
-        recipe.student.scale = 0.6;
-        for (init, on_the_fly) in [(Init::Adversary, false), (Init::Scratch, false), (Init::Adversary, true)] {
-            let job = RunJob { student: "espnet-p1-q1", init, on_the_fly, ..job(&teacher, &recipe) };
-            let whole = bits(&job, &mut Silent).unwrap();
-            let (interruptions, again) = in_pieces(2, &|observer| bits(&job, observer));
-            assert!(interruptions >= 4 && again == whole, "{layout:?} {target:?} {init:?}: {interruptions}");
+    on_threads(1, || {
+        let teacher = random_model("espnet-p1-q2", &Shape { channels: 3, height: 16, width: 24, num_classes: 5 });
+        for (layout, target) in
+            [(Layout::Smooth, Target::Label), (Layout::Scene, Target::Label), (Layout::Smooth, Target::Sureness)]
+        {
+            let mut recipe = Recipe { layout, ..tiny().of_task(Task::Segmentation) };
+            recipe.loss.target = target;
+            recipe.student.scale = 0.6;
+            for (init, on_the_fly) in [(Init::Adversary, false), (Init::Scratch, false), (Init::Adversary, true)] {
+                let job = RunJob { student: "espnet-p1-q1", init, on_the_fly, ..job(&teacher, &recipe) };
+                let whole = bits(&job, &mut Silent).unwrap();
+                let (interruptions, again) = in_pieces(2, &|observer| bits(&job, observer));
+                assert!(interruptions >= 4 && again == whole, "{layout:?} {target:?} {init:?}: {interruptions}");
+            }
         }
-    }
+    })
 }
 
 /// 40 images of four classes.
@@ -224,23 +231,25 @@ fn supervised_training_goes_on_within_and_between_epochs() {
 /// and goes on from any step of that as well.
 #[test]
 fn a_loss_that_is_no_number_lowers_the_rate() {
-    let recipe = |epochs: usize| SupervisedRecipe {
-        epochs,
-        batch: 16,
-        lr: 100.0,
-        momentum: 0.0,
-        weight_decay: 1.0,
-        decay: Decay::WeightsOnly,
-        schedule: Schedule::Constant,
-        ..SupervisedRecipe::default()
-    };
-    // Weights grow to 99, 49, 24 times per step: 24 steps of the third are below the largest f32.
-    let whole = trained(&recipe(8), &mut Silent).unwrap();
-    assert!((1..=5).contains(&whole.1["network"].as_u64().unwrap()), "{}", whole.1);
-    assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
-    assert!(in_pieces(1, &|observer| trained(&recipe(8), observer)).1 == whole);
-    let text = trained(&recipe(200), &mut Silent).unwrap_err().to_string();
-    assert!(text.contains("though its rate was halved 5 times, to 1/32 of lr"), "{text}");
+    on_threads(1, || {
+        let recipe = |epochs: usize| SupervisedRecipe {
+            epochs,
+            batch: 16,
+            lr: 100.0,
+            momentum: 0.0,
+            weight_decay: 1.0,
+            decay: Decay::WeightsOnly,
+            schedule: Schedule::Constant,
+            ..SupervisedRecipe::default()
+        };
+        // Weights grow to 99, 49, 24 times per step: 24 steps of the third are below the largest f32.
+        let whole = trained(&recipe(8), &mut Silent).unwrap();
+        assert!((1..=5).contains(&whole.1["network"].as_u64().unwrap()), "{}", whole.1);
+        assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        assert!(in_pieces(1, &|observer| trained(&recipe(8), observer)).1 == whole);
+        let text = trained(&recipe(200), &mut Silent).unwrap_err().to_string();
+        assert!(text.contains("though its rate was halved 5 times, to 1/32 of lr"), "{text}");
+    })
 }
 
 #[test]
@@ -320,27 +329,29 @@ fn set_bits(job: CollectJob, observer: &mut dyn Observer) -> Result<(Vec<u8>, Ve
 
 #[test]
 fn a_collection_goes_on_from_any_of_its_steps() {
-    let (teacher, folder) = (teacher("resnet8"), tempfile::tempdir().unwrap());
-    for i in 0..40u32 {
-        let name = folder.path().join(format!("{i:02}.png"));
-        match i % 4 {
-            0 => std::fs::write(name, b"no picture").unwrap(),
-            _ => image::RgbImage::from_fn(20, 16, |x, y| image::Rgb([x, y, i].map(|v| (v * 6) as u8)))
-                .save(name)
-                .unwrap(),
+    on_threads(1, || {
+        let (teacher, folder) = (teacher("resnet8"), tempfile::tempdir().unwrap());
+        for i in 0..40u32 {
+            let name = folder.path().join(format!("{i:02}.png"));
+            match i % 4 {
+                0 => std::fs::write(name, b"no picture").unwrap(),
+                _ => image::RgbImage::from_fn(20, 16, |x, y| image::Rgb([x, y, i].map(|v| (v * 6) as u8)))
+                    .save(name)
+                    .unwrap(),
+            }
         }
-    }
-    for balance in [Balance::Soft { rho: 0.5 }, Balance::Nayak { min_confidence: 0.0 }] {
-        let run = |observer: &mut dyn Observer| set_bits(collection(&teacher, folder.path(), balance), observer);
-        let whole = run(&mut Silent).unwrap();
-        assert_eq!(whole.3[0][2]["skipped"].as_object().unwrap().len(), 1, "{}", whole.3[0]);
-        assert!(whole.3[1]["boundary"].as_u64().unwrap() > 0, "{}", whole.3[1]);
-        for piece in [1, 2, 3] {
-            let (interruptions, again) = in_pieces(piece, &run);
-            assert!(interruptions >= 8 / piece, "{interruptions} interruptions in pieces of {piece}");
-            assert!(again == whole, "{balance:?} in pieces of {piece} steps");
+        for balance in [Balance::Soft { rho: 0.5 }, Balance::Nayak { min_confidence: 0.0 }] {
+            let run = |observer: &mut dyn Observer| set_bits(collection(&teacher, folder.path(), balance), observer);
+            let whole = run(&mut Silent).unwrap();
+            assert_eq!(whole.3[0][2]["skipped"].as_object().unwrap().len(), 1, "{}", whole.3[0]);
+            assert!(whole.3[1]["boundary"].as_u64().unwrap() > 0, "{}", whole.3[1]);
+            for piece in [1, 2, 3] {
+                let (interruptions, again) = in_pieces(piece, &run);
+                assert!(interruptions >= 8 / piece, "{interruptions} interruptions in pieces of {piece}");
+                assert!(again == whole, "{balance:?} in pieces of {piece} steps");
+            }
         }
-    }
+    })
 }
 
 /// The richest signal, whose projection learns along, and RandAugment: the weights of the student.
@@ -372,37 +383,39 @@ fn weights_of(network: &Network) -> Vec<u32> {
 /// As `a_loss_that_is_no_number_lowers_the_rate`: priorities, hints and the loss's trend go back with the weights.
 #[test]
 fn a_student_that_blows_up_is_set_back() {
-    let (teacher, folder) = (teacher("resnet14"), tempfile::tempdir().unwrap());
-    image::RgbImage::from_pixel(16, 16, image::Rgb([1, 2, 3])).save(folder.path().join("a.png")).unwrap();
-    let job = CollectJob { related: false, boundary: 0, ..collection(&teacher, folder.path(), Balance::None) };
-    let set = job.run(&mut Silent).unwrap().set;
-    let recipe = StudentRecipe {
-        steps: 24,
-        batch: 8,
-        lr: 20.0,
-        momentum: 0.0,
-        weight_decay: 1.0,
-        decay: Decay::WeightsOnly,
-        schedule: Schedule::Constant,
-        warmup: 0,
-        mixup_until: 0.0,
-        reestimate: 1,
-        matching: Matching::Kl { temperature: 1.0 },
-        signal: Signal { kind: SignalKind::Features, logits: 0.0, features: 1e-4, ..Signal::default() },
-        ..StudentRecipe::default()
-    };
-    let run = |observer: &mut dyn Observer| -> Result<_> {
-        let done = learned(&set, &teacher, &recipe, observer)?;
-        let loss = done.loss.map(|trend| [trend.first.to_bits(), trend.last.to_bits()]);
-        Ok((weights_of(&done.student), done.steps, done.halvings, loss))
-    };
-    let whole = run(&mut Silent).unwrap();
-    assert!(whole.1 == 24 && (1..=5).contains(&whole.2), "{} steps, {} halvings", whole.1, whole.2);
-    assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
-    assert!(whole.3.unwrap().iter().all(|bits| f64::from_bits(*bits).is_finite()));
-    for piece in [3, 10] {
-        assert!(in_pieces(piece, &run).1 == whole, "pieces of {piece}");
-    }
+    on_threads(1, || {
+        let (teacher, folder) = (teacher("resnet14"), tempfile::tempdir().unwrap());
+        image::RgbImage::from_pixel(16, 16, image::Rgb([1, 2, 3])).save(folder.path().join("a.png")).unwrap();
+        let job = CollectJob { related: false, boundary: 0, ..collection(&teacher, folder.path(), Balance::None) };
+        let set = job.run(&mut Silent).unwrap().set;
+        let recipe = StudentRecipe {
+            steps: 24,
+            batch: 8,
+            lr: 20.0,
+            momentum: 0.0,
+            weight_decay: 1.0,
+            decay: Decay::WeightsOnly,
+            schedule: Schedule::Constant,
+            warmup: 0,
+            mixup_until: 0.0,
+            reestimate: 1,
+            matching: Matching::Kl { temperature: 1.0 },
+            signal: Signal { kind: SignalKind::Features, logits: 0.0, features: 1e-4, ..Signal::default() },
+            ..StudentRecipe::default()
+        };
+        let run = |observer: &mut dyn Observer| -> Result<_> {
+            let done = learned(&set, &teacher, &recipe, observer)?;
+            let loss = done.loss.map(|trend| [trend.first.to_bits(), trend.last.to_bits()]);
+            Ok((weights_of(&done.student), done.steps, done.halvings, loss))
+        };
+        let whole = run(&mut Silent).unwrap();
+        assert!(whole.1 == 24 && (1..=5).contains(&whole.2), "{} steps, {} halvings", whole.1, whole.2);
+        assert!(whole.0.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        assert!(whole.3.unwrap().iter().all(|bits| f64::from_bits(*bits).is_finite()));
+        for piece in [3, 10] {
+            assert!(in_pieces(piece, &run).1 == whole, "pieces of {piece}");
+        }
+    })
 }
 
 #[test]

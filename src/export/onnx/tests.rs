@@ -6,6 +6,7 @@ use crate::ops::Activation;
 use crate::rng::Streams;
 use crate::tape::{self, Placement, Var};
 use crate::weights::ModelConfig;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -145,11 +146,12 @@ fn check(graph: &GraphProto, place: &str) {
 
 #[test]
 fn every_listed_network_becomes_a_well_formed_graph() {
-    for name in registry::listed().into_iter().chain(["resnet8-b".into(), "resnet8x4".into()]) {
+    let names: Vec<String> = registry::listed().into_iter().chain(["resnet8-b".into(), "resnet8x4".into()]).collect();
+    names.into_par_iter().for_each(|name| {
         let (arch, _) = described(&name, 12);
         // Networks that only answer run through candle and leave no records.
         if !arch.trains() || arch.parameters() > PARAMETERS {
-            continue;
+            return;
         }
         let model = model(&name, 12);
         let (file, graph) = exported(&model, &Options::default());
@@ -171,7 +173,7 @@ fn every_listed_network_becomes_a_well_formed_graph() {
         let slots = model.network.weights.slots.iter();
         let expected: usize = slots.filter(|s| s.kind.is_weight()).map(|s| s.len()).sum();
         assert_eq!(found, expected, "{name}");
-    }
+    });
 }
 
 #[test]
