@@ -78,7 +78,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
     SIMD.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Runs `f` on a pool of its own.
+/// Runs `f` on a pool of its own. From a test's own thread, which is of no pool, every operation is handed over to one: with tiny
+/// networks that takes longer than the work.
 pub fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }

@@ -326,42 +326,40 @@ fn a_set_of_few_classes_is_alarming_before_anything_learns_from_it() {
 /// Images before and behind a border differ by about one step, and the teacher decides otherwise.
 #[test]
 fn pairs_straddle_the_borders_of_rare_classes() {
-    on_threads(1, || {
-        let teacher = Teacher::of(&teacher());
-        let starts = collect(&["leaves"], 24, None, Balance::None).set;
-        let own: Vec<u32> = starts.labels.clone();
-        let targets: Vec<u32> = own.iter().map(|class| (class + 3) % 10).collect();
-        let found = cross(&teacher, &starts.images.pixels, &targets).unwrap();
-        let crossings: Vec<_> = found.into_iter().flatten().collect();
-        assert!(crossings.len() >= 20, "{} of 24 ways lead to a border", crossings.len());
-        let decision = |image: &[u8]| argmax(&teacher.answers_bytes(image, 1).unwrap()) as u32;
-        let surely = |image: &[u8], class: u32| {
-            let logits = teacher.answers_bytes(image, 1).unwrap();
-            let sum: f64 = logits.iter().map(|v| f64::from(*v).exp()).sum();
-            f64::from(logits[class as usize]).exp() / sum
-        };
-        let (mut deeper, mut distance) = (0, 0.0);
-        for c in &crossings {
-            let [before, behind] = &c.pair;
-            assert_ne!(decision(before), c.target);
-            assert_eq!(decision(behind), c.target);
-            deeper += usize::from(surely(&c.deeper[1], c.target) > surely(behind, c.target));
-            let square: f64 = before.iter().zip(behind).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-            distance += square.sqrt() / 255.0 / crossings.len() as f64;
-        }
-        assert!(deeper * 10 >= crossings.len() * 8, "{deeper} of {}", crossings.len());
-        assert!(distance < 2.5, "pairs are {distance} apart, in pixels of 0..1");
+    let teacher = Teacher::of(&teacher());
+    let starts = collect(&["leaves"], 24, None, Balance::None).set;
+    let own: Vec<u32> = starts.labels.clone();
+    let targets: Vec<u32> = own.iter().map(|class| (class + 3) % 10).collect();
+    let found = cross(&teacher, &starts.images.pixels, &targets).unwrap();
+    let crossings: Vec<_> = found.into_iter().flatten().collect();
+    assert!(crossings.len() >= 20, "{} of 24 ways lead to a border", crossings.len());
+    let decision = |image: &[u8]| argmax(&teacher.answers_bytes(image, 1).unwrap()) as u32;
+    let surely = |image: &[u8], class: u32| {
+        let logits = teacher.answers_bytes(image, 1).unwrap();
+        let sum: f64 = logits.iter().map(|v| f64::from(*v).exp()).sum();
+        f64::from(logits[class as usize]).exp() / sum
+    };
+    let (mut deeper, mut distance) = (0, 0.0);
+    for c in &crossings {
+        let [before, behind] = &c.pair;
+        assert_ne!(decision(before), c.target);
+        assert_eq!(decision(behind), c.target);
+        deeper += usize::from(surely(&c.deeper[1], c.target) > surely(behind, c.target));
+        let square: f64 = before.iter().zip(behind).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+        distance += square.sqrt() / 255.0 / crossings.len() as f64;
+    }
+    assert!(deeper * 10 >= crossings.len() * 8, "{deeper} of {}", crossings.len());
+    assert!(distance < 2.5, "pairs are {distance} apart, in pixels of 0..1");
 
-        let model = self::teacher();
-        let compute = &Compute::cpu();
-        let plain = job(&model, sources(&model, &["noise"]), 60, compute).run(&mut Silent).unwrap().set;
-        let more = CollectJob { boundary: 80, ..job(&model, sources(&model, &["noise"]), 60, compute) };
-        let more = more.run(&mut Silent).unwrap().set;
-        assert_eq!((more.len(), &more.provenance["metrics"]["boundary"]), (140, &80.into()));
-        assert_eq!(more.images.pixels[..60 * 3072], plain.images.pixels[..]);
-        let seen = |set: &SyntheticSet| set.histogram().iter().filter(|n| **n > 0).count();
-        assert!(seen(&plain) < 10 && seen(&more) == 10, "{:?} {:?}", plain.histogram(), more.histogram());
-    })
+    let model = self::teacher();
+    let compute = &Compute::cpu();
+    let plain = job(&model, sources(&model, &["noise"]), 60, compute).run(&mut Silent).unwrap().set;
+    let more = CollectJob { boundary: 80, ..job(&model, sources(&model, &["noise"]), 60, compute) };
+    let more = more.run(&mut Silent).unwrap().set;
+    assert_eq!((more.len(), &more.provenance["metrics"]["boundary"]), (140, &80.into()));
+    assert_eq!(more.images.pixels[..60 * 3072], plain.images.pixels[..]);
+    let seen = |set: &SyntheticSet| set.histogram().iter().filter(|n| **n > 0).count();
+    assert!(seen(&plain) < 10 && seen(&more) == 10, "{:?} {:?}", plain.histogram(), more.histogram());
 }
 
 #[test]
@@ -380,34 +378,31 @@ fn repeated_images_are_left_out_where_sets_are_mixed() {
 /// Photographs of the teacher's own classes are more related than shapes, and those more than noise; the weights say so.
 #[test]
 fn related_images_are_preferred() {
-    on_threads(1, || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/datasets/uoft-cs/cifar10");
-        if !root.exists() {
-            return eprintln!("skipped: no {}", root.display());
-        }
-        let (model, compute) = (teacher(), &Compute::cpu());
-        let from = [&*format!("{}:test", root.display()), "leaves", "noise:uniform"];
-        let all =
-            CollectJob { balance: Balance::None, related: true, ..job(&model, sources(&model, &from), 300, compute) };
-        let set = all.run(&mut Silent).unwrap().set;
-        let weights = set.sampling_weights().unwrap();
-        let mean = |rows: std::ops::Range<usize>| weights[rows].iter().sum::<f32>() / 100.0;
-        let (photographs, shapes, noise) = (mean(0..100), mean(100..200), mean(200..300));
-        assert!(photographs > 1.1 * shapes && shapes > 1.5 * noise, "{photographs} {shapes} {noise}");
-        assert!((weights.iter().sum::<f32>() / 300.0 - 1.0).abs() < 1e-3);
-        assert_eq!((set.even_share(0.0), set.even_share(0.7), set.even_share(1.0)), (0.1, 0.1, 1.0));
-        assert!((set.even_share(0.85) - 0.55).abs() < 1e-9);
-        let some = CollectJob {
-            pool: Some(300),
-            balance: Balance::None,
-            related: true,
-            ..job(&model, sources(&model, &from), 90, compute)
-        };
-        let set = some.run(&mut Silent).unwrap().set;
-        let used: Vec<u64> =
-            set.provenance["sources"].as_array().unwrap().iter().map(|s| s["used"].as_u64().unwrap()).collect();
-        assert!(used[0] > 30 && used[0] > used[2] && used.iter().sum::<u64>() == 90, "{used:?}");
-    })
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/datasets/uoft-cs/cifar10");
+    if !root.exists() {
+        return eprintln!("skipped: no {}", root.display());
+    }
+    let (model, compute) = (teacher(), &Compute::cpu());
+    let from = [&*format!("{}:test", root.display()), "leaves", "noise:uniform"];
+    let all = CollectJob { balance: Balance::None, related: true, ..job(&model, sources(&model, &from), 300, compute) };
+    let set = all.run(&mut Silent).unwrap().set;
+    let weights = set.sampling_weights().unwrap();
+    let mean = |rows: std::ops::Range<usize>| weights[rows].iter().sum::<f32>() / 100.0;
+    let (photographs, shapes, noise) = (mean(0..100), mean(100..200), mean(200..300));
+    assert!(photographs > 1.1 * shapes && shapes > 1.5 * noise, "{photographs} {shapes} {noise}");
+    assert!((weights.iter().sum::<f32>() / 300.0 - 1.0).abs() < 1e-3);
+    assert_eq!((set.even_share(0.0), set.even_share(0.7), set.even_share(1.0)), (0.1, 0.1, 1.0));
+    assert!((set.even_share(0.85) - 0.55).abs() < 1e-9);
+    let some = CollectJob {
+        pool: Some(300),
+        balance: Balance::None,
+        related: true,
+        ..job(&model, sources(&model, &from), 90, compute)
+    };
+    let set = some.run(&mut Silent).unwrap().set;
+    let used: Vec<u64> =
+        set.provenance["sources"].as_array().unwrap().iter().map(|s| s["used"].as_u64().unwrap()).collect();
+    assert!(used[0] > 30 && used[0] > used[2] && used.iter().sum::<u64>() == 90, "{used:?}");
 }
 
 /// Where all images are taken, the weights are the balance times the square of relatedness: the even share is the sampler's to add.

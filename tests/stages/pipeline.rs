@@ -1,7 +1,6 @@
 //! Both stages through the library on tiny budgets: any image size and channel count, the same bits with one thread or
 //! two, φ doing what it says, refusals.
 
-use crate::common::on_threads;
 use crate::random::random_model;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -116,20 +115,18 @@ fn the_same_seed_gives_the_same_bits_with_one_thread_or_two() {
 
 #[test]
 fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
-    on_threads(1, || {
-        let teacher = random_teacher("resnet8", 3, 16);
-        let recipe = tiny();
-        let job = RunJob { limit: Some(Duration::from_secs(2)), ..both_stages(&teacher, &recipe) };
-        let limited = job.run(&mut Silent).unwrap();
-        let number = |key: &str| limited.inverted.set.provenance["recipe"][key].as_u64().unwrap() as usize;
-        let (practice, fill, rounds) = (number("practice"), number("fill"), number("rounds"));
-        let finish_steps = limited.provenance["recipe"]["steps"].as_u64().unwrap() as usize;
-        // However fast the machine is, it is the time that decides and not the recipe.
-        assert_ne!((rounds, finish_steps), (tiny().rounds, tiny().finish_steps));
-        assert_eq!(limited.provenance["steps"], json!(finish_steps));
-        let again = RunJob { recipe: &Recipe { practice, fill, rounds, finish_steps, ..tiny() }, limit: None, ..job };
-        assert!(bits(&limited) == bits(&again.run(&mut Silent).unwrap()), "the same numbers, other bits");
-    })
+    let teacher = random_teacher("resnet8", 3, 16);
+    let recipe = tiny();
+    let job = RunJob { limit: Some(Duration::from_secs(2)), ..both_stages(&teacher, &recipe) };
+    let limited = job.run(&mut Silent).unwrap();
+    let number = |key: &str| limited.inverted.set.provenance["recipe"][key].as_u64().unwrap() as usize;
+    let (practice, fill, rounds) = (number("practice"), number("fill"), number("rounds"));
+    let finish_steps = limited.provenance["recipe"]["steps"].as_u64().unwrap() as usize;
+    // However fast the machine is, it is the time that decides and not the recipe.
+    assert_ne!((rounds, finish_steps), (tiny().rounds, tiny().finish_steps));
+    assert_eq!(limited.provenance["steps"], json!(finish_steps));
+    let again = RunJob { recipe: &Recipe { practice, fill, rounds, finish_steps, ..tiny() }, limit: None, ..job };
+    assert!(bits(&limited) == bits(&again.run(&mut Silent).unwrap()), "the same numbers, other bits");
 }
 
 #[test]
@@ -184,34 +181,30 @@ fn a_set_on_disk_remembers_that_its_adversary_began_with_the_teachers_blocks() {
 
 #[test]
 fn grey_and_large_images_need_no_special_case() {
-    on_threads(1, || {
-        for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
-            let teacher = random_teacher("resnet8-b", channels, side);
-            let ran = RunJob { student: "wrn-10-1", init: Init::Scratch, ..both_stages(&teacher, &tiny()) }
-                .run(&mut Silent)
-                .unwrap();
-            let images = &ran.inverted.set.images;
-            assert_eq!((images.channels, images.height, images.width, images.len()), (channels, side, side, 60));
-            assert_eq!(ran.student.config.pretrained_cfg.input_size, [channels, side, side]);
-            assert_eq!(ran.inverted.set.views.as_ref().unwrap().list.len(), 2);
-        }
-    })
+    for (channels, side) in [(1, 28), (3, 64), (3, 20)] {
+        let teacher = random_teacher("resnet8-b", channels, side);
+        let ran = RunJob { student: "wrn-10-1", init: Init::Scratch, ..both_stages(&teacher, &tiny()) }
+            .run(&mut Silent)
+            .unwrap();
+        let images = &ran.inverted.set.images;
+        assert_eq!((images.channels, images.height, images.width, images.len()), (channels, side, side, 60));
+        assert_eq!(ran.student.config.pretrained_cfg.input_size, [channels, side, side]);
+        assert_eq!(ran.inverted.set.views.as_ref().unwrap().list.len(), 2);
+    }
 }
 
 #[test]
 fn every_lifecycle_runs_and_labels_are_balanced() {
-    on_threads(1, || {
-        let teacher = random_teacher("resnet8", 3, 16);
-        for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
-            let mut recipe = tiny();
-            recipe.generator.lifecycle = lifecycle;
-            let job = inversion(&teacher, &recipe, 1);
-            let set = job.run(&mut Silent).unwrap().set;
-            assert_eq!(set.len(), 60, "{lifecycle:?}");
-            let histogram = set.histogram();
-            assert!(histogram.iter().all(|n| (2..=10).contains(n)), "{lifecycle:?}: {histogram:?}");
-        }
-    })
+    let teacher = random_teacher("resnet8", 3, 16);
+    for lifecycle in [Lifecycle::Fomaml, Lifecycle::Reptile, Lifecycle::CarryOver, Lifecycle::Reset] {
+        let mut recipe = tiny();
+        recipe.generator.lifecycle = lifecycle;
+        let job = inversion(&teacher, &recipe, 1);
+        let set = job.run(&mut Silent).unwrap().set;
+        assert_eq!(set.len(), 60, "{lifecycle:?}");
+        let histogram = set.histogram();
+        assert!(histogram.iter().all(|n| (2..=10).contains(n)), "{lifecycle:?}: {histogram:?}");
+    }
 }
 
 #[test]
@@ -325,19 +318,17 @@ fn what_a_set_says_of_its_teacher_is_checked() {
 /// A rate for batch norms would leave a network without them with nothing but the mean answer.
 #[test]
 fn a_student_without_batch_norms_learns_at_a_lower_rate() {
-    on_threads(1, || {
-        let teacher = random_teacher("resnet8", 3, 32);
-        let recipe = StudentRecipe { average: 0.0, ..tiny().student };
-        let set = inversion(&teacher, &tiny(), 0).run(&mut Silent).unwrap().set;
-        let rate = |student: &str, recipe: &StudentRecipe| {
-            let job = DistillJob { student, ..distillation(&set, &teacher, recipe) };
-            job.run(&mut Silent).unwrap().1["recipe"]["lr"].as_f64().unwrap()
-        };
-        assert!(rate("lenet-cifar", &recipe) < rate("resnet8", &recipe));
-        assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe.clone() }), 0.3);
-        let batches_of = |batch| rate("resnet8", &StudentRecipe { batch, ..recipe.clone() });
-        assert_eq!([32, 128, 512].map(batches_of), [0.125, 0.5, 0.5], "noisier gradients take smaller steps");
-    })
+    let teacher = random_teacher("resnet8", 3, 32);
+    let recipe = StudentRecipe { average: 0.0, ..tiny().student };
+    let set = inversion(&teacher, &tiny(), 0).run(&mut Silent).unwrap().set;
+    let rate = |student: &str, recipe: &StudentRecipe| {
+        let job = DistillJob { student, ..distillation(&set, &teacher, recipe) };
+        job.run(&mut Silent).unwrap().1["recipe"]["lr"].as_f64().unwrap()
+    };
+    assert!(rate("lenet-cifar", &recipe) < rate("resnet8", &recipe));
+    assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe.clone() }), 0.3);
+    let batches_of = |batch| rate("resnet8", &StudentRecipe { batch, ..recipe.clone() });
+    assert_eq!([32, 128, 512].map(batches_of), [0.125, 0.5, 0.5], "noisier gradients take smaller steps");
 }
 
 #[test]
@@ -363,21 +354,19 @@ fn recipes_out_of_range_are_refused_by_name() {
 /// shipped teacher, 8 batches of 64.
 #[test]
 fn modulated_cross_entropy_keeps_more_doubtful_images() {
-    on_threads(1, || {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet20-cifar10");
-        let teacher = Model::load(&path, None, &Overrides::default()).unwrap();
-        let doubtful = |target: PhiTarget| {
-            let mut recipe = tiny();
-            (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
-            (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
-            (recipe.phi.target, recipe.phi.gamma, recipe.loss.one_hot) = (target, 2.0, 2.0);
-            let job = inversion(&teacher, &recipe, 5);
-            let set = job.run(&mut Silent).unwrap().set;
-            let confidence = set.teacher_confidence();
-            confidence.iter().filter(|c| **c < 0.7).count() as f64 / confidence.len() as f64
-        };
-        let (off, on) = (doubtful(PhiTarget::Off), doubtful(PhiTarget::CrossEntropy));
-        println!("share of images below a confidence of 0.7: without {off:.3}, with {on:.3}");
-        assert!(on > 1.5 * off, "without φ {off}, with φ {on}");
-    })
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet20-cifar10");
+    let teacher = Model::load(&path, None, &Overrides::default()).unwrap();
+    let doubtful = |target: PhiTarget| {
+        let mut recipe = tiny();
+        (recipe.batch, recipe.buffer.samples, recipe.rounds) = (64, 512, 1);
+        (recipe.generator.width, recipe.generator.latent, recipe.generator.warmup_steps) = (32, 64, 6);
+        (recipe.phi.target, recipe.phi.gamma, recipe.loss.one_hot) = (target, 2.0, 2.0);
+        let job = inversion(&teacher, &recipe, 5);
+        let set = job.run(&mut Silent).unwrap().set;
+        let confidence = set.teacher_confidence();
+        confidence.iter().filter(|c| **c < 0.7).count() as f64 / confidence.len() as f64
+    };
+    let (off, on) = (doubtful(PhiTarget::Off), doubtful(PhiTarget::CrossEntropy));
+    println!("share of images below a confidence of 0.7: without {off:.3}, with {on:.3}");
+    assert!(on > 1.5 * off, "without φ {off}, with φ {on}");
 }
