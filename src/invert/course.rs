@@ -400,3 +400,7 @@ fn report_batch(
     values.extend(terms.into_iter().filter(|(_, _, weight)| *weight > 0.0).map(|(name, value, _)| (name, value)));
     observer.record(&Record { stage, done, total, images: made.labels.len() * steps, values });
 }
+
+#[cfg(test)]
+#[path = "course_tests.rs"]
+mod tests;
