@@ -275,6 +275,29 @@ fn more_images_than_a_set_can_have_are_refused_at_once() {
     assert!(refused.contains("buffer.samples") && refused.contains("read again"), "{refused}");
 }
 
+/// Latents of 2^63 make a running variance that is no number, those of two or three halvings less do not. What comes of it in the end is to
+/// the bit what the lower rates make at once: generator, optimizer, head and the smoothed statistics of images go back.
+#[test]
+fn a_batch_that_fails_is_made_again_from_its_beginning() {
+    let model = teacher("resnet8");
+    let frozen = Teacher::of(&model);
+    let made = |share: f64| {
+        let mut recipe = tiny();
+        (recipe.loss.contrast, recipe.loss.bn_momentum) = (0.8, 0.9);
+        let g = &mut recipe.generator;
+        (g.lifecycle, g.keep_optimizer) = (Lifecycle::CarryOver, true);
+        (g.lr, g.lr_latent) = (g.lr * share, 2f64.powi(63) * share);
+        let mut synthesiser = Synthesiser::new(&frozen, &recipe, Streams::new(0)).unwrap();
+        let pixels: Vec<u8> = (0..2).flat_map(|i| synthesiser.batch(&Order::new(i, 3, &[])).unwrap().pixels).collect();
+        let weights = &synthesiser.generator.weights;
+        let files = (0..weights.slots.len()).flat_map(|i| weights.to_file(i).unwrap());
+        (synthesiser.halvings(), pixels, files.map(f32::to_bits).collect::<Vec<u32>>())
+    };
+    let (halvings, pixels, weights) = made(1.0);
+    assert!(halvings > 0);
+    assert!(made(0.5f64.powi(halvings as i32)) == (0, pixels, weights), "{halvings}");
+}
+
 /// Batch norms of an adversary that train beside the generator go back with it.
 #[test]
 fn a_batch_that_fails_leaves_the_adversary_as_it_was() {
