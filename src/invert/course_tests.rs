@@ -5,9 +5,9 @@ use crate::model::Model;
 use crate::nets::registry::{Shape, new_model};
 use std::sync::Arc;
 
-fn network(arch: &str) -> Model {
+fn model() -> Model {
     let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
-    let (architecture, config) = new_model(arch, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+    let (architecture, config) = new_model("resnet8", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("network", 0)).unwrap();
     Model { network, config, sha256: String::new(), source: String::new() }
 }
@@ -15,7 +15,8 @@ fn network(arch: &str) -> Model {
 /// What time has made of the plan, which the recipe does not say.
 #[test]
 fn a_limited_plan_comes_back_with_its_state() {
-    let (teacher, adversary) = (Teacher::of(&network("resnet8")), network("resnet8").network);
+    let model = model();
+    let (teacher, adversary) = (Teacher::of(&model), &model.network);
     let mut recipe = Recipe { batch: 8, rounds: 3, ..Recipe::default() };
     (recipe.generator.width, recipe.buffer.samples, recipe.student.batch) = (8, 16, 8);
     let begun = || Course::new(&teacher, adversary.clone(), &recipe, None, 1, Some(Duration::from_secs(600))).unwrap();

@@ -31,8 +31,8 @@ pub struct Expected {
 ///
 /// # Errors
 /// [`Error::Unfit`] on one line: the missing, unexpected and mis-shaped tensors (up to 8 of each, then a count) of the
-/// reading that fits best; [`Error::File`]: the tensor that holds integers where weights belong; or the one that holds values that are
-/// not finite, and how many.
+/// reading that fits best; [`Error::File`]: the tensor that holds integers where weights belong; or the one that holds values
+/// that are not finite, and how many.
 pub fn fit(checkpoint: Checkpoint, expected: &[Expected], schemes: &[Scheme]) -> Result<BTreeMap<String, RawTensor>> {
     let Checkpoint { tensors, source, .. } = checkpoint;
     let mut tensors = unwrap_names(tensors, expected);

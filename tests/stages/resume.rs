@@ -275,8 +275,8 @@ fn more_images_than_a_set_can_have_are_refused_at_once() {
     assert!(refused.contains("buffer.samples") && refused.contains("read again"), "{refused}");
 }
 
-/// Latents of 2^63 make a running variance that is no number, those of two or three halvings less do not. What comes of it in the end is to
-/// the bit what the lower rates make at once: generator, optimizer, head and the smoothed statistics of images go back.
+/// Latents of 2^63 make a running variance that is no number, those of two or three halvings less do not. What comes of it in the
+/// end is to the bit what the lower rates make at once: generator, optimizer, head and the smoothed statistics of images go back.
 #[test]
 fn a_batch_that_fails_is_made_again_from_its_beginning() {
     let model = teacher("resnet8");
@@ -289,9 +289,7 @@ fn a_batch_that_fails_is_made_again_from_its_beginning() {
         (g.lr, g.lr_latent) = (g.lr * share, 2f64.powi(63) * share);
         let mut synthesiser = Synthesiser::new(&frozen, &recipe, Streams::new(0)).unwrap();
         let pixels: Vec<u8> = (0..2).flat_map(|i| synthesiser.batch(&Order::new(i, 3, &[])).unwrap().pixels).collect();
-        let weights = &synthesiser.generator.weights;
-        let files = (0..weights.slots.len()).flat_map(|i| weights.to_file(i).unwrap());
-        (synthesiser.halvings(), pixels, files.map(f32::to_bits).collect::<Vec<u32>>())
+        (synthesiser.halvings(), pixels, weights_of(&synthesiser.generator))
     };
     let (halvings, pixels, weights) = made(1.0);
     assert!(halvings > 0);
@@ -303,10 +301,7 @@ fn a_batch_that_fails_is_made_again_from_its_beginning() {
 fn a_batch_that_fails_leaves_the_adversary_as_it_was() {
     let (model, adversary) = (teacher("resnet8"), teacher("resnet14").network);
     let frozen = Teacher::of(&model);
-    let values = || -> Vec<u32> {
-        let files = (0..adversary.weights.slots.len()).flat_map(|i| adversary.weights.to_file(i).unwrap());
-        files.map(f32::to_bits).collect()
-    };
+    let values = || weights_of(&adversary);
     let moves = |weight: f64| {
         let mut recipe = tiny();
         (recipe.loss.adversarial, recipe.loss.adversary_mode) = (weight, AdversaryMode::Train);
