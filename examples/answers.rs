@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use synth::data::ReadOptions;
+use synth::data::{Framing, ReadOptions};
 use synth::jobs::{Access, open_model};
 use synth::model::Overrides;
 use synth::teacher::Teacher;
@@ -19,9 +19,8 @@ fn main() -> anyhow::Result<()> {
     let access = Access::default();
     let model = open_model(Path::new(model), None, &Overrides::default(), &access)?;
     let frozen = Teacher::of(&model);
-    let [height, width] = frozen.size;
     let reading = ReadOptions {
-        size: Some((height, width)),
+        framing: Some(Framing::stretched(frozen.size)),
         channels: Some(frozen.channels),
         limit: Some(count.parse()?),
         ..ReadOptions::default()

@@ -2,7 +2,7 @@
 //! time for inversion. `cargo run --release --example set_of_images -- TEACHER DATASET SPLIT COUNT SET`.
 
 use std::path::Path;
-use synth::data::ReadOptions;
+use synth::data::{Framing, ReadOptions};
 use synth::files::Staging;
 use synth::jobs::{Access, answered_set, open_model};
 use synth::model::Overrides;
@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     let frozen = Teacher::of(&model);
     let reading = ReadOptions {
         split: Some(split.clone()),
-        size: Some((frozen.size[0], frozen.size[1])),
+        framing: Some(Framing::stretched(frozen.size)),
         channels: Some(frozen.channels),
         limit: Some(count.parse()?),
         ..ReadOptions::default()

@@ -3,7 +3,7 @@
 //! Each takes any bytes, and neither panics nor takes much memory or time; what is refused is refused on one line without
 //! control characters. A parser that needs several files takes them from one input, cut at the first NUL byte.
 
-use crate::data::{Labelled, ReadOptions};
+use crate::data::{Framing, Labelled, ReadOptions};
 use crate::hub::{HubName, Kind};
 use crate::invert::Recipe;
 use crate::nets::registry;
@@ -75,7 +75,8 @@ pub fn config(bytes: &[u8]) {
 /// A parquet file of labelled pictures.
 pub fn table(bytes: &[u8]) {
     let Some(folder) = folder_with(&[("test.parquet", bytes)]) else { return };
-    let options = ReadOptions { size: Some((8, 8)), channels: Some(3), ..ReadOptions::default() };
+    let options =
+        ReadOptions { framing: Some(Framing::stretched([8, 8])), channels: Some(3), ..ReadOptions::default() };
     if let Some(data) = accepted(Labelled::read(folder.path().join("test.parquet"), &options)) {
         assert_eq!(
             (data.images.len(), data.labels.iter().max() < Some(&(data.class_names.len() as u32))),
@@ -100,8 +101,9 @@ pub fn set(bytes: &[u8]) {
 /// An encoded picture.
 pub fn picture(bytes: &[u8]) {
     piled_picture(bytes);
-    for size in [None, Some((4, 4))] {
-        let options = ReadOptions { size, channels: size.map(|_| 3), ..ReadOptions::default() };
+    let cut = Framing { resized: [5, 5], keeps_shape: true, ..Framing::stretched([4, 4]) };
+    for framing in [None, Some(Framing::stretched([4, 4])), Some(cut)] {
+        let options = ReadOptions { framing, channels: framing.map(|_| 3), ..ReadOptions::default() };
         let _ = data::table::guard(Path::new("input"), || {
             let mut collector = data::Collector::new(&options);
             let refused = collector.push(1, |_| Ok(bytes.into()));
@@ -160,7 +162,7 @@ pub fn card(bytes: &[u8]) {
     if let Some(id) = licence::in_card(&text) {
         assert!(licence::is_identifier(&id));
     }
-    let args = Arguments { num_examples: 4, resized_to: None };
+    let args = Arguments { num_examples: 4, framing: None };
     let on = MeasuredOn { id: "a/b".into(), name: "b".into(), config: None, split: None, revision: None, args };
     let top = |top1| Evaluation {
         count: 4,

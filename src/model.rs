@@ -1,5 +1,6 @@
 //! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
 
+use crate::data::Framing;
 use crate::files::{PROVENANCE_LIMIT, json_text, write_atomic};
 use crate::nets::registry::{self, Identity, Shape};
 use crate::nets::{Kind, Network, Weights};
@@ -143,6 +144,20 @@ impl Model {
     pub fn class_names(&self) -> Vec<String> {
         let numbers = || (0..self.config.num_classes).map(|class| class.to_string()).collect();
         self.config.label_names.clone().unwrap_or_else(numbers)
+    }
+
+    /// How pictures of any size become the images that the model reads, where its configuration says so: by timm's fields, to
+    /// which what transformers' image processors do was brought.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a way that is not there; see [`Framing::of_timm`].
+    pub fn framing(&self) -> Result<Option<Framing>> {
+        let images = &self.config.pretrained_cfg;
+        let [_, height, width] = images.input_size;
+        let (mode, filter) = (images.crop_mode.as_deref(), images.interpolation.as_deref());
+        Framing::of_timm([height, width], images.crop_pct, mode, filter).map_err(|found| {
+            Error::file(&self.source, found, "`eval --resize=stretch` takes pictures whole, whatever their shape")
+        })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::options::{Columns, Computing, ModelOptions};
 use super::{Global, print, print_json, table};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use synth::data::{Labelled, ReadOptions};
+use synth::data::{Framing, Labelled, ReadOptions};
 use synth::jobs::CardFile;
 use synth::model::Model;
 use synth::nets::Task;
@@ -19,6 +19,13 @@ use synth::{Error, Result};
 pub(super) const LISTED_CLASSES: usize = 20;
 /// Longest class name in the table.
 const NAME_WIDTH: usize = 14;
+
+/// How pictures become images of the model's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Resize {
+    Published,
+    Stretch,
+}
 
 /// Accuracy of a model on labelled images, or mean IoU of a segmentation model on images with label images
 #[derive(Args)]
@@ -40,9 +47,11 @@ pub struct Eval {
     /// Look at no more than this many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Convert the images to the size and the channels that the model reads
-    #[arg(long)]
-    pub(super) resize: bool,
+    /// Bring pictures to the size and the channels that the model reads: `published` as its configuration says (timm's crop_pct,
+    /// crop_mode and interpolation, or the image processor of transformers), which is meant without a value, or `stretch` to that
+    /// size whatever their shape, as is done where the configuration says nothing, and always for segmentation
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "published")]
+    resize: Option<Resize>,
     #[command(flatten)]
     columns: Columns,
     /// Write the accuracies into the head of the model's card (README.md) as the Hub's model-index; those on the same dataset and
@@ -55,8 +64,8 @@ pub struct Eval {
     /// With --overlays: replace the folder
     #[arg(long, requires = "overlays")]
     pub(super) force: bool,
-    /// Of a segmentation model: the value of the first class in label images; with 1, 0 is void [default: 0, or 1 where the folders
-    /// are those of NYUv2's published label images]
+    /// Of a segmentation model: the value of the first class in label images; with 1, 0 is void [default: 1 where the model's image
+    /// processor reduces labels or the folders are those of NYUv2's published label images, else 0]
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u8).range(0..=1))]
     pub(super) first_label: Option<u8>,
     #[command(flatten)]
@@ -86,7 +95,8 @@ impl Eval {
         self.is_of_images()?;
         let compute = self.computing.open(global.quiet)?;
         let frozen = Teacher::of(&model).to(&compute)?;
-        let mut data = global.access().labelled(&self.data, &self.reading(&frozen))?;
+        let reading = self.reading(&frozen, self.framing(&model)?);
+        let mut data = global.access().labelled(&self.data, &reading)?;
         let matched = labels_for(&model.class_names(), &mut data)?;
         if matched == Matched::ByOrder {
             tracing::warn!("{}: classes have other names than the model's; they are taken in their order", data.name);
@@ -94,11 +104,11 @@ impl Eval {
         let batch = self.batch.map_or_else(|| batch_for(256, frozen.size), |batch| batch as usize);
         let found = evaluate(&frozen, &data, batch, &mut Reporter::new(global.quiet || self.json, None)?)?;
         if let Some(card) = &card {
-            card.record(&MeasuredOn::of(&data, self.resize.then_some(frozen.size)), &found)?;
+            card.record(&MeasuredOn::of(&data, reading.framing), &found)?;
         }
         match self.json {
-            true => print_json(&self.as_json(&found, &model, &data, matched, &compute, card.as_ref())),
-            false => print(&self.as_text(&found, &model, &data, card.as_ref())),
+            true => print_json(&self.as_json(&found, &model, (&data, &reading), matched, &compute, card.as_ref())),
+            false => print(&self.as_text(&found, &model, (&data, &reading), card.as_ref())),
         }
     }
 
@@ -120,13 +130,29 @@ impl Eval {
         CardFile::of(&self.model.path)
     }
 
-    pub(super) fn reading(&self, model: &Teacher) -> ReadOptions {
+    /// How pictures become images of the model's size, if that is asked for.
+    fn framing(&self, model: &Model) -> Result<Option<Framing>> {
+        let [_, height, width] = model.config.pretrained_cfg.input_size;
+        let published = match self.resize {
+            None => return Ok(None),
+            Some(Resize::Published) => model.framing()?,
+            Some(Resize::Stretch) => None,
+        };
+        Ok(Some(published.unwrap_or(Framing::stretched([height, width]))))
+    }
+
+    /// As [`Eval::framing`], where the labels are pixels too: they are stretched.
+    pub(super) fn stretching(&self, model: &Teacher) -> Option<Framing> {
+        self.resize.map(|_| Framing::stretched(model.size))
+    }
+
+    pub(super) fn reading(&self, model: &Teacher, framing: Option<Framing>) -> ReadOptions {
         ReadOptions {
             split: self.split.clone(),
             image_column: self.columns.image_column.clone(),
             label_column: self.columns.label_column.clone(),
-            size: self.resize.then_some((model.size[0], model.size[1])),
-            channels: self.resize.then_some(model.channels),
+            framing,
+            channels: framing.map(|_| model.channels),
             limit: self.limit,
         }
     }
@@ -135,7 +161,7 @@ impl Eval {
         &self,
         found: &Evaluation,
         model: &Model,
-        data: &Labelled,
+        (data, reading): (&Labelled, &ReadOptions),
         matched: Matched,
         compute: &Compute,
         card: Option<&CardFile>,
@@ -150,19 +176,26 @@ impl Eval {
             "sha256": data.sha256,
             "class_names": data.class_names,
             "labels_matched": matched,
-            "resized": self.resize,
+            "framing": reading.framing,
         });
         json["card"] = json!(card.map(|card| card.path().display().to_string()));
         json
     }
 
-    fn as_text(&self, found: &Evaluation, model: &Model, data: &Labelled, card: Option<&CardFile>) -> String {
+    fn as_text(
+        &self,
+        found: &Evaluation,
+        model: &Model,
+        (data, reading): (&Labelled, &ReadOptions),
+        card: Option<&CardFile>,
+    ) -> String {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         let mut rows = vec![
             ("model", format!("{} ({})", model.source, model.config.architecture)),
             ("data", format!("{}, {} images", data.name, found.count)),
-            ("top-1", format!("{} ({} of {})", percent(found.top1), found.correct, found.count)),
         ];
+        rows.extend(reading.framing.map(|framing| ("pictures", framing.to_string())));
+        rows.push(("top-1", format!("{} ({} of {})", percent(found.top1), found.correct, found.count)));
         rows.extend(found.top5.map(|share| ("top-5", percent(share))));
         rows.push(("loss", format!("{:.4}", found.loss)));
         rows.push(("images/s", format!("{:.0}", found.images_per_s)));

@@ -34,8 +34,14 @@ impl Eval {
         let compute = self.computing.open(global.quiet)?;
         let ignore = ignored(model);
         let frozen = Teacher::of(model).to(&compute)?;
-        let codes = LabelCodes { classes: frozen.classes, ignore, void: None, first: self.first_label };
-        let options = ReadOptions { channels: Some(frozen.channels), ..self.reading(&frozen) };
+        let codes = LabelCodes {
+            classes: frozen.classes,
+            ignore,
+            void: None,
+            first: self.first_label.or(model.config.pretrained_cfg.first_label),
+        };
+        let options =
+            ReadOptions { channels: Some(frozen.channels), ..self.reading(&frozen, self.stretching(&frozen)) };
         let data = global.access().segmented(&self.data, &options, &codes)?;
         let images = &data.images;
         let frozen = frozen.at([images.height, images.width])?;
@@ -52,7 +58,7 @@ impl Eval {
             staging.finish()?;
         }
         match self.json {
-            true => print_json(&self.pixels_as_json(&found, model, &data, ignore, &compute)),
+            true => print_json(&self.pixels_as_json(&found, model, (&data, &options), ignore, &compute)),
             false => print(&as_text(&found, model, &data)),
         }
     }
@@ -61,7 +67,7 @@ impl Eval {
         &self,
         found: &PixelEvaluation,
         model: &Model,
-        data: &Segmented,
+        (data, reading): (&Segmented, &ReadOptions),
         ignore: Option<u8>,
         compute: &Compute,
     ) -> Value {
@@ -78,7 +84,8 @@ impl Eval {
             "sha256": data.sha256,
             "height": data.images.height,
             "width": data.images.width,
-            "resized": self.resize,
+            "framing": reading.framing,
+            "first_label": data.first,
         });
         json
     }

@@ -162,6 +162,8 @@ fn role(arch: &Architecture) -> &'static str {
 fn of_model(model: &Model) -> (Value, String) {
     let (config, arch) = (&model.config, &model.network.arch);
     let images = &config.pretrained_cfg;
+    // One that is not there is refused by what needs it.
+    let framing = model.framing().ok().flatten();
     let layers = layers(&arch.slots);
     let row = |layer: &Layer| json!({"name": layer.name, "kind": layer.kind, "shape": layer.shape, "parameters": layer.parameters});
     let json = json!({
@@ -170,7 +172,7 @@ fn of_model(model: &Model) -> (Value, String) {
         "num_classes": config.num_classes, "label_names": config.label_names,
         "task": arch.task.name(), "channel_order": if images.is_bgr() { "bgr" } else { "rgb" },
         "size_divisor": arch.size_divisor, "ignore_index": images.ignore_index,
-        "input_size": images.input_size, "mean": images.mean, "std": images.std,
+        "input_size": images.input_size, "mean": images.mean, "std": images.std, "framing": framing,
         "parameters": arch.parameters(), "trains": arch.trains(), "batch_norm_layers": arch.norm_layers(),
         "layers": layers.iter().map(row).collect::<Vec<_>>(),
     });
@@ -182,17 +184,21 @@ fn of_model(model: &Model) -> (Value, String) {
         1 => String::new(),
         divisor => format!(", sides in multiples of {divisor}"),
     };
-    let mut text = table(&[
+    let mut rows = vec![
         ("model", model.source.clone()),
         ("sha256", model.sha256.clone()),
         ("architecture", format!("{}: {kind} ({})", config.architecture, args.join(", "))),
         ("input", format!("{channels}x{height}x{width}{order}{sides}, mean {:?}, std {:?}", images.mean, images.std)),
+    ];
+    rows.extend(framing.map(|framing| ("pictures", framing.to_string())));
+    rows.extend([
         ("task", arch.task.name().to_string()),
         ("classes", config.num_classes.to_string()),
         ("parameters", arch.parameters().to_string()),
         ("batch norms", format!("{} (2-d, whose statistics can be matched)", arch.norm_layers())),
         ("role", role(arch).to_string()),
     ]);
+    let mut text = table(&rows);
     let widest = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
     text += &format!("\n{:<widest$}  {:<13}  {:>10}  shape\n", "layer", "kind", "parameters");
     for Layer { name, kind, shape, parameters } in &layers {

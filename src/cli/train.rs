@@ -5,7 +5,7 @@ use super::recipe::Overrides;
 use super::{Global, distill};
 use clap::Args;
 use std::path::PathBuf;
-use synth::data::{LabelCodes, Labelled, MAX_SIDE, ReadOptions, Segmented, VOID};
+use synth::data::{Framing, LabelCodes, Labelled, MAX_SIDE, ReadOptions, Segmented, VOID};
 use synth::jobs::TrainJob;
 use synth::nets::{Task, registry};
 use synth::train::{Examples, SupervisedRecipe};
@@ -121,7 +121,7 @@ impl Train {
             split: Some(self.split.clone()),
             image_column: self.columns.image_column.clone(),
             label_column: self.columns.label_column.clone(),
-            size: self.size.map(Into::into),
+            framing: self.size.map(Framing::stretched),
             channels: self.channels.as_deref().map(|channels| if channels == "1" { 1 } else { 3 }),
             limit,
         };

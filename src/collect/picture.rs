@@ -1,9 +1,10 @@
 //! One encoded picture out of a pile of anything, brought to the teacher's size: what cannot be read is left out with a reason.
 
-use crate::data::luma;
+use crate::data::framing::resize;
+use crate::data::{Filter, in_channels};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, imageops};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -125,16 +126,7 @@ fn fitted(picture: DynamicImage, [height, width, channels]: [usize; 3], changes:
         true => (h, (u64::from(h) * u64::from(width) / u64::from(height)).max(1) as u32),
         false => ((u64::from(w) * u64::from(height) / u64::from(width)).max(1) as u32, w),
     };
-    let middle = picture.crop_imm((w - crop_w) / 2, (h - crop_h) / 2, crop_w, crop_h);
-    let same = (crop_h, crop_w) == (height, width);
-    match channels {
-        1 => {
-            let grey = if coloured { luma(&middle.into_rgb8()) } else { middle.into_luma8() };
-            if same { grey } else { imageops::resize(&grey, width, height, imageops::Triangle) }.into_raw()
-        }
-        _ => {
-            let rgb = middle.into_rgb8();
-            if same { rgb } else { imageops::resize(&rgb, width, height, imageops::Triangle) }.into_raw()
-        }
-    }
+    let middle = in_channels(picture.crop_imm((w - crop_w) / 2, (h - crop_h) / 2, crop_w, crop_h), channels);
+    let sides = |h: u32, w: u32| [h as usize, w as usize];
+    resize(&middle, sides(crop_h, crop_w), sides(height, width), channels, Filter::Bilinear)
 }

@@ -1,8 +1,8 @@
 //! Encoded pictures to pixels, many at a time, with every limit checked before memory is taken.
 
-use super::{Images, ReadOptions};
+use super::{Framing, Images, ReadOptions};
 use crate::ops::store::Store;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits, imageops};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -38,7 +38,7 @@ struct Shape {
 
 /// Gathers decoded pictures of one shape.
 pub(crate) struct Collector {
-    size: Option<(usize, usize)>,
+    framing: Option<Framing>,
     channels: Option<usize>,
     shape: Option<Shape>,
     pixels: Store<u8>,
@@ -46,13 +46,13 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub fn new(options: &ReadOptions) -> Self {
-        Self { size: options.size, channels: options.channels, shape: None, pixels: Store::new() }
+        Self { framing: options.framing, channels: options.channels, shape: None, pixels: Store::new() }
     }
 
     /// For pictures that must have one known shape.
     pub fn exactly(height: usize, width: usize, channels: usize) -> Self {
         let shape = Some(Shape { height, width, channels });
-        Self { size: None, channels: None, shape, pixels: Store::new() }
+        Self { framing: None, channels: None, shape, pixels: Store::new() }
     }
 
     /// Decodes `count` encoded pictures, in parallel, behind those already there. `cell(i)` gives the bytes of each.
@@ -77,9 +77,9 @@ impl Collector {
         }
         let full = |e: crate::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
         let added = self.pixels.grow(len * count).map_err(full)?;
-        let (resize, convert) = (self.size.is_some(), self.channels.is_some());
+        let (framing, convert) = (self.framing, self.channels.is_some());
         let failed = added.par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {
-            let decoded = cell(i).and_then(|bytes| decode_into(&bytes, shape, resize, convert, out));
+            let decoded = cell(i).and_then(|bytes| decode_into(&bytes, shape, framing, convert, out));
             decoded.err().map(|e| (i, e))
         });
         failed.map_or(Ok(()), Err)
@@ -99,7 +99,7 @@ impl Collector {
     /// The common shape, as the options or else the first picture say.
     fn first_shape(&self, bytes: &[u8]) -> Result<Shape, Refusal> {
         let found = shape_of(&open(bytes)?)?;
-        let (height, width) = self.size.unwrap_or((found.height, found.width));
+        let [height, width] = self.framing.map_or([found.height, found.width], |framing| framing.size);
         Ok(Shape { height, width, channels: self.channels.unwrap_or(found.channels) })
     }
 }
@@ -135,7 +135,13 @@ fn shape_of(decoder: &impl ImageDecoder) -> Result<Shape, Refusal> {
     Ok(Shape { height, width, channels: if decoder.color_type().has_color() { 3 } else { 1 } })
 }
 
-fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mut [u8]) -> Result<(), Refusal> {
+fn decode_into(
+    bytes: &[u8],
+    shape: Shape,
+    framing: Option<Framing>,
+    convert: bool,
+    out: &mut [u8],
+) -> Result<(), Refusal> {
     let decoder = open(bytes)?;
     let found = shape_of(&decoder)?;
     if found.channels != shape.channels && !convert {
@@ -143,7 +149,8 @@ fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mu
         let found = format!("a {} picture among {} ones", kind(found.channels), kind(shape.channels));
         return Err(Refusal::new(found, "have them converted: --channels of `train`, --resize of `eval`"));
     }
-    if (found.height, found.width) != (shape.height, shape.width) && !resize {
+    let sides = [found.height, found.width];
+    if sides != [shape.height, shape.width] && framing.is_none() {
         let found = format!(
             "a picture of {}x{} pixels among {}x{} ones (width x height)",
             found.width, found.height, shape.width, shape.height
@@ -152,11 +159,12 @@ fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mu
     }
     const HINT: &str = "the file is damaged; get it again";
     let plain = matches!(decoder.color_type(), ColorType::L8 | ColorType::Rgb8);
-    if plain && found == shape && decoder.total_bytes() == out.len() as u64 {
+    let stays = framing.is_none_or(|framing| framing.keeps(sides));
+    if plain && stays && found == shape && decoder.total_bytes() == out.len() as u64 {
         return decoder.read_image(out).map_err(|e| Refusal::new(broken(&e), HINT));
     }
     let picture = DynamicImage::from_decoder(decoder).map_err(|e| Refusal::new(broken(&e), HINT))?;
-    let pixels = fit(picture, shape);
+    let pixels = fit(picture, shape.channels, framing).map_err(|found| Refusal::new(found, "leave it out"))?;
     if pixels.len() != out.len() {
         return Err(Refusal::new(format!("{} decoded bytes instead of {}", pixels.len(), out.len()), HINT));
     }
@@ -164,23 +172,28 @@ fn decode_into(bytes: &[u8], shape: Shape, resize: bool, convert: bool, out: &mu
     Ok(())
 }
 
-/// A picture in the channels and size of `shape`, `[H, W, C]`.
-fn fit(picture: DynamicImage, shape: Shape) -> Vec<u8> {
-    let (width, height) = (shape.width as u32, shape.height as u32);
-    if shape.channels == 3 {
-        let rgb = picture.into_rgb8();
-        let same = rgb.dimensions() == (width, height);
-        if same { rgb } else { imageops::resize(&rgb, width, height, imageops::Triangle) }.into_raw()
-    } else {
-        let grey = if picture.color().has_color() { luma(&picture.into_rgb8()) } else { picture.into_luma8() };
-        let same = grey.dimensions() == (width, height);
-        if same { grey } else { imageops::resize(&grey, width, height, imageops::Triangle) }.into_raw()
+/// A picture in 1 or 3 channels and in its frame, `[H, W, C]`.
+fn fit(picture: DynamicImage, channels: usize, framing: Option<Framing>) -> Result<Vec<u8>, String> {
+    let sides = [picture.height() as usize, picture.width() as usize];
+    let pixels = in_channels(picture, channels);
+    match framing {
+        Some(framing) => framing.apply(&pixels, sides, channels),
+        None => Ok(pixels),
+    }
+}
+
+/// The pixels of a picture in colour (3 channels) or in grey, `[H, W, C]`.
+pub(crate) fn in_channels(picture: DynamicImage, channels: usize) -> Vec<u8> {
+    match channels {
+        3 => picture.into_rgb8().into_raw(),
+        _ if picture.color().has_color() => luma(&picture.into_rgb8()).into_raw(),
+        _ => picture.into_luma8().into_raw(),
     }
 }
 
 /// Grey by ITU-R 601, in the fixed-point form of Pillow's `convert("L")`, which teachers of grey images were fed by
 /// (the `image` crate's own conversion is ITU-R 709).
-pub(crate) fn luma(rgb: &image::RgbImage) -> image::GrayImage {
+fn luma(rgb: &image::RgbImage) -> image::GrayImage {
     image::GrayImage::from_fn(rgb.width(), rgb.height(), |x, y| {
         let [r, g, b] = rgb.get_pixel(x, y).0.map(u32::from);
         image::Luma([((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8])

@@ -114,7 +114,7 @@ fn mixed_pictures_are_read_on_demand() {
         rows[4].0 = Some(png(3, 9, false));
         rows[5].0 = Some(png(6, 8, true));
     });
-    let options = ReadOptions { size: Some((2, 3)), channels: Some(3), ..Default::default() };
+    let options = ReadOptions { framing: Some(Framing::stretched([2, 3])), channels: Some(3), ..Default::default() };
     let data = Labelled::read(folder.path(), &options).unwrap();
     assert_eq!(data.images.image(4), [9; 18]);
     assert_eq!(data.images.image(5), [8, 0, 0].repeat(6));
@@ -210,8 +210,8 @@ fn what_is_no_dataset_is_refused() {
     assert!(refusal(folder.path(), &options).contains("cannot be read as parquet"));
     for options in [
         ReadOptions { channels: Some(2), ..Default::default() },
-        ReadOptions { size: Some((0, 4)), ..Default::default() },
-        ReadOptions { size: Some((4, 5000)), ..Default::default() },
+        ReadOptions { framing: Some(Framing::stretched([0, 4])), ..Default::default() },
+        ReadOptions { framing: Some(Framing::stretched([4, 5000])), ..Default::default() },
         ReadOptions { limit: Some(0), ..Default::default() },
     ] {
         refusal(folder.path(), &options);

@@ -38,8 +38,9 @@ pub(super) fn check_no_columns(folder: &Path, options: &ReadOptions) -> Result<(
 }
 
 pub(super) fn check(options: &ReadOptions) -> Result<()> {
-    if let Some((height, width)) = options.size
-        && !((1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width))
+    let sides = 1..=MAX_SIDE;
+    if let Some([height, width]) = options.framing.map(|framing| framing.size)
+        && !(sides.contains(&height) && sides.contains(&width))
     {
         return Err(Error::invalid("image size", format!("{height}x{width}"), format!("sides are 1 to {MAX_SIDE}")));
     }

@@ -4,6 +4,7 @@
 //! sub-folder of pictures per class. Everything comes out as 8-bit pixels in `[N, H, W, C]` order.
 
 mod decode;
+pub(crate) mod framing;
 mod hold_back;
 mod image_folder;
 mod labelled;
@@ -17,8 +18,9 @@ mod hostile_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use decode::{Collector, luma};
+pub(crate) use decode::{Collector, in_channels};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
+pub use framing::{Filter, Framing};
 pub(crate) use labelled::{labels_of, push_pictures};
 pub(crate) use locate::{is_shard_of, pick as pick_shards, says_its_place, shards, shards_for};
 pub use segmented::{LabelCodes, Segmented, VOID};
@@ -136,10 +138,9 @@ pub struct ReadOptions {
     pub image_column: Option<String>,
     /// Parquet column with the labels; without it `label`, `labels`, `fine_label`, ... or the only integer column.
     pub label_column: Option<String>,
-    /// `(height, width)` in pixels. A picture of another size is resized by bilinear interpolation (with the
-    /// filter widened when shrinking, as Pillow does); a picture of this size stays as it is. Without it all pictures
-    /// must have one size.
-    pub size: Option<(usize, usize)>,
+    /// How pictures of other sizes become images of one. Without it all pictures must have one size. Pictures with label images
+    /// are stretched, whatever else this says: see [`Segmented`].
+    pub framing: Option<Framing>,
     /// 1 turns colour into grey (ITU-R 601 luma, as Pillow does), 3 repeats grey three times; alpha is dropped.
     /// Without it all pictures must be grey or all in colour.
     pub channels: Option<usize>,

@@ -86,7 +86,7 @@ impl CardFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Images, Labelled};
+    use crate::data::{Framing, Images, Labelled};
 
     fn model() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -118,11 +118,14 @@ mod tests {
         };
         let read = || fs::read_to_string(folder.path().join("README.md")).unwrap();
         for _ in 0..2 {
-            CardFile::of(folder.path()).unwrap().record(&MeasuredOn::of(&data, Some([8, 8])), &found).unwrap();
+            CardFile::of(folder.path())
+                .unwrap()
+                .record(&MeasuredOn::of(&data, Some(Framing::stretched([8, 8]))), &found)
+                .unwrap();
             let card = read();
             assert_eq!((card.matches("value: 0.25").count(), card.matches("- task").count()), (1, 1), "{card}");
             assert!(card.starts_with("---\nlicense: mit\nmodel-index:\n") && card.ends_with("---\n# x\n"), "{card}");
-            assert!(card.contains("resized_to:\n        - 8\n        - 8\n"), "{card}");
+            assert!(card.contains("        framing: stretched to 8x8 (bilinear)\n"), "{card}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         fs::write(folder.path().join("README.md"), "---\nlicense: [mit\n---\n").unwrap();

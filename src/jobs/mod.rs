@@ -63,9 +63,11 @@ pub fn fresh_student(
     let shape = Shape { channels, height, width, num_classes: like.num_classes };
     let names = like.label_names.clone();
     let (architecture, mut config) = registry::new_model(arch, &shape, names, &images.mean, &images.std)?;
-    (config.pretrained_cfg.license, config.pretrained_cfg.channel_order) =
-        (images.license.clone(), images.channel_order.clone());
-    config.pretrained_cfg.ignore_index = images.ignore_index;
+    let own = &mut config.pretrained_cfg;
+    (own.license, own.channel_order) = (images.license.clone(), images.channel_order.clone());
+    (own.ignore_index, own.first_label) = (images.ignore_index, images.first_label);
+    (own.crop_pct, own.crop_mode, own.interpolation) =
+        (images.crop_pct, images.crop_mode.clone(), images.interpolation.clone());
     architecture.must_train("student", arch)?;
     let task = task_of(like);
     if architecture.task != task {
@@ -177,6 +179,24 @@ fn mib(bytes: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::nets::registry::{Shape, new_model};
+    use crate::weights::config::PretrainedConfig;
+    use serde_json::Map;
+
+    /// What is known of the teacher's pictures holds for those of its student.
+    #[test]
+    fn a_student_sees_pictures_as_its_teacher() {
+        let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
+        let (_, mut like) = new_model("resnet20", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
+        let images = &mut like.pretrained_cfg;
+        (images.crop_pct, images.interpolation) = (Some(0.875), Some("bicubic".into()));
+        (images.first_label, images.license) = (Some(1), Some("mit".into()));
+        let mut rng = crate::rng::Streams::new(0).stream("test", 0);
+        let (_, found) = fresh_student("resnet8", &like, None, &mut rng).unwrap();
+        let but_for = |config: &ModelConfig| PretrainedConfig { extra: Map::new(), ..config.pretrained_cfg.clone() };
+        assert_eq!(but_for(&found), but_for(&like));
+        let (_, small) = fresh_student("resnet8", &like, Some([16, 16]), &mut rng).unwrap();
+        assert_eq!((small.pretrained_cfg.input_size, small.pretrained_cfg.crop_pct), ([3, 16, 16], Some(0.875)));
+    }
 
     /// The network that nobody has named takes the images and the classes of its teacher.
     #[test]

@@ -1,7 +1,7 @@
 //! Accuracies in the head of a model card, as the Hub's `model-index` has them: read there by its pages and by
 //! `huggingface_hub.ModelCard`.
 
-use crate::data::Labelled;
+use crate::data::{Framing, Labelled};
 use crate::hub::split_commit;
 use crate::train::Evaluation;
 use serde::Serialize;
@@ -35,15 +35,15 @@ pub struct MeasuredOn {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Arguments {
     pub num_examples: usize,
-    /// Height and width that they were resized to.
+    /// How pictures of other sizes became the model's images, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resized_to: Option<[usize; 2]>,
+    pub framing: Option<String>,
 }
 
 impl MeasuredOn {
     /// What the name of `data` says: `owner/name@commit/split`, with a folder before the split, or `folder/split`, or `file`.
-    pub fn of(data: &Labelled, resized_to: Option<[usize; 2]>) -> Self {
-        let args = Arguments { num_examples: data.len(), resized_to };
+    pub fn of(data: &Labelled, framing: Option<Framing>) -> Self {
+        let args = Arguments { num_examples: data.len(), framing: framing.map(|framing| framing.to_string()) };
         let (path, split) = match data.name.rsplit_once('/') {
             Some((path, split)) => (path, Some(split.to_string())),
             None => (data.name.as_str(), None),

@@ -85,10 +85,22 @@ pub struct PretrainedConfig {
     /// Image sides must be multiples of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_divisor: Option<usize>,
+    /// Value that the first class has in label images (segmentation): with 1, 0 is void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_label: Option<u8>,
+    /// Share of the sides that is left of resized pictures; see [`Model::framing`](crate::model::Model::framing).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_pct: Option<f64>,
+    /// `center` or `squash`: whether pictures keep their shape where they are resized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_mode: Option<String>,
+    /// How pictures are resized, e.g. `bicubic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<String>,
     /// Licence of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// Fields that we do not use (`interpolation`, `crop_pct`, `first_conv`, `classifier`, ...); written back as they were.
+    /// Fields that we do not use (`first_conv`, `classifier`, ...); written back as they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

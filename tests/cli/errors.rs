@@ -215,7 +215,25 @@ fn datasets() {
     let model = place.text("model");
     let small = place.pictures(&["ant", "bee", "cat"], 20);
     refused(2, &["eval", &model, "--data", &small], &["20x20 grey, the model reads 28x28 grey", "--resize"]);
-    assert!(synth(&["eval", &model, "--data", &small, "--resize"]).status.success());
+    let resized = |how: &str| synth(&["eval", &model, "--data", &small, how]);
+    let text = |how: &str| String::from_utf8(resized(how).stdout).unwrap();
+    assert!(text("--resize").contains("pictures  stretched to 28x28 (bilinear)\n"), "{}", text("--resize"));
+    let config = place.at("model/config.json");
+    let plain = std::fs::read_to_string(&config).unwrap();
+    let framed =
+        |fields: &str| std::fs::write(&config, plain.replace("\"mean\"", &format!("{fields}, \"mean\""))).unwrap();
+    framed("\"crop_pct\": 0.875, \"interpolation\": \"bicubic\"");
+    assert!(
+        text("--resize").contains("pictures  shorter side to 32 (bicubic), the middle 28x28\n"),
+        "{}",
+        text("--resize")
+    );
+    assert!(text("--resize=stretch").contains("stretched to 28x28 (bilinear)"), "{}", text("--resize=stretch"));
+    refused(2, &["eval", &model, "--data", &small, "--resize=crop"], &["--resize[=<HOW>]", "published, stretch"]);
+    framed("\"crop_mode\": \"border\"");
+    refused(1, &["eval", &model, "--data", &small, "--resize"], &["crop_mode is \"border\"", "--resize=stretch"]);
+    assert!(resized("--resize=stretch").status.success());
+    std::fs::write(&config, plain).unwrap();
     place.pictures(&["dog"], 20);
     refused(2, &["eval", &model, "--data", &small, "--resize"], &["4 classes, the model has 3"]);
     refused(1, &["eval", &model, "--data", &small, "--split", "validation"], &["split `validation`"]);

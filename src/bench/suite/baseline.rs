@@ -5,7 +5,7 @@ use super::file::{Budget, Suite};
 use super::plan::{Kind, Run};
 use crate::Result;
 use crate::collect::{Draw, Noise};
-use crate::data::{Images, Labelled, ReadOptions};
+use crate::data::{Framing, Images, Labelled, ReadOptions};
 use crate::files::{Staging, sha256_bytes};
 use crate::jobs::{Access, answered_set, open_model};
 use crate::model::{Model, Overrides};
@@ -71,7 +71,7 @@ impl SetKey {
     fn real(&self, frozen: &Teacher, model: &Model, data: &Path, access: &Access) -> Result<SyntheticSet> {
         let options = ReadOptions {
             split: Some("train".into()),
-            size: Some((frozen.size[0], frozen.size[1])),
+            framing: Some(Framing::stretched(frozen.size)),
             channels: Some(frozen.channels),
             ..ReadOptions::default()
         };

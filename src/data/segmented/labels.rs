@@ -1,6 +1,7 @@
 //! Label images: PNGs whose values are classes.
 
 use crate::data::decode::{MAX_DECODER_BYTES, MAX_SIDE, Refusal};
+use crate::data::framing::nearest;
 use crate::ops::store::Store;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 use rayon::prelude::*;
@@ -107,11 +108,9 @@ fn one(
             "values are the model's classes from 0 (with --first-label 1: from 1, and 0 is void), and 255 is void, as is what `train --void` says",
         ));
     }
-    // The pixel whose square holds the centre of the new one.
-    let source = |o: usize, to: usize, from: usize| ((2 * o + 1) * from / (2 * to)).min(from - 1);
-    let columns: Vec<usize> = (0..to[1]).map(|x| source(x, to[1], width)).collect();
-    for (y, row) in out.chunks_exact_mut(to[1]).enumerate() {
-        let from = &values[source(y, to[0], height) * width..][..width];
+    let columns = nearest(width, to[1]);
+    for (y, row) in nearest(height, to[0]).into_iter().zip(out.chunks_exact_mut(to[1])) {
+        let from = &values[y * width..][..width];
         for (o, x) in row.iter_mut().zip(&columns) {
             *o = classes[usize::from(from[*x])].unwrap_or(VOID);
         }

@@ -14,7 +14,7 @@ use super::decode::{Collector, Refusal, dimensions};
 use super::image_folder::load;
 use super::labelled::{check, check_no_columns, combined_hash, dataset_name, push_pictures};
 use super::table::{Cells, Table, guard};
-use super::{Images, ReadOptions, locate};
+use super::{Framing, Images, ReadOptions, locate};
 use crate::files::{sha256_bytes, sha256_file};
 use crate::ops::store::Store;
 use crate::{Error, Result};
@@ -131,10 +131,11 @@ struct Gathered {
 
 impl Gathered {
     fn new(options: &ReadOptions, codes: LabelCodes) -> Self {
+        let framing = options.framing.map(|framing| Framing::stretched(framing.size));
         Self {
-            pictures: Collector::new(options),
+            pictures: Collector::new(&ReadOptions { framing, ..options.clone() }),
             labels: LabelCollector::new(codes),
-            resize: options.size.is_some(),
+            resize: framing.is_some(),
             rows: 0,
         }
     }

@@ -242,7 +242,7 @@ fn label_images_are_resized_to_the_nearest_pixel() {
     let folder = tempfile::tempdir().unwrap();
     table(&folder.path().join("test.parquet"), "mask", &[(Some(picture(3, 1)), Some(grey(3, &VALUES)))]);
     let sized = |height, width| {
-        let options = ReadOptions { size: Some((height, width)), ..ReadOptions::default() };
+        let options = ReadOptions { framing: Some(Framing::stretched([height, width])), ..ReadOptions::default() };
         Segmented::read(folder.path(), &options, &CODES).unwrap()
     };
     assert_eq!(sized(1, 3).label(0), [VOID, VOID, 1]);

@@ -116,6 +116,10 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
         // 255, the usual value, is void anyway.
         let void = count(&map, "semantic_loss_ignore_index").filter(|class| *class < num_classes);
         void.into_iter().for_each(|class| config["pretrained_cfg"]["ignore_index"] = json!(class));
+        let reduces = |key| preprocessor.is_some_and(|said| said[key] == json!(true));
+        if reduces("do_reduce_labels") || reduces("reduce_labels") {
+            config["pretrained_cfg"]["first_label"] = json!(1);
+        }
     }
     let args = map.into_iter().filter(|(key, _)| !key.starts_with('_') && !IGNORED.contains(&key.as_str()));
     config["model_args"] = Value::Object(args.collect());
@@ -156,6 +160,27 @@ const EFFICIENTNET: &str = "EfficientNetImageProcessor";
 /// The side that nearly every classifier of transformers without a stated size has.
 const USUAL_SIDE: usize = 224;
 
+/// Pillow's filters, as timm calls them, by the numbers that `resample` has; and the one that is taken where it has none.
+const PILLOW: [&str; 6] = ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"];
+const BILINEAR: u64 = 2;
+
+/// ConvNeXt's processor, which ResNet and RegNet have too: `size` is that of the crop, and `crop_pct` its share of the resized
+/// picture; from a side of 384 on, pictures are stretched whole.
+const CONVNEXT: &str = "ConvNext";
+const WHOLE_FROM: usize = 384;
+const USUAL_CROP: f64 = 0.875;
+/// Processors that take one number as `size` for the shorter side; the others stretch pictures to a square.
+const KEEP_SHAPE: &[&str] = &[CONVNEXT, "Bit", "CLIP", "MobileNetV2"];
+
+/// What a network sees of a picture.
+struct Sight {
+    /// Height and width.
+    size: [usize; 2],
+    /// Share of the sides that is left of a resized picture.
+    share: f64,
+    keeps_shape: bool,
+}
+
 impl Preprocessing<'_> {
     fn config(&self) -> Translated {
         let none = Value::Null;
@@ -175,8 +200,16 @@ impl Preprocessing<'_> {
         // EfficientNet's processor then divides by the deviation once more.
         let again = normalises && said["include_top"].as_bool().unwrap_or(said["image_processor_type"] == EFFICIENTNET);
         let std: Vec<f64> = std.into_iter().map(|std| if again { std * std } else { std }).collect();
-        let [height, width] = self.size(said);
-        Ok(json!({ "input_size": [self.channels, height, width], "mean": mean, "std": std }))
+        let Sight { size: [height, width], share, keeps_shape } = self.sight(said);
+        let mut config = json!({ "input_size": [self.channels, height, width], "mean": mean, "std": std });
+        if self.preprocessor.is_some() && said["do_resize"] != json!(false) {
+            let number = said["resample"].as_u64().unwrap_or(BILINEAR);
+            let filter = usize::try_from(number).ok().and_then(|number| PILLOW.get(number));
+            config["interpolation"] = filter.map_or_else(|| json!(number.to_string()), |name| json!(name));
+            config["crop_pct"] = json!(share);
+            config["crop_mode"] = json!(if keeps_shape { "center" } else { "squash" });
+        }
+        Ok(config)
     }
 
     /// One value for each channel, given as a list or as one number for all.
@@ -190,17 +223,28 @@ impl Preprocessing<'_> {
         }
     }
 
-    /// Sides of what the network sees: the crop, else the resized image.
-    fn size(&self, said: &Value) -> [usize; 2] {
+    /// What the network sees: the crop, else the resized image.
+    fn sight(&self, said: &Value) -> Sight {
         let number = |value: &Value| value.as_u64().and_then(|side| usize::try_from(side).ok());
         let sides = |value: &Value| match (number(&value["height"]), number(&value["width"])) {
             (Some(height), Some(width)) => Some([height, width]),
             _ => number(value).or(number(&value["shortest_edge"])).map(|side| [side, side]),
         };
-        let crops = said["do_center_crop"] != json!(false);
-        let stated = if crops { sides(&said["crop_size"]) } else { None };
+        let processor = ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| said[*key].as_str());
+        let is_one_of = |kinds: &[&str]| processor.is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)));
+        let (shorter, one) = (number(&said["size"]["shortest_edge"]), number(&said["size"]));
+        let keeps_shape = shorter.is_some() || (one.is_some() && is_one_of(KEEP_SHAPE));
         let side = self.image_size.unwrap_or(USUAL_SIDE);
-        stated.or(sides(&said["size"])).unwrap_or([side, side])
+        let resized = sides(&said["size"]).unwrap_or([side, side]);
+        if let Some(side) = shorter.or(one).filter(|_| is_one_of(&[CONVNEXT])) {
+            return match side < WHOLE_FROM {
+                true => Sight { size: resized, share: said["crop_pct"].as_f64().unwrap_or(USUAL_CROP), keeps_shape },
+                false => Sight { size: resized, share: 1.0, keeps_shape: false },
+            };
+        }
+        let crops = said["do_center_crop"] != json!(false);
+        let size = sides(&said["crop_size"]).filter(|_| crops).unwrap_or(resized);
+        Sight { size, share: size[0] as f64 / resized[0].max(1) as f64, keeps_shape }
     }
 }
 
@@ -254,8 +298,13 @@ mod tests {
         assert_eq!(found["model_args"], json!({"decoder_hidden_size": 64}));
         assert!(found["pretrained_cfg"].get("ignore_index").is_none());
         let void = json!({"semantic_loss_ignore_index": 18});
-        let found = translated(with_keys(pixels, void), None).unwrap();
+        let found = translated(with_keys(pixels.clone(), void), None).unwrap();
         assert_eq!(found["pretrained_cfg"]["ignore_index"], json!(18));
+        assert!(found["pretrained_cfg"].get("first_label").is_none());
+        for key in ["do_reduce_labels", "reduce_labels"] {
+            let reduced = translated(pixels.clone(), Some(&json!({key: true}))).unwrap();
+            assert_eq!(reduced["pretrained_cfg"]["first_label"], json!(1));
+        }
         let raw = translated(config, Some(&json!({"do_rescale": false}))).unwrap_err();
         assert!(raw.contains("not scaled"), "{raw}");
     }
