@@ -1,7 +1,7 @@
 //! `synth invert`: a teacher becomes a set.
 
 use super::options::{Common, Computing, Either, Lasting, ModelOptions, minutes};
-use super::recipe::Overrides;
+use super::recipe::RecipeOptions;
 use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,14 +20,8 @@ pub struct Invert {
     /// Folder of the set
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Recipe (see `synth recipes`)
-    #[arg(long, default_value = "ssd")]
-    recipe: String,
     #[command(flatten)]
-    overrides: Overrides,
-    /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    samples: Option<u32>,
+    recipe: RecipeOptions,
     /// Time for the inversion in minutes, in place of the recipe's number of rounds
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<Duration>,
@@ -53,13 +47,9 @@ impl Invert {
         let place = self.lasting.open(&self.output, &self.common, &[&self.teacher.path])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);
-        let mut recipe: Recipe = self.overrides.apply(&base)?;
-        if let Some(samples) = self.samples {
-            let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-            recipe = recipe.of_samples(samples as usize, teacher.network.arch.task, [h, w]);
-        }
+        let mut recipe = self.recipe.resolve(&teacher)?;
         recipe.views = self.views.unwrap_or(recipe.views);
+        self.check_values(&recipe)?;
         let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
         let job = InvertJob {
             teacher: &teacher,
@@ -77,10 +67,24 @@ impl Invert {
             Either::Finished(provenance) => return self.report(&provenance),
         };
         let inverted = job.run(session.as_mut())?;
+        self.recipe.compare(inverted.set.len());
         let staging = session.staging()?;
         inverted.write(staging.path())?;
         session.finish(staging)?;
         self.report(&inverted.set.provenance)
+    }
+
+    /// Refuses values that are for a student, not for an adversary.
+    fn check_values(&self, recipe: &Recipe) -> Result<()> {
+        let overrides = &self.recipe.overrides;
+        let hint = "leave it out, or say it to `synth distill` or `synth run`";
+        let keys = ["finish_steps", "student.steps", "student.signal", "student.rand_augment"];
+        overrides.have_none(&keys, "the adversary of an inversion does without", hint)?;
+        if recipe.on_the_fly {
+            return Ok(());
+        }
+        let keys = ["student.schedule", "student.mixup_until", "student.mixup_alpha"];
+        overrides.have_none(&keys, "the adversary learns at a constant rate from images that are not mixed", hint)
     }
 
     fn report(&self, provenance: &Value) -> Result<()> {

@@ -7,12 +7,51 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use synth::distill::StudentRecipe;
 use synth::invert::Recipe;
+use synth::model::Model;
 use synth::nets::Task;
 use synth::overlay::overlaid;
 use synth::{Error, Result};
 
 /// Bytes read of a recipe file: more than the largest one.
 const READ_LIMIT: u64 = 2 << 20;
+
+/// The recipe of an inversion.
+#[derive(Args)]
+pub struct RecipeOptions {
+    /// Recipe (see `synth recipes`)
+    #[arg(long = "recipe", value_name = "RECIPE", default_value = "ssd")]
+    name: String,
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    samples: Option<u32>,
+}
+
+impl RecipeOptions {
+    /// The recipe for this teacher with all that is said of it.
+    ///
+    /// # Errors
+    /// A name that no recipe has; as [`Overrides::apply`].
+    pub fn resolve(&self, teacher: &Model) -> Result<Recipe> {
+        let task = teacher.network.arch.task;
+        let recipe = self.overrides.apply(&Recipe::named(&self.name)?.of_task(task))?;
+        let [_, h, w] = teacher.config.pretrained_cfg.input_size;
+        Ok(match self.samples {
+            Some(samples) => recipe.of_samples(samples as usize, task, [h, w]),
+            None => recipe,
+        })
+    }
+
+    /// Says so if fewer images were made than were asked for.
+    pub fn compare(&self, made: usize) {
+        if let Some(samples) = self.samples.filter(|samples| (*samples as usize) > made) {
+            tracing::warn!(
+                "the set has {made} of the {samples} images of --samples: more --minutes, or rounds, make more"
+            );
+        }
+    }
+}
 
 /// Values over the recipe's own.
 #[derive(Args)]
@@ -37,18 +76,19 @@ impl Overrides {
 }
 
 impl Overrides {
-    /// Refuses single values of `key`, which have no part in what is to be done.
+    /// Refuses single values of `keys`, which have no part in what is to be done. (A file may be a whole recipe, with what is for
+    /// others.)
     ///
     /// # Errors
     /// [`Error::Invalid`] with `why` and `hint`.
-    pub fn have_no(&self, key: &str, why: &str, hint: &str) -> Result<()> {
-        let is_of = |pair: &String| {
+    pub fn have_none(&self, keys: &[&str], why: &str, hint: &str) -> Result<()> {
+        let is_of = |pair: &String, key: &str| {
             let named = pair.split('=').next().unwrap_or_default().trim();
             named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        match self.values.iter().any(is_of) {
-            true => Err(Error::invalid(format!("--set {key}"), why, hint)),
-            false => Ok(()),
+        match keys.iter().find(|key| self.values.iter().any(|pair| is_of(pair, key))) {
+            Some(key) => Err(Error::invalid(format!("--set {key}"), why, hint)),
+            None => Ok(()),
         }
     }
 

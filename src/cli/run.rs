@@ -1,13 +1,13 @@
 //! `synth run`: both stages, one report.
 
 use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, TeacherOptions, minutes};
-use super::recipe::Overrides;
+use super::recipe::RecipeOptions;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
-use synth::invert::Recipe;
+use synth::invert::Feed;
 use synth::jobs::{Init, RunJob, label_embeddings, usual_student};
 
 /// From a teacher to a student in one go
@@ -22,11 +22,8 @@ pub struct Run {
     /// pixels, espnet-p2-q3, or deeplabv3_mobilenet_v2_035 for fewer than 5 classes or sides not divisible by 8]
     #[arg(long, value_name = "NET")]
     student: Option<String>,
-    /// Recipe (see `synth recipes`)
-    #[arg(long, default_value = "ssd")]
-    recipe: String,
     #[command(flatten)]
-    overrides: Overrides,
+    recipe: RecipeOptions,
     /// Time for the whole run in minutes, in place of the recipe's `rounds` and `finish_steps`; where the adversary is the student,
     /// its schedule follows the number of rounds that fit
     #[arg(long, value_name = "M", value_parser = minutes)]
@@ -37,9 +34,6 @@ pub struct Run {
     /// Where the student's weights start [default: teacher-blocks if they make up half of the student, else adversary]
     #[arg(long, value_enum)]
     init: Option<Start>,
-    /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    samples: Option<u32>,
     #[command(flatten)]
     snapshots: SnapshotOptions,
     #[command(flatten)]
@@ -65,12 +59,7 @@ impl Run {
         let place = self.lasting.open(&self.output, &self.common, &[self.teacher.path()])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let base = Recipe::named(&self.recipe)?.of_task(teacher.network.arch.task);
-        let mut recipe: Recipe = self.overrides.apply(&base)?;
-        if let Some(samples) = self.samples {
-            let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-            recipe = recipe.of_samples(samples as usize, teacher.network.arch.task, [h, w]);
-        }
+        let recipe = self.recipe.resolve(&teacher)?;
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let on_the_fly = self.on_the_fly || recipe.on_the_fly;
         let init = match self.init {
@@ -102,6 +91,7 @@ impl Run {
         let (stages, updates) = job.updates();
         self.snapshots.begin(&mut session, stages, self.minutes, updates)?;
         let ran = job.run(session.as_mut())?;
+        self.recipe.compare(ran.inverted.set.len());
         let staging = session.staging()?;
         ran.inverted.write(&staging.path().join("set"))?;
         let card = synth::report::model_card(student, &ran.student.config, &ran.provenance);
@@ -114,20 +104,26 @@ impl Run {
 
     /// Refuses values of the student that are others where it goes on from the adversary.
     fn check_student(&self, job: &RunJob) -> Result<()> {
+        let overrides = &self.recipe.overrides;
         if job.goes_on() {
             let hint = "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch";
-            self.overrides.have_no("student.steps", "the student goes on from the adversary", hint)?;
+            overrides.have_none(&["student.steps"], "the student goes on from the adversary", hint)?;
         }
         if job.on_the_fly {
             let why = "the student is finished when the rounds are";
-            self.overrides.have_no("finish_steps", why, "leave it out, or --on-the-fly")?;
-            let why = "the student is the adversary, whose images are not changed so";
-            self.overrides.have_no("student.rand_augment", why, "leave it out, or say on_the_fly = false")?;
+            overrides.have_none(&["finish_steps"], why, "leave it out, or --on-the-fly")?;
+            let why = "the student is the adversary, which does without";
+            let keys = ["student.rand_augment", "student.signal"];
+            overrides.have_none(&keys, why, "leave it out, or say on_the_fly = false")?;
+            if job.recipe.feed == Feed::Batch {
+                let why = "the student learns from the batches as they are made (feed = batch)";
+                overrides.have_none(&["student.batch"], why, "say batch, or say on_the_fly = false")?;
+            }
         }
         if job.goes_on() && !job.on_the_fly {
             let hint = "leave it out, or say --init scratch or --on-the-fly";
             let why = "the rate is constant in the rounds and falls along a cosine after them";
-            self.overrides.have_no("student.schedule", why, hint)?;
+            overrides.have_none(&["student.schedule"], why, hint)?;
         }
         Ok(())
     }

@@ -265,6 +265,21 @@ fn options_without_a_part() {
     let fly = ["--on-the-fly", "--set", "finish_steps=5"];
     refused(2, &run(&fly), &["--set finish_steps", "--on-the-fly"]);
     refused(2, &run(&["--recipe", "fast", "--set", "student.rand_augment=2"]), &["--set student.rand_augment"]);
+    refused(
+        2,
+        &run(&["--recipe", "adi", "--set", "student.signal.logits=0.2"]),
+        &["--set student.signal", "on_the_fly = false"],
+    );
+    refused(2, &run(&["--recipe", "dafl", "--set", "student.batch=32"]), &["--set student.batch", "say batch, or"]);
+    for (value, part) in [("finish_steps=5", "does without"), ("student.schedule=constant", "a constant rate")] {
+        refused(2, &["invert", &model, "-o", &out, "--set", value], &["--set", part, "`synth distill`"]);
+    }
+    let few = ["rounds=1", "batches=1", "batch=4", "adversary_steps=1", "generator.width=8"];
+    let few: Vec<&str> = few.into_iter().flat_map(|value| ["--set", value]).collect();
+    let small = place.text("small");
+    let asked = ["invert", &model, "-o", &small, "--recipe", "dafl", "--adversary", "mnist-convnet", "--samples", "50"];
+    let told = String::from_utf8(synth(&[&asked[..], &few].concat()).stderr).unwrap();
+    assert!(told.contains("the set has 4 of the 50 images of --samples"), "{told}");
     refused(2, &run(&["--recipe", "deepinversion", "--on-the-fly"]), &["on_the_fly", "no update", "adversary_steps"]);
     let file = place.text("set/data/train-00000-of-00001.parquet");
     refused(1, &["eval", &model, "--data", &file, "--split", "test"], &["split `train`, not `test`"]);

@@ -153,12 +153,17 @@ fn every_recipe_goes_on() {
         let teacher = teacher("resnet14");
         for (name, _, make) in Recipe::ALL {
             let published = make();
-            let fill = published.fill.min(1);
+            let fill = published.fill.min(2);
             let mut recipe = Recipe { batch: 8, practice: 0, fill, rounds: 2, adversary_steps: 2, ..published };
             recipe.generator.width = 8;
             recipe.generator.latent = 8;
             recipe.generator.inner_steps = 2;
             recipe.generator.warmup_steps = 2;
+            // What happens every so many batches happens with each.
+            let every = |batches: &mut usize| *batches = 1.min(*batches);
+            every(&mut recipe.generator.reset_first);
+            every(&mut recipe.generator.rebuild);
+            every(&mut recipe.generator.warmup_rebuild);
             recipe.buffer.samples = 16;
             recipe.finish_steps = 2;
             recipe.views = recipe.views.min(2);
