@@ -117,7 +117,7 @@ fn architecture(name: &str) -> anyhow::Result<(Architecture, ModelConfig)> {
 fn model(name: &str, arch: Architecture, config: ModelConfig) -> anyhow::Result<Model> {
     let [channels, height, width] = config.pretrained_cfg.input_size;
     let network = randomised(arch, [height, width, channels])?;
-    Ok(Model { network, config, sha256: String::new(), source: name.to_string() })
+    Ok(Model { source: name.to_string(), ..Model::made(network, config) })
 }
 
 fn listed(name: &str) -> anyhow::Result<Model> {

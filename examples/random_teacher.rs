@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let shape = Shape { channels: 3, height: side, width: side, num_classes };
     let (architecture, config) = new_model(arch, &shape, None, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225])?;
     let network = Network::init(Arc::new(architecture), &mut Streams::new(0).stream("random teacher", 0))?;
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     model.save(Path::new(folder), "# Random weights\n", &serde_json::json!({ "kind": "random" }))
 }

@@ -34,7 +34,7 @@ fn write(folder: &std::path::Path, called: &str, name: &str, channels: usize) ->
     let mut rng = Streams::new(0).stream("students", 0);
     let network = Network::init(Arc::new(architecture), &mut rng)?;
     trained(&network, &mut rng)?;
-    let model = Model { network, config, sha256: String::new(), source: name.to_string() };
+    let model = Model { source: name.to_string(), ..Model::made(network, config) };
     let target = folder.join(called);
     std::fs::create_dir_all(&target)?;
     model.save(&target, "A student with arbitrary weights.\n", &serde_json::json!({}))?;

@@ -1,6 +1,5 @@
 //! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
 
-use crate::data::Framing;
 use crate::files::{PROVENANCE_LIMIT, json_text, write_atomic};
 use crate::nets::registry::{self, Identity, Shape};
 use crate::nets::{Kind, Network, Weights};
@@ -41,6 +40,11 @@ pub struct Overrides {
 }
 
 impl Model {
+    /// A network that was made here, and comes from no file.
+    pub fn made(network: Network, config: ModelConfig) -> Self {
+        Self { network, config, sha256: String::new(), source: String::new() }
+    }
+
     /// Loads a model folder in Hub layout, or a bare `.safetensors`, `.pth`, `.pt` or `.th` file of the architecture
     /// `arch` (a name of [`registry::from_name`]); with a folder, `arch` replaces what its configuration says.
     ///
@@ -145,20 +149,6 @@ impl Model {
         let numbers = || (0..self.config.num_classes).map(|class| class.to_string()).collect();
         self.config.label_names.clone().unwrap_or_else(numbers)
     }
-
-    /// How pictures of any size become the images that the model reads, where its configuration says so: by timm's fields, to
-    /// which what transformers' image processors do was brought.
-    ///
-    /// # Errors
-    /// [`Error::File`] for a way that is not there; see [`Framing::of_timm`].
-    pub fn framing(&self) -> Result<Option<Framing>> {
-        let images = &self.config.pretrained_cfg;
-        let [_, height, width] = images.input_size;
-        let (mode, filter) = (images.crop_mode.as_deref(), images.interpolation.as_deref());
-        Framing::of_timm([height, width], images.crop_pct, mode, filter).map_err(|found| {
-            Error::file(&self.source, found, "`eval --resize=stretch` takes pictures whole, whatever their shape")
-        })
-    }
 }
 
 fn tensors_of(weights: &Weights) -> Result<BTreeMap<String, RawTensor>> {
@@ -214,9 +204,6 @@ fn overridden(mut config: ModelConfig, arch: Option<&str>, overrides: &Overrides
     checked(config)
 }
 
-/// A number of classes that every network can have.
-const ANY: usize = 8;
-
 /// The configuration of a bare file.
 fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Result<ModelConfig> {
     let [channels, height, width] = overrides.input_size.map_or_else(|| registry::usual_input(arch), Ok)?;
@@ -224,8 +211,13 @@ fn described(arch: &str, checkpoint: &Checkpoint, overrides: &Overrides) -> Resu
     let num_classes = match overrides.num_classes {
         Some(count) => count,
         None => {
-            let (network, config) =
-                registry::new_model(arch, &shape(ANY), None, &vec![0.0; channels], &vec![1.0; channels])?;
+            let (network, config) = registry::new_model(
+                arch,
+                &shape(registry::ANY_CLASSES),
+                None,
+                &vec![0.0; channels],
+                &vec![1.0; channels],
+            )?;
             let head = match network.slots.iter().rfind(|slot| slot.kind == Kind::LinearWeight) {
                 Some(slot) => slot.name.clone(),
                 None => {

@@ -135,7 +135,9 @@ impl Eval {
         let [_, height, width] = model.config.pretrained_cfg.input_size;
         let published = match self.resize {
             None => return Ok(None),
-            Some(Resize::Published) => model.framing()?,
+            Some(Resize::Published) => Framing::of(&model.config.pretrained_cfg).map_err(|found| {
+                Error::file(&model.source, found, "--resize=stretch takes pictures whole, whatever their shape")
+            })?,
             Some(Resize::Stretch) => None,
         };
         Ok(Some(published.unwrap_or(Framing::stretched([height, width]))))

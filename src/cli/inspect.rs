@@ -5,6 +5,7 @@ use super::{Global, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use synth::data::Framing;
 use synth::files::{prepare_file, write_atomic};
 use synth::hub::{HubName, Kind as Repository};
 use synth::jobs::{Access, answered_by, open_model};
@@ -163,7 +164,7 @@ fn of_model(model: &Model) -> (Value, String) {
     let (config, arch) = (&model.config, &model.network.arch);
     let images = &config.pretrained_cfg;
     // One that is not there is refused by what needs it.
-    let framing = model.framing().ok().flatten();
+    let framing = Framing::of(images).ok().flatten();
     let layers = layers(&arch.slots);
     let row = |layer: &Layer| json!({"name": layer.name, "kind": layer.kind, "shape": layer.shape, "parameters": layer.parameters});
     let json = json!({

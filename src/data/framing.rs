@@ -2,6 +2,7 @@
 //! measure a model.
 
 use super::MAX_SIDE;
+use crate::weights::config::PretrainedConfig;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
@@ -69,25 +70,21 @@ impl Framing {
         Self { size, resized: size, keeps_shape: false, filter: Filter::Bilinear }
     }
 
-    /// What timm does for a model with these fields in its `pretrained_cfg`; `None` where all are absent, since then it is not
-    /// known. One that is absent beside others is 0.875, `center` or `bicubic`.
+    /// What a model's configuration says, as timm does it; `None` where it says nothing. Of `crop_pct`, `crop_mode` and
+    /// `interpolation`, one that is absent beside others is 0.875, `center` or `bicubic`.
     ///
     /// # Errors
     /// In words, a `crop_pct` outside 0 to 1, and modes and filters that are not there.
-    pub fn of_timm(
-        size: [usize; 2],
-        crop_pct: Option<f64>,
-        crop_mode: Option<&str>,
-        interpolation: Option<&str>,
-    ) -> Result<Option<Self>, String> {
-        if crop_pct.is_none() && crop_mode.is_none() && interpolation.is_none() {
+    pub fn of(images: &PretrainedConfig) -> Result<Option<Self>, String> {
+        let (mode, interpolation) = (images.crop_mode.as_deref(), images.interpolation.as_deref());
+        if images.crop_pct.is_none() && mode.is_none() && interpolation.is_none() {
             return Ok(None);
         }
-        let share = crop_pct.unwrap_or(USUAL_CROP);
+        let share = images.crop_pct.unwrap_or(USUAL_CROP);
         if !(share > 0.0 && share <= 1.0) {
             return Err(format!("crop_pct is {share}, expected more than 0 and at most 1"));
         }
-        let keeps_shape = match crop_mode {
+        let keeps_shape = match mode {
             None | Some("center") => true,
             Some("squash") => false,
             Some(other) => return Err(format!("crop_mode is {other:?}, expected \"center\" or \"squash\"")),
@@ -99,6 +96,8 @@ impl Framing {
         };
         // What was rounded on its way into the file is no pixel less.
         let before = |side: usize| (side as f64 / share + 1e-6).floor().min(MAX_SIDE as f64) as usize;
+        let [_, height, width] = images.input_size;
+        let size = [height, width];
         Ok(Some(Self { size, resized: size.map(before), keeps_shape, filter: *filter }))
     }
 

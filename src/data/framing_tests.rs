@@ -31,13 +31,7 @@ fn framing(name: &str, fields: &Value) -> Framing {
         let preprocessor = fields.to_string();
         ModelConfig::parse_with(config.to_string().as_bytes(), Some(preprocessor.as_bytes()), Path::new("config.json"))
     };
-    of_config(&config.unwrap()).unwrap().unwrap()
-}
-
-fn of_config(config: &ModelConfig) -> Result<Option<Framing>, String> {
-    let images = &config.pretrained_cfg;
-    let [_, height, width] = images.input_size;
-    Framing::of_timm([height, width], images.crop_pct, images.crop_mode.as_deref(), images.interpolation.as_deref())
+    Framing::of(&config.unwrap().pretrained_cfg).unwrap().unwrap()
 }
 
 #[test]
@@ -73,10 +67,15 @@ fn pictures_are_framed_as_timm_and_transformers_do() {
 
 #[test]
 fn a_way_that_is_not_there_is_named() {
-    let of = |crop_pct, mode, filter| Framing::of_timm([8, 8], crop_pct, mode, filter);
+    let of = |crop_pct: Option<f64>, mode: Option<&str>, filter: Option<&str>| {
+        let text = |text: Option<&str>| text.map(String::from);
+        let images = json!({"input_size": [3, 224, 224], "mean": [0, 0, 0], "std": [1, 1, 1]});
+        let images: PretrainedConfig = serde_json::from_value(images).unwrap();
+        Framing::of(&PretrainedConfig { crop_pct, crop_mode: text(mode), interpolation: text(filter), ..images })
+    };
     assert_eq!(of(None, None, None), Ok(None));
     // As timm fills in what is left open.
-    let usual = Framing { size: [8, 8], resized: [9, 9], keeps_shape: true, filter: Filter::Bicubic };
+    let usual = Framing { size: [224, 224], resized: [256, 256], keeps_shape: true, filter: Filter::Bicubic };
     assert_eq!(of(None, Some("center"), None), Ok(Some(usual)));
     for (crop_pct, mode, filter, part) in [
         (Some(0.0), None, None, "crop_pct is 0"),
@@ -90,7 +89,7 @@ fn a_way_that_is_not_there_is_named() {
     }
     // The share was rounded on its way: 224 of 256 is 0.875, 224 of 235 is not finite in binary.
     for side in 224..320 {
-        let found = Framing::of_timm([224, 224], Some(224.0 / f64::from(side)), None, None).unwrap().unwrap();
+        let found = of(Some(224.0 / f64::from(side)), None, None).unwrap().unwrap();
         assert_eq!(found.resized, [side as usize; 2]);
     }
 }

@@ -9,7 +9,7 @@ fn model() -> Model {
     let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
     let (architecture, config) = new_model("resnet8", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("network", 0)).unwrap();
-    Model { network, config, sha256: String::new(), source: String::new() }
+    Model::made(network, config)
 }
 
 /// What time has made of the plan, which the recipe does not say.

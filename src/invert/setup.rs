@@ -88,7 +88,7 @@ mod tests {
         let (architecture, config) =
             new_model("deeplabv3_mobilenet_v2_035", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
         let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-        let teacher = Teacher::of(&Model { network, config, sha256: String::new(), source: String::new() });
+        let teacher = Teacher::of(&Model::made(network, config));
         let [alone, eight] = [1, 8].map(|batch| batch_norm_targets(&teacher, batch).unwrap());
         let other = |(a, b): &(&LayerStatistics, &LayerStatistics)| a.var != b.var;
         let others: Vec<_> = alone.iter().zip(&eight).filter(other).collect();

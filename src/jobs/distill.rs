@@ -149,7 +149,7 @@ impl DistillJob<'_> {
                 return Err(Error::invalid("answers live", "there is no teacher to ask", hint));
             }
         };
-        let mut student = Model { network, config, sha256: String::new(), source: String::new() };
+        let mut student = Model::made(network, config);
         let (input, fresh) = (self.input(&student), student.network.to(self.compute)?);
         let answered = self.answered(frozen.as_ref())?;
         let set = answered.as_ref().unwrap_or(self.set);

@@ -135,7 +135,7 @@ impl InvertJob<'_> {
         add_health(&mut set.provenance, &health, &about, observer)?;
         let part = |network: Network, config: &crate::weights::ModelConfig| -> Result<Model> {
             let network = network.to(&CPU)?;
-            Ok(Model { network, config: config.clone(), sha256: String::new(), source: String::new() })
+            Ok(Model::made(network, config.clone()))
         };
         let (adversary, generator) = (part(finished, &config)?, part(generator, &self.teacher.config)?);
         Ok(Inverted { set, adversary, generator, updates, earlier: clock.earlier })

@@ -79,7 +79,7 @@ impl TrainJob<'_> {
         }
         config.pretrained_cfg.license = self.license.map(String::from);
         let network = Network::init(Arc::new(architecture), &mut Streams::new(self.seed).stream("network", 0))?;
-        let mut model = Model { network, config, sha256: String::new(), source: String::new() };
+        let mut model = Model::made(network, config);
         let input = Teacher::of(&model).input();
         let network = model.network.to(self.compute)?;
         let trained = supervised(network, self.data, &input, self.recipe, self.seed, observer)?;

@@ -153,11 +153,11 @@ pub fn small_twin(name: &str, sides: Option<[usize; 2]>) -> Option<String> {
 /// As [`from_name`].
 pub fn task(name: &str) -> Result<Task> {
     let [channels, height, width] = usual_input(name)?;
-    Ok(from_name(name, &Shape { channels, height, width, num_classes: MANY })?.0.task)
+    Ok(from_name(name, &Shape { channels, height, width, num_classes: ANY_CLASSES })?.0.task)
 }
 
 /// A number of classes that every network can have.
-const MANY: usize = 16;
+pub(crate) const ANY_CLASSES: usize = 16;
 
 /// The architecture called `name`, and the configuration to save with a model of it: images are
 /// `(pixel / 255 - mean) / std` of `shape`, classes are called `label_names`.

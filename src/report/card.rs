@@ -1,5 +1,6 @@
 //! The README of a model folder: YAML for the Hub, then a page for people.
 
+use crate::data::Framing;
 use crate::nets::Task;
 use crate::set::card::{first, licence, licence_in_words, markdown, text};
 use crate::weights::ModelConfig;
@@ -110,7 +111,9 @@ fn what_it_is(config: &ModelConfig, provenance: &Value) -> String {
              training data. Made by `synth`."
         ),
     };
-    format!("{made} Pixels are divided by 255 and normalised as `config.json` says.")
+    let framed = Framing::of(&config.pretrained_cfg).ok().flatten().filter(|_| task(config) == Task::Classification);
+    let framed = framed.map_or(String::new(), |framing| format!(" Pictures of other sizes: {framing}."));
+    format!("{made}{framed} Pixels are divided by 255 and normalised as `config.json` says.")
 }
 
 /// What people ask first, as far as the provenance has it.
@@ -191,6 +194,17 @@ mod tests {
             "recipe": {"lr": 0.1}, "answers": "live", "steps": 4000, "seed": 7, "device": "cpu", "threads": 2,
             "wall_seconds": {"distillation": 95.0}, "metrics": {"held_out_agreement": 0.9412}, "parameters": 78042,
         })
+    }
+
+    #[test]
+    fn a_card_says_what_becomes_of_pictures() {
+        let mut config = config();
+        config.pretrained_cfg.interpolation = Some("bilinear".into());
+        let said =
+            " Pictures of other sizes: shorter side to 36 (bilinear), the middle 32x32. Pixels are divided by 255";
+        assert!(model_card("r8", &config, &student()).contains(said));
+        config.task = "image-segmentation".into();
+        assert!(!model_card("r8", &config, &student()).contains("Pictures of other sizes"));
     }
 
     #[test]

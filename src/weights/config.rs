@@ -24,7 +24,7 @@ const SIZE_LIMIT: u64 = 4 << 20;
 pub(crate) const SIDE_LIMIT: usize = 4096;
 const CHANNEL_LIMIT: usize = 64;
 /// More classes than any classifier has.
-const CLASS_LIMIT: usize = 10_000_000;
+pub(crate) const CLASS_LIMIT: usize = 10_000_000;
 
 /// What a model is: architecture, classes, and the images it expects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct PretrainedConfig {
     /// Value that the first class has in label images (segmentation): with 1, 0 is void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u8>,
-    /// Share of the sides that is left of resized pictures; see [`Model::framing`](crate::model::Model::framing).
+    /// Share of the sides that is left of resized pictures; see [`Framing::of`](crate::data::Framing::of).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_pct: Option<f64>,
     /// `center` or `squash`: whether pictures keep their shape where they are resized.

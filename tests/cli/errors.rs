@@ -41,7 +41,7 @@ impl Place {
         let names = Some(["ant", "bee", "cat"].map(String::from).to_vec());
         let (arch, config) = registry::new_model("mnist-convnet", &SHAPE, names, &[0.1], &[0.3]).unwrap();
         let network = Network::init(Arc::new(arch), &mut Streams::new(0).stream("test", 0)).unwrap();
-        let model = Model { network, config, sha256: String::new(), source: String::new() };
+        let model = Model::made(network, config);
         std::fs::create_dir(place.at("model")).unwrap();
         model.save(place.at("model"), "card", &serde_json::json!({})).unwrap();
         place

@@ -45,7 +45,7 @@ fn place() -> TempDir {
     let names = Some(["ant", "bee", "cat"].map(String::from).to_vec());
     let (arch, config) = registry::new_model("mnist-convnet", &SHAPE, names, &[0.1], &[0.3]).unwrap();
     let network = Network::init(Arc::new(arch), &mut Streams::new(0).stream("test", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     std::fs::create_dir(root.path().join("model")).unwrap();
     model.save(root.path().join("model"), "card", &json!({})).unwrap();
     root

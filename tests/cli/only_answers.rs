@@ -58,7 +58,7 @@ fn write(folder: &Path, (config, preprocessor): &(Value, Option<Value>)) {
     let config = ModelConfig::read(folder).unwrap();
     let arch = Arc::new(registry::from_config(&config).unwrap());
     let network = Network::init(arch, &mut Streams::new(3).stream("teacher", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     let tensors = model.tensors().unwrap();
     Checkpoint::write_safetensors(folder.join("model.safetensors"), &tensors, &Default::default()).unwrap();
 }

@@ -82,7 +82,7 @@ fn teacher(folder: &Path) -> Repo {
     let names = Some(["ant", "bee", "cat", "dog"].map(String::from).to_vec());
     let (arch, config) = registry::new_model("resnet8", &shape, names, &[0.5; 3], &[0.25; 3]).unwrap();
     let network = Network::init(Arc::new(arch), &mut Streams::new(3).stream("teacher", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     std::fs::create_dir(folder).unwrap();
     model.save(folder, "# a teacher", &serde_json::json!({"kind": "supervised"})).unwrap();
     repo_of(folder)

@@ -40,7 +40,7 @@ fn teacher(folder: &Path) {
     let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 2 };
     let (arch, config) = registry::new_model("resnet8", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
     let network = Network::init(Arc::new(arch), &mut Streams::new(3).stream("teacher", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     std::fs::create_dir(folder).unwrap();
     model.save(folder, "# a teacher", &serde_json::json!({"kind": "supervised"})).unwrap();
 }

@@ -202,7 +202,7 @@ fn segformer(folder: &Path) -> Model {
     let config = ModelConfig::read(folder).unwrap();
     let network =
         Network::init(Arc::new(from_config(&config).unwrap()), &mut Streams::new(3).stream("test", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     let weights = folder.join("model.safetensors");
     Checkpoint::write_safetensors(weights, &model.tensors().unwrap(), &Default::default()).unwrap();
     model

@@ -143,7 +143,7 @@ fn student(name: &str, shape: &Shape) -> Model {
     let (mean, std) = (vec![0.5; shape.channels], vec![0.25; shape.channels]);
     let (arch, config) = registry::new_model(name, shape, None, &mean, &std).unwrap();
     let network = Network::init(Arc::new(arch), &mut Streams::new(3).stream("test", 0)).unwrap();
-    Model { network, config, sha256: String::new(), source: name.to_string() }
+    Model { source: name.to_string(), ..Model::made(network, config) }
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn place(folder: &Path, height: u32) -> [String; 2] {
     let shape = Shape { channels: 3, height: 16, width: 24, num_classes: 6 };
     let (architecture, config) = new_model("espnet-p1-q1", &shape, None, &[0.4; 3], &[0.2; 3]).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(0).stream("test", 0)).unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     let at = |name: &str| folder.join(name);
     std::fs::create_dir_all(at("model")).unwrap();
     model.save(at("model"), "card", &serde_json::json!({})).unwrap();

@@ -126,7 +126,7 @@ proptest! {
         let (arch, mut config) = registry::new_model(name, &shape, named.then_some(labels), &mean, &std).unwrap();
         config.pretrained_cfg.license = licence;
         let network = Network::init(Arc::new(arch), &mut Streams::new(seed).stream("test", 0)).unwrap();
-        let model = Model { network, config, sha256: String::new(), source: String::new() };
+        let model = Model::made(network, config);
         let folder = tempfile::tempdir().unwrap();
         model.save(folder.path(), &card, &serde_json::json!({"kind": "supervised"})).unwrap();
         let back = Model::load(folder.path(), None, &Overrides::default()).unwrap();

@@ -21,7 +21,7 @@ fn teacher(arch: &str, side: usize, num_classes: usize) -> Model {
     let (architecture, config) = new_model(arch, &shape, None, &mean, &std).unwrap();
     let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let model = Model { network, config, sha256: String::new(), source: String::new() };
+    let model = Model::made(network, config);
     model.save(folder.path(), "", &serde_json::json!({})).unwrap();
     Model::load(folder.path(), None, &Overrides::default()).unwrap()
 }

@@ -11,6 +11,7 @@ mod proto;
 mod tests;
 mod translate;
 
+use crate::data::Framing;
 use crate::model::Model;
 use crate::nets::{self, Task, Weights};
 use crate::tape::{Op, Trace};
@@ -171,6 +172,7 @@ fn metadata(model: &Model, options: &Options) -> Vec<StringStringEntryProto> {
         ("mean", Some(json!(mean).to_string())),
         ("std", Some(json!(std).to_string())),
         ("normalisation", Some(normalisation.to_string())),
+        ("pictures", Framing::of(images).ok().flatten().map(|framing| framing.to_string())),
         ("weights_sha256", Some(model.sha256.clone()).filter(|hash| !hash.is_empty())),
         ("license", licence),
     ];

@@ -25,7 +25,7 @@ fn described(name: &str, num_classes: usize) -> (Architecture, ModelConfig) {
 fn model(name: &str, num_classes: usize) -> Model {
     let (arch, config) = described(name, num_classes);
     let network = Network::init(Arc::new(arch), &mut Streams::new(5).stream("test", 0)).unwrap();
-    Model { network, config, sha256: String::new(), source: name.to_string() }
+    Model { source: name.to_string(), ..Model::made(network, config) }
 }
 
 fn exported(model: &Model, options: &Options) -> (ModelProto, GraphProto) {
@@ -205,6 +205,7 @@ fn the_file_says_what_it_is() {
     let mut model = model("mnist-convnet", 2);
     model.config.label_names = Some(vec!["a \"b\"".into(), "ü".into()]);
     model.config.pretrained_cfg.license = Some("mit".into());
+    model.config.pretrained_cfg.crop_pct = Some(0.875);
     model.sha256 = "00".repeat(32);
     let options = Options { normalise: true, opset: 17 };
     let (file, graph) = exported(&model, &options);
@@ -215,6 +216,7 @@ fn the_file_says_what_it_is() {
     assert_eq!((said["mean"].as_str(), said["std"].as_str(), said["license"].as_str()), ("[0.5]", "[0.25]", "mit"));
     assert_eq!((said["normalisation"].as_str(), said["weights_sha256"].len()), ("inside the graph", 64));
     assert_eq!((file.producer_name.as_deref(), file.ir_version), (Some("synth"), Some(8)));
+    assert_eq!(said["pictures"], "shorter side to 32 (bicubic), the middle 28x28");
     let first: Vec<&str> = graph.node.iter().take(3).map(|n| n.op_type.as_deref().unwrap()).collect();
     assert_eq!(first, ["Sub", "Div", "Conv"]);
     model.config.pretrained_cfg.license = None;

@@ -1,7 +1,7 @@
 //! Arguments of a family, each checked when it is read, none overlooked.
 
 use super::Shape;
-use crate::weights::config::SIDE_LIMIT;
+use crate::weights::config::{CLASS_LIMIT, SIDE_LIMIT};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;
@@ -122,7 +122,7 @@ impl<'a> Args<'a> {
     /// What timm may state of any network: its classes, its images' channels, and what its last layer reads: `avg`, the
     /// average over all pixels, or `token`.
     pub fn of_timm(&mut self, shape: &Shape, pooling: &str) -> Result<()> {
-        let classes = self.count("num_classes", 1..=10_000_000, Some(shape.num_classes))?;
+        let classes = self.count("num_classes", 1..=CLASS_LIMIT, Some(shape.num_classes))?;
         if classes != shape.num_classes {
             let hint = format!("the configuration has {} beside it", shape.num_classes);
             return Err(self.refuse("num_classes", classes, &hint));

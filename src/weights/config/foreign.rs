@@ -1,7 +1,7 @@
 //! Configurations that other libraries write, in the form of [`ModelConfig`](super::ModelConfig): transformers'
 //! `config.json` with its `preprocessor_config.json`, and timm's older flat form.
 
-use super::CHANNEL_LIMIT;
+use super::{CHANNEL_LIMIT, CLASS_LIMIT};
 use serde_json::{Map, Value, json};
 
 /// What a configuration file becomes, or what is wrong with it.
@@ -85,9 +85,6 @@ const IGNORED: &[&str] = &[
     "use_cache",
 ];
 
-/// More classes than this are not listed by name.
-const NAMED_CLASSES: usize = 10_000_000;
-
 fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Translated {
     let class = map.get("architectures").and_then(|list| list[0].as_str()).unwrap_or_default();
     let for_pixels = class == PIXELS.0;
@@ -129,7 +126,7 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
 /// `id2label` as a list: its keys are the numbers of the classes.
 fn label_names(map: &Map<String, Value>) -> std::result::Result<Option<Vec<String>>, String> {
     let Some(Value::Object(labels)) = map.get("id2label") else { return Ok(None) };
-    if labels.is_empty() || labels.len() > NAMED_CLASSES {
+    if labels.is_empty() || labels.len() > CLASS_LIMIT {
         return Err(format!("id2label has {} classes", labels.len()));
     }
     let mut names = vec![None; labels.len()];
