@@ -11,7 +11,7 @@ use std::time::Instant;
 use synth::Result;
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
 use synth::events::Silent;
-use synth::invert::{Inversion, Lifecycle, Recipe, invert};
+use synth::invert::{Inversion, Lifecycle, Options, Recipe, invert};
 use synth::loss::BnForm;
 use synth::model::{Model, Overrides};
 use synth::nets::{Architecture, Kind, Network, ResNetCifar, Shortcut};
@@ -171,7 +171,7 @@ fn run(case: &Case) -> Result<Health> {
     let (mut recipe, mut pupil) = small(case.seed, teacher.classes);
     (case.change)(&mut teacher, &mut recipe, &mut pupil);
     let fresh = student(teacher.classes, 100 + case.seed);
-    let inversion = invert(&teacher, fresh, &recipe, None, case.seed, None, &mut Silent)?;
+    let inversion = invert(&teacher, fresh, &recipe, &Options { seed: case.seed, ..Options::default() }, &mut Silent)?;
     let signs = inversion.signs;
     let set = set_of(inversion, teacher.classes);
     let fresh = student(teacher.classes, 200 + case.seed);

@@ -163,8 +163,7 @@ fn role(arch: &Architecture) -> &'static str {
 fn of_model(model: &Model) -> (Value, String) {
     let (config, arch) = (&model.config, &model.network.arch);
     let images = &config.pretrained_cfg;
-    // One that is not there is refused by what needs it.
-    let framing = Framing::of(images).ok().flatten();
+    let framing = Framing::known(images);
     let layers = layers(&arch.slots);
     let row = |layer: &Layer| json!({"name": layer.name, "kind": layer.kind, "shape": layer.shape, "parameters": layer.parameters});
     let json = json!({

@@ -58,6 +58,7 @@ impl Invert {
             adversary: self.adversary.as_deref().unwrap_or(usual_student(&teacher.config, "resnet8")),
             teacher_blocks: false,
             on_the_fly: recipe.on_the_fly,
+            views: true,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

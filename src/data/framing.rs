@@ -70,6 +70,11 @@ impl Framing {
         Self { size, resized: size, keeps_shape: false, filter: Filter::Bilinear }
     }
 
+    /// As [`Framing::of`], for those who only tell of it: what is not there here is none.
+    pub fn known(images: &PretrainedConfig) -> Option<Self> {
+        Self::of(images).ok().flatten()
+    }
+
     /// What a model's configuration says, as timm does it; `None` where it says nothing. Of `crop_pct`, `crop_mode` and
     /// `interpolation`, one that is absent beside others is 0.875, `center` or `bicubic`.
     ///

@@ -1,5 +1,6 @@
 //! Images that a student learns from, and the teacher's answers on them.
 
+use super::views::record_missing;
 use super::{Input, StudentRecipe};
 use crate::Result;
 use crate::augment::RandAugment;
@@ -14,12 +15,44 @@ use crate::teacher::Teacher;
 use candle_core::Tensor;
 use rand::RngExt;
 
+/// Views with those of them that were drawn: images and views.
+type Drawn<'a> = (&'a Views, Vec<(usize, usize)>);
+
 /// Where the teacher's answers on augmented images come from.
 pub enum Answers<'a> {
     /// The teacher runs on every batch.
     Live(&'a Teacher),
     /// Recorded for a fixed list of views per image.
     Stored(&'a Views),
+    /// The same, and the teacher records those of views that were not drawn before.
+    Recording(&'a mut Views, &'a Teacher),
+}
+
+impl Answers<'_> {
+    /// The views that a student sees, if it sees nothing else.
+    pub(super) fn views(&self) -> Option<&Views> {
+        match self {
+            Answers::Live(_) => None,
+            Answers::Stored(views) => Some(views),
+            Answers::Recording(views, _) => Some(views),
+        }
+    }
+
+    /// A random view of each of the `images` at `rows`, and where their answers are, if these are recorded.
+    fn draw(&mut self, images: &Images, rows: &[usize], rng: &mut Stream) -> Result<Option<Drawn<'_>>> {
+        let mut drawn = |views: &Views| -> Vec<_> {
+            rows.iter().map(|&row| (row, rng.random_range(0..views.list.len()))).collect()
+        };
+        match self {
+            Answers::Live(_) => Ok(None),
+            Answers::Stored(views) => Ok(Some((views, drawn(views)))),
+            Answers::Recording(views, teacher) => {
+                let drawn = drawn(views);
+                record_missing(teacher, images, views, &drawn)?;
+                Ok(Some((views, drawn)))
+            }
+        }
+    }
 }
 
 /// What a step may draw from.
@@ -41,25 +74,20 @@ impl Pool<'_> {
 
     /// The images at `indices`, augmented as `recipe` says and normalised, and their answers if those are recorded.
     pub(super) fn batch(
-        &self,
+        &mut self,
         indices: &[usize],
         recipe: &StudentRecipe,
         input: &Input,
         compute: &Compute,
         rng: &mut Stream,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let (places, answers) = match &self.answers {
-            Answers::Live(_) => (recipe.augment.draw(indices.len(), rng), None),
-            Answers::Stored(views) => {
+        let (places, answers) = match self.answers.draw(self.images, indices, rng)? {
+            None => (recipe.augment.draw(indices.len(), rng), None),
+            Some((views, drawn)) => {
+                let places = drawn.iter().map(|&(_, view)| placement(views.list[view])).collect();
                 let k = input.classes;
-                let mut places = Vec::with_capacity(indices.len());
-                let mut logits = Vec::with_capacity(indices.len() * k);
-                for &i in indices {
-                    let v = rng.random_range(0..views.list.len());
-                    places.push(placement(views.list[v]));
-                    let at = (i * views.list.len() + v) * k;
-                    logits.extend_from_slice(&views.logits[at..at + k]);
-                }
+                let logits = drawn.iter().flat_map(|&(row, view)| &views.logits[views.at(row, view, k)]);
+                let logits: Vec<f32> = logits.copied().collect();
                 (places, Some(compute.bring(&tensor(logits, (indices.len(), k))?)?))
             }
         };

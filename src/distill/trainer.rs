@@ -165,7 +165,7 @@ impl Trainer {
         let told = match (recorded, &pool.answers) {
             (Some(answers), _) => Told::answers(answers),
             (None, Answers::Live(teacher)) => self.asked(teacher, &x)?,
-            (None, Answers::Stored(_)) => return Err(Error::shape("student step", "stored answers are missing")),
+            (None, _) => return Err(Error::shape("student step", "stored answers are missing")),
         };
         let weights = (r.priority.beta > 0.0 && r.priority.alpha > 0.0).then_some(&draw.weights[..]);
         let temperature = mixing.is_none().then_some(r.priority.temperature);
@@ -260,11 +260,11 @@ impl Trainer {
             let places: Vec<usize> =
                 (0..self.recipe.batch).map(|_| rng.random_range(0..pool.priorities.len())).collect();
             let rows = pool.rows_at(&places);
-            let places = match pool.answers {
-                Answers::Stored(Views { list, .. }) => {
+            let places = match pool.answers.views() {
+                Some(Views { list, .. }) => {
                     rows.iter().map(|_| placement(list[rng.random_range(0..list.len())])).collect()
                 }
-                Answers::Live(_) => self.recipe.augment.draw(rows.len(), &mut rng),
+                None => self.recipe.augment.draw(rows.len(), &mut rng),
             };
             let slices: Vec<&[u8]> = rows.iter().map(|&row| pool.images.image(row)).collect();
             let x = self.input.seen(self.input.placed(&slices, &places, self.student().compute())?)?;

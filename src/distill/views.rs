@@ -1,11 +1,10 @@
-//! Recorded answers: the teacher runs once over a fixed list of views of every image, and never again.
+//! Recorded answers: the teacher is asked once about a view of a fixed list of every image, and never again.
 
 use super::pool::placement;
 use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
 use crate::ops::mem::{host, view};
-use crate::ops::store::Store;
 use crate::rng::Stream;
 use crate::set::{View, Views};
 use crate::teacher::Teacher;
@@ -28,12 +27,10 @@ pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View
     let mut all = Vec::new();
     for dy in -reach..=reach {
         for dx in -reach..=reach {
-            all.extend(
-                flips.iter().map(|&flip| View { dy, dx, flip }).filter(|v| (v.dy, v.dx, v.flip) != (0, 0, false)),
-            );
+            all.extend(flips.iter().map(|&flip| View { dy, dx, flip }).filter(|v| *v != View::PLAIN));
         }
     }
-    let mut list = vec![View { dy: 0, dx: 0, flip: false }];
+    let mut list = vec![View::PLAIN];
     while list.len() < count.max(1) && !all.is_empty() {
         list.push(all.swap_remove(rng.random_range(0..all.len())));
     }
@@ -41,18 +38,46 @@ pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View
 }
 
 /// The teacher's answers on every view of every image.
+///
+/// # Errors
+/// As [`record_missing`], and [`Store::extend`](crate::ops::store::Store::extend).
 pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Result<Views> {
-    let (n, k, v) = (images.len(), teacher.classes, list.len());
-    let mut logits = Store::new();
-    logits.grow(n * v * k)?;
-    for (j, view_of) in list.iter().enumerate() {
-        for chunk in (0..n).collect::<Vec<_>>().chunks(batch_for(BATCH, teacher.size)) {
-            let x = teacher.normalised(images, chunk, &vec![placement(*view_of); chunk.len()])?;
-            let answers = host(&teacher.answers(&x)?)?;
-            for (row, &i) in view(&answers)?.chunks_exact(k).zip(chunk) {
-                logits[(i * v + j) * k..][..k].copy_from_slice(row);
-            }
+    let mut views = Views::unasked(list, images.len(), teacher.classes)?;
+    record_all(teacher, images, &mut views, 0..images.len())?;
+    Ok(views)
+}
+
+/// Those of every view of the images `rows` that are not recorded yet.
+///
+/// # Errors
+/// As [`record_missing`].
+pub fn record_all(
+    teacher: &Teacher,
+    images: &Images,
+    views: &mut Views,
+    rows: impl IntoIterator<Item = usize>,
+) -> Result<()> {
+    let count = views.list.len();
+    let all: Vec<_> = rows.into_iter().flat_map(|row| (0..count).map(move |view| (row, view))).collect();
+    record_missing(teacher, images, views, &all)
+}
+
+/// Asks the teacher about those of `drawn` (images and views) that are not recorded yet.
+///
+/// # Errors
+/// Images that the teacher does not take.
+pub fn record_missing(teacher: &Teacher, images: &Images, views: &mut Views, drawn: &[(usize, usize)]) -> Result<()> {
+    let k = teacher.classes;
+    let mut missing: Vec<_> = drawn.iter().copied().filter(|&(row, view)| !views.has(row, view, k)).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    for chunk in missing.chunks(batch_for(BATCH, teacher.size)) {
+        let (rows, places): (Vec<_>, Vec<_>) = chunk.iter().map(|&(row, v)| (row, placement(views.list[v]))).unzip();
+        let answers = host(&teacher.answers(&teacher.normalised(images, &rows, &places)?)?)?;
+        for (answer, &(row, v)) in view(&answers)?.chunks_exact(k).zip(chunk) {
+            let at = views.at(row, v, k);
+            views.logits[at].copy_from_slice(answer);
         }
     }
-    Ok(Views { list, logits })
+    Ok(())
 }

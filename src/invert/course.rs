@@ -3,16 +3,15 @@
 use super::memory::check_memory;
 use super::order::Order;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
-use super::{Feed, Inversion, LabelEmbeddings, PhiTarget, Recipe, Synthesised, Synthesiser};
+use super::{Feed, Inversion, Options, PhiTarget, Recipe, Synthesised, Synthesiser};
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::collect::{Draw, Generated};
 use crate::data::Images;
-use crate::distill::{Answers, Pool, TrainReport, Trainer, record_views, view_list};
+use crate::distill::{Answers, Pool, TrainReport, Trainer, record_all, view_list};
 use crate::events::{Observer, Record};
 use crate::loss::{Verdicts, argmax};
 use crate::nets::{Network, Task, Weights};
-use crate::ops::store::Store;
 use crate::rng::Streams;
 use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
 use crate::signs::{Signs, Watch};
@@ -29,6 +28,7 @@ pub(super) struct Course<'a> {
     teacher: &'a Teacher,
     recipe: &'a Recipe,
     limit: Option<Duration>,
+    all_views: bool,
     pub plan: Plan,
     /// Batches made.
     pub batch: usize,
@@ -50,14 +50,8 @@ pub(super) struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    pub fn new(
-        teacher: &'a Teacher,
-        adversary: Network,
-        recipe: &'a Recipe,
-        embeddings: Option<&LabelEmbeddings>,
-        seed: u64,
-        limit: Option<Duration>,
-    ) -> Result<Self> {
+    pub fn new(teacher: &'a Teacher, adversary: Network, recipe: &'a Recipe, options: &Options) -> Result<Self> {
+        let Options { embeddings, all_views, seed, limit } = *options;
         let clock = Clock::default();
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::with_embeddings(teacher, recipe, streams, embeddings)?;
@@ -75,6 +69,7 @@ impl<'a> Course<'a> {
             teacher,
             recipe,
             limit,
+            all_views,
             plan,
             batch: 0,
             synthesiser,
@@ -196,7 +191,10 @@ impl<'a> Course<'a> {
             }
             false => (images, labels),
         };
-        store(&mut self.buffer, self.teacher, images, labels, self.batch as u64)?;
+        let written = store(&mut self.buffer, self.teacher, images, labels, self.batch as u64)?;
+        if let Some(views) = self.buffer.views.as_mut().filter(|_| self.all_views) {
+            record_all(self.teacher, &self.buffer.images, views, written)?;
+        }
         self.trainer.pool_changed();
         Ok(())
     }
@@ -290,7 +288,10 @@ impl<'a> Course<'a> {
 
 /// What the adversary learns from.
 fn pool_of<'a>(buffer: &'a mut ReplayBuffer, teacher: &'a Teacher) -> Pool<'a> {
-    let answers = buffer.views.as_ref().map_or(Answers::Live(teacher), Answers::Stored);
+    let answers = match &mut buffer.views {
+        Some(views) => Answers::Recording(views, teacher),
+        None => Answers::Live(teacher),
+    };
     Pool { images: &buffer.images, gallery: None, rows: None, priorities: &mut buffer.priorities, answers }
 }
 
@@ -349,25 +350,20 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
     ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
 }
 
-/// Asks the teacher about 8-bit images and puts them into the buffer. Where they were not made for one label each, their labels
-/// are the teacher's answers.
+/// Asks the teacher about 8-bit images and puts them into the buffer; the places that were written. Where they were not made for
+/// one label each, their labels are the teacher's answers.
 fn store(
     buffer: &mut ReplayBuffer,
     teacher: &Teacher,
     images: Images,
     labels: Option<Vec<u32>>,
     round: u64,
-) -> Result<()> {
+) -> Result<Vec<usize>> {
     let Verdicts { logits, confidence } = teacher.verdicts(&images.pixels, images.len())?;
-    let view_logits = match &buffer.views {
-        Some(views) => record_views(teacher, &images, views.list.clone())?.logits,
-        None => Store::new(),
-    };
     let answers = || logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
     let labels = labels.filter(|_| teacher.network.arch.task == Task::Classification).unwrap_or_else(answers);
-    let (pixels, labels, view_logits) = (&images.pixels, &labels, &view_logits);
-    buffer.insert(&Batch { pixels, labels, logits: &logits, confidence: &confidence, view_logits, round })?;
-    Ok(())
+    let (pixels, labels) = (&images.pixels, &labels);
+    buffer.insert(&Batch { pixels, labels, logits: &logits, confidence: &confidence, round })
 }
 
 fn report_batch(

@@ -19,7 +19,8 @@ fn a_limited_plan_comes_back_with_its_state() {
     let (teacher, adversary) = (Teacher::of(&model), &model.network);
     let mut recipe = Recipe { batch: 8, rounds: 3, ..Recipe::default() };
     (recipe.generator.width, recipe.buffer.samples, recipe.student.batch) = (8, 16, 8);
-    let begun = || Course::new(&teacher, adversary.clone(), &recipe, None, 1, Some(Duration::from_secs(600))).unwrap();
+    let options = Options { seed: 1, limit: Some(Duration::from_secs(600)), ..Options::default() };
+    let begun = || Course::new(&teacher, adversary.clone(), &recipe, &options).unwrap();
     let mut course = begun();
     course.plan = Plan { practice: 4, fill: 5, rounds: 7, more_updates: 6, ..course.plan };
     course.trainer.plan_steps(321);

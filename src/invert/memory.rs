@@ -33,6 +33,5 @@ pub(super) fn check_memory(teacher: &Teacher, generator: &Network, adversary: &N
         need = need.with(Need::of(adversary, &image, Mode::Frozen, true)?);
     }
     need.check("batch", recipe.batch, teacher.size)?;
-    let live = (recipe.views == 0).then_some(teacher);
-    check_updates(adversary, live, &teacher.input(), &recipe.student)
+    check_updates(adversary, Some(teacher), &teacher.input(), &recipe.student)
 }

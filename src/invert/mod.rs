@@ -43,8 +43,22 @@ use crate::{Error, Result};
 use course::{Course, STAGE};
 use std::time::Duration;
 
+/// What is said to an inversion beside its recipe.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Embeddings of the class names, for a generator that reads them; without them it reads orthogonal ones.
+    pub embeddings: Option<&'a LabelEmbeddings>,
+    /// Whether the answers to all views of an image are recorded as soon as it is kept, for a set that holds them. Else each is
+    /// when the adversary first draws it.
+    pub all_views: bool,
+    pub seed: u64,
+    /// Time for the whole of it, in place of the recipe's number of rounds.
+    pub limit: Option<Duration>,
+}
+
 /// What inversion leaves.
 pub struct Inversion {
+    /// With answers to all views only if these were asked for.
     pub buffer: ReplayBuffer,
     pub generator: Network,
     /// The adversary (with `on the fly`: the student) as trained, and as one would keep it.
@@ -82,7 +96,6 @@ impl Inversion {
 /// With a time limit, the number of rounds is what fits into it (at least one), whatever the recipe says; practice and fill
 /// are cut to a third of the time (at least one batch each) where they would take more, or to all of it where there are no rounds.
 /// A student on the fly that learns from the buffer spends what time is left on further updates.
-/// `embeddings` are those of the class names, for a generator that reads them; without them it reads orthogonal ones.
 ///
 /// # Errors
 /// A recipe out of range, a teacher it cannot be run on, a loss that is no number again and again, an interruption.
@@ -90,9 +103,7 @@ pub fn invert(
     teacher: &Teacher,
     adversary: Network,
     recipe: &Recipe,
-    embeddings: Option<&LabelEmbeddings>,
-    seed: u64,
-    limit: Option<Duration>,
+    options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Inversion> {
     recipe.check()?;
@@ -101,7 +112,7 @@ pub fn invert(
         return Err(Error::invalid("views", found, "leave it at 0: `distill` asks the teacher itself"));
     }
     let recipe = &recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
-    let mut course = Course::new(teacher, adversary, recipe, embeddings, seed, limit)?;
+    let mut course = Course::new(teacher, adversary, recipe, options)?;
     if let Some(saved) = observer.earlier(STAGE)? {
         course.restore(&saved)?;
     }

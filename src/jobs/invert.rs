@@ -5,7 +5,7 @@ use super::{
 };
 use crate::distill::{start_from, views_within};
 use crate::events::Observer;
-use crate::invert::{Input, Inversion, LabelEmbeddings, Plan, Recipe, invert};
+use crate::invert::{Input, Inversion, LabelEmbeddings, Options, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::nets::Network;
 use crate::ops::mem::peak_memory;
@@ -29,7 +29,7 @@ const ADVERSARY_WARMUP: usize = 100;
 pub struct InvertJob<'a> {
     pub teacher: &'a Model,
     pub recipe: &'a Recipe,
-    /// Embeddings of the class names, for a generator that reads them; see [`invert`].
+    /// See [`Options::embeddings`].
     pub embeddings: Option<&'a LabelEmbeddings>,
     /// Architecture of the adversary.
     pub adversary: &'a str,
@@ -38,6 +38,8 @@ pub struct InvertJob<'a> {
     /// Whether the adversary is to be kept as the student: its learning rate then falls to 0 over the rounds. Else it
     /// stays high and no images are mixed, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
+    /// Whether the set holds the teacher's answers to all of the recipe's views; else it holds none.
+    pub views: bool,
     /// Time for the whole inversion, in place of the recipe's number of rounds; see [`invert`].
     pub limit: Option<Duration>,
     pub seed: u64,
@@ -75,7 +77,7 @@ impl InvertJob<'_> {
     fn check_size(&self, teacher: &Teacher, recipe: &Recipe) -> Result<()> {
         let made = Plan::of(recipe, teacher.classes).total().saturating_mul(recipe.batch);
         let samples = recipe.samples(teacher.classes).min(made);
-        let views = recipe.views.min(views_within(&recipe.student.augment));
+        let views = if self.views { recipe.views.min(views_within(&recipe.student.augment)) } else { 0 };
         let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, views);
         if self.limit.is_some() || samples <= most {
             return Ok(());
@@ -105,7 +107,8 @@ impl InvertJob<'_> {
         }
         self.check_size(&teacher, &recipe)?;
         let student = student.to(self.compute)?;
-        let inversion = invert(&teacher, student, &recipe, self.embeddings, self.seed, self.limit, observer)?;
+        let Self { embeddings, views: all_views, seed, limit, .. } = *self;
+        let inversion = invert(&teacher, student, &recipe, &Options { embeddings, all_views, seed, limit }, observer)?;
         let times = json!({
             "total": seconds(start.elapsed() + inversion.clock.earlier),
             "synthesis": seconds(inversion.synthesis_time),
@@ -123,7 +126,7 @@ impl InvertJob<'_> {
             logits: buffer.logits,
             priority,
             class_names: self.teacher.class_names(),
-            views: buffer.views,
+            views: buffer.views.filter(|_| self.views),
             provenance,
         };
         let health = match made.is_empty() {

@@ -19,7 +19,7 @@ pub struct RunJob<'a> {
     pub teacher: &'a Model,
     pub student: &'a str,
     pub recipe: &'a Recipe,
-    /// Embeddings of the class names, for a generator that reads them; see [`crate::invert::invert`].
+    /// See [`crate::invert::Options::embeddings`].
     pub embeddings: Option<&'a LabelEmbeddings>,
     pub init: Init,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
@@ -138,6 +138,7 @@ impl RunJob<'_> {
             adversary: self.student,
             teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
+            views: !self.on_the_fly && self.answers() == AnswerMode::Stored,
             limit: self.limit.map(rounds),
             seed: self.seed,
             compute: self.compute,

@@ -111,7 +111,7 @@ fn what_it_is(config: &ModelConfig, provenance: &Value) -> String {
              training data. Made by `synth`."
         ),
     };
-    let framed = Framing::of(&config.pretrained_cfg).ok().flatten().filter(|_| task(config) == Task::Classification);
+    let framed = Framing::known(&config.pretrained_cfg).filter(|_| task(config) == Task::Classification);
     let framed = framed.map_or(String::new(), |framing| format!(" Pictures of other sizes: {framing}."));
     format!("{made}{framed} Pixels are divided by 255 and normalised as `config.json` says.")
 }

@@ -61,8 +61,6 @@ pub struct Batch<'a> {
     pub logits: &'a [f32],
     /// How surely the teacher answers, `[n]`; empty: the highest probability of its logits.
     pub confidence: &'a [f32],
-    /// `[n, views, K]`: answers on every view of the buffer; empty if it has none.
-    pub view_logits: &'a [f32],
     pub round: u64,
 }
 
@@ -72,7 +70,7 @@ pub struct ReplayBuffer {
     classes: usize,
     pub images: Images,
     pub logits: Store<f32>,
-    /// Recorded answers on a fixed list of views, if the buffer keeps them.
+    /// Recorded answers on a fixed list of views, if the buffer keeps them; of an image that has come that on the plain view.
     pub views: Option<Views>,
     pub entries: Vec<Entry>,
     pub priorities: Priorities,
@@ -95,7 +93,7 @@ impl ReplayBuffer {
             classes,
             images: Images::new(Store::new(), c, h, w)?,
             logits: Store::new(),
-            views: (!views.is_empty()).then_some(Views { list: views, logits: Store::new() }),
+            views: (!views.is_empty()).then(|| Views::unasked(views, 0, classes)).transpose()?,
             entries: Vec::new(),
             priorities: Priorities::new(priority, 0),
             histogram: vec![0; classes],
@@ -143,7 +141,6 @@ impl ReplayBuffer {
     /// As [`Store::extend`], where images or answers live on disk.
     pub fn insert(&mut self, batch: &Batch) -> Result<Vec<usize>> {
         let image_len = self.images.image_len();
-        let view_len = self.views.as_ref().map_or(0, |v| v.list.len() * self.classes);
         let mut written = Vec::with_capacity(batch.labels.len());
         let keep = self.keep_scores();
         for (i, &label) in batch.labels.iter().enumerate() {
@@ -169,7 +166,7 @@ impl ReplayBuffer {
             place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len))?;
             place(&mut self.logits, slot, logits)?;
             if let Some(views) = &mut self.views {
-                place(&mut views.logits, slot, row(batch.view_logits, i, view_len))?;
+                views.renew(slot, logits)?;
             }
             written.push(slot);
         }
@@ -281,7 +278,7 @@ fn row<T>(values: &[T], i: usize, len: usize) -> &[T] {
 }
 
 /// Writes row `slot`, which may be the first one behind the end.
-fn place<T: bytemuck::Pod>(to: &mut Store<T>, slot: usize, from: &[T]) -> Result<()> {
+pub(super) fn place<T: bytemuck::Pod>(to: &mut Store<T>, slot: usize, from: &[T]) -> Result<()> {
     let start = slot * from.len();
     if start == to.len() {
         return to.extend(from);

@@ -1,5 +1,6 @@
 //! What the buffer keeps when new images come.
 
+use super::View;
 use super::buffer::{Batch, BufferRule, Replacement, ReplayBuffer};
 use super::priority::PriorityRule;
 use crate::checkpoint::{Resumable, Saver};
@@ -21,7 +22,7 @@ fn logits(c: usize, p: f32) -> Vec<f32> {
 /// Puts in images of one pixel, all of value `pixel`; the slots that were written.
 fn put(buffer: &mut ReplayBuffer, pixel: u8, labels: &[u32], logits: &[f32], round: u64) -> Vec<usize> {
     let pixels = vec![pixel; labels.len()];
-    buffer.insert(&Batch { pixels: &pixels, labels, logits, confidence: &[], view_logits: &[], round }).unwrap()
+    buffer.insert(&Batch { pixels: &pixels, labels, logits, confidence: &[], round }).unwrap()
 }
 
 /// 40 rounds of 20 images: half of all images of class 0, every second image of a class with a confidence of 0.99, the
@@ -63,6 +64,36 @@ fn modulation_in_replacement_evens_classes_and_keeps_unsure_images() {
     let (share, modulated_confidence) = state(&modulated);
     assert!(share <= 0.4, "class 0 holds {share}");
     assert!(modulated_confidence <= confidence - 0.1, "{modulated_confidence} against {confidence}");
+}
+
+/// Of an image that takes the place of another nothing is recorded but the answer to itself, and what is comes back from a state.
+#[test]
+fn recorded_answers_leave_with_their_image() {
+    let list: Vec<View> = (0..2).map(|dx| View { dy: 0, dx, flip: false }).collect();
+    let rule = BufferRule { capacity: 2, ..buffer(None, (0.0, 1e9), Replacement::Oldest).rule };
+    let new = || ReplayBuffer::new(rule, PriorityRule::default(), [1, 1, 1], CLASSES, list.clone()).unwrap();
+    let known = |buffer: &ReplayBuffer| {
+        let views = buffer.views.as_ref().unwrap();
+        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(image, view)| views.has(image, view, CLASSES))
+    };
+    let mut first = new();
+    put(&mut first, 0, &[0, 1], &[logits(0, 0.9), logits(1, 0.9)].concat(), 0);
+    assert_eq!(known(&first), [true, false, true, false]);
+    let views = first.views.as_mut().unwrap();
+    assert_eq!(views.logits[views.at(1, 0, CLASSES)], logits(1, 0.9)[..]);
+    for image in [0, 1] {
+        let at = views.at(image, 1, CLASSES);
+        views.logits[at].fill(0.0);
+    }
+    assert_eq!(known(&first), [true; 4]);
+    let state = Saver::of(&first).unwrap().keep();
+    let mut second = new();
+    second.restore(&state).unwrap();
+    assert_eq!(known(&second), known(&first));
+    let slots = put(&mut first, 0, &[2], &logits(2, 0.9), 1);
+    let mut expected = [true; 4];
+    expected[2 * slots[0] + 1] = false;
+    assert_eq!((slots.len(), known(&first)), (1, expected));
 }
 
 /// With guards of 0.5 and 1.5 no class leaves 12 to 38 of 100 images, whatever comes.

@@ -16,6 +16,7 @@ mod folder;
 pub mod preview;
 pub mod priority;
 mod rows;
+mod views;
 
 #[cfg(test)]
 mod buffer_tests;
@@ -23,6 +24,7 @@ mod buffer_tests;
 mod tests;
 
 pub(crate) use classes::{balancing_weights, class_weights};
+pub use views::{View, Views};
 
 use crate::data::{Images, MAX_CLASSES, MAX_PIXEL_BYTES};
 use crate::files::hex;
@@ -58,28 +60,6 @@ pub struct SyntheticSet {
     /// The whole content of `synth.json`, an object. [`SyntheticSet::write`] fills in its entry `set`; everything else
     /// is the caller's (`teacher`, `source`, `recipe`, `seed`, `device`, `versions`, `wall_seconds`, `metrics`, ...).
     pub provenance: serde_json::Value,
-}
-
-/// The teacher's answers for the same list of views of every image.
-#[derive(Debug, PartialEq)]
-pub struct Views {
-    /// At most [`MAX_VIEWS`].
-    pub list: Vec<View>,
-    /// `[n, views, classes]`, finite. Stored as float32: half precision would move a logit of 20 by up to 0.008, which
-    /// is visible at temperature 1, for a few megabytes.
-    pub logits: Store<f32>,
-}
-
-/// One augmentation: the image shifted by whole pixels, then mirrored left to right or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct View {
-    /// Row of the crop in the padded image minus the padding, in pixels.
-    pub dy: i8,
-    /// Column of the crop in the padded image minus the padding, in pixels.
-    pub dx: i8,
-    /// Whether the crop is mirrored left to right.
-    pub flip: bool,
 }
 
 impl SyntheticSet {

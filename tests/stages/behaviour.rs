@@ -11,8 +11,8 @@ use synth::checkpoint::{Resumable, Saver};
 use synth::distill::{StudentRecipe, Trainer};
 use synth::events::{Observer, Record, Silent};
 use synth::invert::{
-    AdversaryMode, Draws, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe, Order, Output,
-    Quantise, Recipe, Synthesiser, invert,
+    AdversaryMode, Draws, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe, Options, Order,
+    Output, Quantise, Recipe, Synthesiser, invert,
 };
 use synth::nets::registry::Shape;
 use synth::nets::{Forward, Kind, Mode, Network};
@@ -23,6 +23,7 @@ use synth::teacher::Teacher;
 use synth::train::{Adam, BN_MOMENTUM, Schedule, trainable};
 
 const SEED: u64 = 3;
+const OPTIONS: Options = Options { embeddings: None, all_views: false, seed: SEED, limit: None };
 const BATCH: usize = 8;
 const LATENT: usize = 8;
 
@@ -190,7 +191,7 @@ fn the_adversary_of_a_run_is_the_student_itself() {
         // The first round has no adversary yet. Nobody learns, so that the images are the same.
         let mut recipe = Recipe { rounds: 2, adversary_steps: 1, ..tiny("dfad") };
         (recipe.loss.adversary_mode, recipe.generator.lr, recipe.student.lr) = (adversary_mode, 0.0, 1e-30);
-        let found = invert(&teacher, student(&teacher), &recipe, None, SEED, None, &mut Silent).unwrap();
+        let found = invert(&teacher, student(&teacher), &recipe, &OPTIONS, &mut Silent).unwrap();
         variances(&found.adversary)
     };
     assert_eq!(statistics(AdversaryMode::Eval), statistics(AdversaryMode::Eval));
@@ -269,7 +270,7 @@ fn the_generator_starts_anew_as_often_as_asked() {
     // Else it does not change.
     recipe.generator.lr = 0.0;
     let mut layers = FirstLayers::default();
-    invert(&teacher, student(&teacher), &recipe, None, SEED, None, &mut layers).unwrap();
+    invert(&teacher, student(&teacher), &recipe, &OPTIONS, &mut layers).unwrap();
     assert_eq!(layers.0.len(), 10, "nine batches and the end");
     let changed = layers.0.windows(2).enumerate().filter(|(_, two)| two[0] != two[1]);
     // Five batches before the rounds, four in them.
@@ -353,7 +354,7 @@ fn reptile_goes_towards_the_adapted_clone() {
 /// The student after one round with one update.
 fn after_a_round(teacher: &Teacher, recipe: &Recipe) -> Network {
     let recipe = Recipe { rounds: 1, adversary_steps: 1, ..recipe.clone() };
-    invert(teacher, student(teacher), &recipe, None, SEED, None, &mut Silent).unwrap().adversary
+    invert(teacher, student(teacher), &recipe, &OPTIONS, &mut Silent).unwrap().adversary
 }
 
 /// The student after one update on `images`.
@@ -442,7 +443,7 @@ fn a_batch_beyond_its_time_is_refused() {
     assert!(error.starts_with("--minutes: a batch of 1000000 steps takes about"), "{error}");
     synthesiser.batch(&Order { limit, ..Order::new(0, 4, &[0; 4]) }).unwrap();
     recipe.generator.inner_steps = many;
-    let run = invert(&teacher, student(&teacher), &recipe, None, SEED, limit, &mut Silent);
+    let run = invert(&teacher, student(&teacher), &recipe, &Options { limit, ..OPTIONS }, &mut Silent);
     let error = run.err().unwrap().to_string();
     assert!(error.starts_with("--minutes: a batch of 1000000 steps takes about"), "{error}");
 }

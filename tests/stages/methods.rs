@@ -7,8 +7,8 @@ use synth::checkpoint::{Resumable, Saver};
 use synth::distill::StudentRecipe;
 use synth::events::Silent;
 use synth::invert::{
-    BufferRecipe, ContrastRecipe, Feed, Input, LabelEmbeddings, Labels, LossRecipe, Order, Recipe, Synthesiser, Target,
-    invert,
+    BufferRecipe, ContrastRecipe, Feed, Input, LabelEmbeddings, Labels, LossRecipe, Options, Order, Recipe,
+    Synthesiser, Target, invert,
 };
 use synth::jobs::{Init, InvertJob, Ran, RunJob};
 use synth::loss::Adversarial;
@@ -101,6 +101,7 @@ fn a_teacher_without_batch_norms_takes_the_recipes_that_need_none() {
             adversary: "resnet8",
             teacher_blocks: false,
             on_the_fly: true,
+            views: true,
             limit: None,
             seed: 0,
             compute: &CPU,
@@ -223,7 +224,7 @@ fn small_sets_of_large_batches_have_every_class() {
     assert_eq!(recipe.labels, Labels::Sorted);
     recipe.batch = 40;
     let student = random_teacher("resnet8").network;
-    let found = invert(&Teacher::of(&model), student, &recipe, None, 0, None, &mut Silent).unwrap();
+    let found = invert(&Teacher::of(&model), student, &recipe, &Options::default(), &mut Silent).unwrap();
     let mut counts = [0; 4];
     found.buffer.entries.iter().for_each(|entry| counts[entry.label as usize] += 1);
     assert_eq!(found.buffer.len(), 16);
@@ -280,7 +281,7 @@ fn generative_methods_label_by_the_teacher_and_feed_fresh_images() {
     let recipe = tiny(Recipe::named("dfad").unwrap()).fitted([16, 16]);
     assert_eq!((recipe.feed, recipe.labels), (Feed::Fresh, Labels::Uniform));
     let student = random_teacher("resnet8").network;
-    let found = invert(&teacher, student, &recipe, None, 0, None, &mut Silent).unwrap();
+    let found = invert(&teacher, student, &recipe, &Options::default(), &mut Silent).unwrap();
     assert!(found.buffer.entries.iter().all(|entry| entry.label == entry.class));
     assert_eq!(found.plan.fill, 0);
     let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(1)).unwrap();

@@ -157,7 +157,7 @@ fn distillation_refuses_what_pixels_have_not() {
     refused(DistillJob { student: "resnet8", ..job() }, &["resnet8", "image-classification", "image-segmentation"]);
     refused(DistillJob { size: Some([8, 16]), ..job() }, &["--size", "same pixels"]);
     let mut stored = answered_set(&teacher, &Teacher::of(&teacher), regions(20, 0).images, None, Value::Null).unwrap();
-    let list = vec![synth::set::View { dy: 0, dx: 0, flip: false }];
+    let list = vec![synth::set::View::PLAIN];
     stored.views = Some(synth::set::Views { list, logits: stored.logits.to_vec().into() });
     let job = DistillJob { answers: AnswerMode::Stored, ..distillation(&stored, &teacher, &recipe) };
     refused(job, &["answers for every pixel are not recorded"]);

@@ -172,7 +172,7 @@ fn metadata(model: &Model, options: &Options) -> Vec<StringStringEntryProto> {
         ("mean", Some(json!(mean).to_string())),
         ("std", Some(json!(std).to_string())),
         ("normalisation", Some(normalisation.to_string())),
-        ("pictures", Framing::of(images).ok().flatten().map(|framing| framing.to_string())),
+        ("pictures", Framing::known(images).map(|framing| framing.to_string())),
         ("weights_sha256", Some(model.sha256.clone()).filter(|hash| !hash.is_empty())),
         ("license", licence),
     ];
