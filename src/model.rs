@@ -45,6 +45,16 @@ impl Model {
         Self { network, config, sha256: String::new(), source: String::new() }
     }
 
+    /// Random weights, for tests; pixels of mean 0.5 and deviation 0.25.
+    #[cfg(test)]
+    pub(crate) fn random(arch: &str, [channels, height, width]: [usize; 3], num_classes: usize) -> Self {
+        let shape = Shape { channels, height, width, num_classes };
+        let (architecture, config) =
+            registry::new_model(arch, &shape, None, &vec![0.5; channels], &vec![0.25; channels]).unwrap();
+        let mut rng = crate::rng::Streams::new(7).stream(arch, 0);
+        Self::made(Network::init(Arc::new(architecture), &mut rng).unwrap(), config)
+    }
+
     /// Loads a model folder in Hub layout, or a bare `.safetensors`, `.pth`, `.pt` or `.th` file of the architecture
     /// `arch` (a name of [`registry::from_name`]); with a folder, `arch` replaces what its configuration says.
     ///

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The form of the states: one written by a program with another number is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// States kept per stage.
 const KEPT: usize = 2;
 /// Writing takes at most this share of the time.

@@ -24,8 +24,8 @@ pub struct Distill {
     /// Folder of the student
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Architecture of the student [default: resnet8, or resnet10 for images of more than 84 pixels; espnet-p2-q3 if the teacher
-    /// answers for pixels]
+    /// Architecture of the student [default: resnet8, or resnet10 for images with no side up to 84 pixels; if the teacher answers for
+    /// pixels, espnet-p2-q3, or deeplabv3_mobilenet_v2_035 for fewer than 5 classes or sides not divisible by 8]
     #[arg(long, value_name = "NET")]
     student: Option<String>,
     /// Side of the images that the student reads, if other than the teacher's: it then sees the set's images resized

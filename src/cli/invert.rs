@@ -30,8 +30,9 @@ pub struct Invert {
     /// not divisible by 8]
     #[arg(long, value_name = "NET")]
     adversary: Option<String>,
-    /// Views per image for which the teacher's answers are recorded, for `distill --answers stored`; 0 records none [default: the
-    /// recipe's `views`; none of teachers that answer for pixels]
+    /// Record the teacher's answers to this many crops and mirror images of every image in the set, for `distill --answers stored`; the
+    /// adversary learns from these. 0: it learns from fresh ones, to which the teacher answers each time [default: the recipe's
+    /// `views`; none of teachers that answer for pixels]
     #[arg(long, value_name = "N")]
     views: Option<usize>,
     #[command(flatten)]
@@ -58,7 +59,7 @@ impl Invert {
             adversary: self.adversary.as_deref().unwrap_or(usual_student(&teacher.config, "resnet8")),
             teacher_blocks: false,
             on_the_fly: recipe.on_the_fly,
-            views: true,
+            all_views: true,
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

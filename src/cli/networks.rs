@@ -32,7 +32,7 @@ impl Networks {
             text += &format!("{name:<width$} {parameters:>11} {norms:>11}  {images:<14}  {rate:>4}  {role}\n");
         }
         print(&format!(
-            "{text}\nAll names: {}.\nWith `cifar-` or `imagenet-` in front, a name means the form for small or for large images, whatever their size.\nThe rate is the learning rate of a student where its recipe leaves that open (student.lr = 0).\nNetworks that are teachers only have no gradients here: they answer for `distill`, `eval` and `inspect`.\nThose for segmentation answer for every pixel.\n",
+            "{text}\nAll names: {}.\nWith `cifar-` or `imagenet-` in front, a name means the form for small or for large images, whatever their size.\nThe rate is the learning rate of a student where its recipe leaves that open (student.lr = 0).\nNetworks that are teachers only have no gradients here: they answer for `collect`, `distill`, `eval` and `inspect`, on the CPU.\nThose for segmentation answer for every pixel.\n",
             supported()
         ))
     }

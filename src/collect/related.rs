@@ -258,21 +258,16 @@ mod tests {
     use super::super::leaves::Leaves;
     use super::*;
     use crate::model::Model;
-    use crate::nets::registry::{Shape, new_model};
-    use crate::nets::{Kind, Network};
+    use crate::nets::Kind;
     use crate::ops::mem::update;
-    use crate::rng::Streams;
     use crate::set::priority::{Priorities, PriorityRule};
-    use std::sync::Arc;
 
     const SIDE: usize = 16;
 
     /// A teacher with random weights, whose batch norms know another mean and variance for each channel.
     fn teacher() -> Teacher {
-        let shape = Shape { channels: 3, height: SIDE, width: SIDE, num_classes: 5 };
-        let (architecture, config) = new_model("resnet8", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-        let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-        for (slot, tensor) in network.weights.iter() {
+        let model = Model::random("resnet8", [3, SIDE, SIDE], 5);
+        for (slot, tensor) in model.network.weights.iter() {
             let known = |i: usize| match slot.kind {
                 Kind::RunningMean { .. } => Some(0.1 * (i % 3) as f32),
                 Kind::RunningVar => Some(0.5 + 0.25 * (i % 4) as f32),
@@ -280,7 +275,7 @@ mod tests {
             };
             update(tensor, |t| t.iter_mut().enumerate().for_each(|(i, v)| *v = known(i).unwrap_or(*v))).unwrap();
         }
-        Teacher::of(&Model { network, config, sha256: "0".repeat(64), source: "random".into() })
+        Teacher::of(&model)
     }
 
     /// What the batch norms say of an image that goes through the teacher alone: the moments of the batch are its own.

@@ -155,7 +155,7 @@ fn decode_into(
             "a picture of {}x{} pixels among {}x{} ones (width x height)",
             found.width, found.height, shape.width, shape.height
         );
-        return Err(Refusal::new(found, "ask for one size"));
+        return Err(Refusal::new(found, "have them resized: --size of `train`, --resize of `eval`"));
     }
     const HINT: &str = "the file is damaged; get it again";
     let plain = matches!(decoder.color_type(), ColorType::L8 | ColorType::Rgb8);

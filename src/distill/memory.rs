@@ -33,15 +33,10 @@ fn needed(student: &Network, teacher: Option<&Teacher>, input: &Input) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::Passes;
-    use crate::nets::registry::{Shape, new_model};
-    use crate::rng::Streams;
-    use std::sync::Arc;
+    use crate::model::Model;
 
-    fn network(name: &str, side: usize) -> Network {
-        let shape = Shape { channels: 3, height: side, width: side, num_classes: 5 };
-        let (arch, _) = new_model(name, &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-        Network::init(Arc::new(arch), &mut Streams::new(3).stream(name, 0)).unwrap()
+    fn model(name: &str, side: usize) -> Model {
+        Model::random(name, [3, side, side], 5)
     }
 
     fn input(side: usize, sees: usize) -> Input {
@@ -51,7 +46,7 @@ mod tests {
 
     #[test]
     fn answers_for_pixels_are_held() {
-        let student = network("espnet-c-p1-q1", 32);
+        let student = model("espnet-c-p1-q1", 32).network;
         let found = needed(&student, None, &input(32, 32)).unwrap();
         let tape = Need::of(&student, &[32, 32, 3], Mode::Train { momentum: BN_MOMENTUM }, true).unwrap();
         assert_eq!(found.kept - tape.kept, 3.0 * f64::from(32 * 32 * 5 * 4));
@@ -60,19 +55,9 @@ mod tests {
     /// Its pass over images of 224x224 takes more than an update of a small student on 16x16.
     #[test]
     fn a_teacher_that_only_answers_takes_memory_too() {
-        let (student, input) = (network("resnet8", 16), input(224, 16));
-        let network = network("convnext_atto", 224);
-        assert!(!network.arch.trains());
-        let teacher = Teacher {
-            network,
-            mean: vec![0.5; 3],
-            std: vec![0.25; 3],
-            size: [224; 2],
-            channels: 3,
-            classes: 5,
-            void: None,
-            passes: Passes::default(),
-        };
+        let (student, input) = (model("resnet8", 16).network, input(224, 16));
+        let teacher = Teacher::of(&model("convnext_atto", 224));
+        assert!(!teacher.network.arch.trains());
         let alone = needed(&student, None, &input).unwrap();
         let both = needed(&student, Some(&teacher), &input).unwrap();
         assert!(both.total() > alone.total(), "{both:?} {alone:?}");

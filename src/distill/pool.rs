@@ -24,7 +24,7 @@ pub enum Answers<'a> {
     Live(&'a Teacher),
     /// Recorded for a fixed list of views per image.
     Stored(&'a Views),
-    /// The same, and the teacher records those of views that were not drawn before.
+    /// The same; those that are drawn and not recorded yet are asked of the teacher.
     Recording(&'a mut Views, &'a Teacher),
 }
 

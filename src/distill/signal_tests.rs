@@ -1,31 +1,21 @@
 //! The richer signals through whole networks.
 
 use super::*;
-use crate::nets::Passes;
-use crate::nets::registry::{Shape, new_model};
+use crate::model::Model;
 use crate::ops::mem::{host, update, view};
 use crate::rng::normal;
 use crate::train::{Goal, Stepper};
 
-const SHAPE: Shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
+fn model(arch: &str) -> Model {
+    Model::random(arch, [3, 16, 16], 4)
+}
 
 fn network(arch: &str) -> Network {
-    let (architecture, _) = new_model(arch, &SHAPE, None, &[0.5; 3], &[0.25; 3]).unwrap();
-    Network::init(Arc::new(architecture), &mut Streams::new(3).stream(arch, 0)).unwrap()
+    model(arch).network
 }
 
 fn teacher(arch: &str) -> Teacher {
-    let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
-    Teacher {
-        network: network(arch),
-        mean,
-        std,
-        size: [16, 16],
-        channels: 3,
-        classes: 4,
-        void: None,
-        passes: Passes::default(),
-    }
+    Teacher::of(&model(arch))
 }
 
 fn signal(kind: SignalKind) -> Signal {

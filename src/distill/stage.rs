@@ -90,7 +90,7 @@ pub fn distill(
             return Err(Error::invalid(
                 "answers",
                 "the set has no recorded views",
-                "make it with `synth invert --views N`, or use live answers with --teacher",
+                "make it with --views N, or use live answers with --teacher",
             ));
         }
         (AnswerSource::Stored, Some(v)) => Some(v),

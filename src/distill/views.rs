@@ -1,10 +1,12 @@
-//! Recorded answers: the teacher is asked once about a view of a fixed list of every image, and never again.
+//! Recorded answers: about a view of an image the teacher is asked at most once.
 
 use super::pool::placement;
 use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
+use crate::ops::Compute;
 use crate::ops::mem::{host, view};
+use crate::ops::place::Placement;
 use crate::rng::Stream;
 use crate::set::{View, Views};
 use crate::teacher::Teacher;
@@ -37,20 +39,10 @@ pub fn view_list(count: usize, augment: &CropFlip, rng: &mut Stream) -> Vec<View
     list
 }
 
-/// The teacher's answers on every view of every image.
+/// Asks the teacher about every view of the images `rows` that is not recorded yet.
 ///
 /// # Errors
-/// As [`record_missing`], and [`Store::extend`](crate::ops::store::Store::extend).
-pub fn record_views(teacher: &Teacher, images: &Images, list: Vec<View>) -> Result<Views> {
-    let mut views = Views::unasked(list, images.len(), teacher.classes)?;
-    record_all(teacher, images, &mut views, 0..images.len())?;
-    Ok(views)
-}
-
-/// Those of every view of the images `rows` that are not recorded yet.
-///
-/// # Errors
-/// As [`record_missing`].
+/// Images that the teacher does not take.
 pub fn record_all(
     teacher: &Teacher,
     images: &Images,
@@ -66,13 +58,22 @@ pub fn record_all(
 ///
 /// # Errors
 /// Images that the teacher does not take.
-pub fn record_missing(teacher: &Teacher, images: &Images, views: &mut Views, drawn: &[(usize, usize)]) -> Result<()> {
+pub(super) fn record_missing(
+    teacher: &Teacher,
+    images: &Images,
+    views: &mut Views,
+    drawn: &[(usize, usize)],
+) -> Result<()> {
     let k = teacher.classes;
     let mut missing: Vec<_> = drawn.iter().copied().filter(|&(row, view)| !views.has(row, view, k)).collect();
     missing.sort_unstable();
     missing.dedup();
     for chunk in missing.chunks(batch_for(BATCH, teacher.size)) {
-        let (rows, places): (Vec<_>, Vec<_>) = chunk.iter().map(|&(row, v)| (row, placement(views.list[v]))).unzip();
+        let (mut rows, mut places): (Vec<_>, Vec<_>) =
+            chunk.iter().map(|&(row, v)| (row, placement(views.list[v]))).unzip();
+        let count = pass_size(chunk.len(), teacher.network.compute());
+        rows.resize(count, chunk[0].0);
+        places.resize(count, Placement::default());
         let answers = host(&teacher.answers(&teacher.normalised(images, &rows, &places)?)?)?;
         for (answer, &(row, v)) in view(&answers)?.chunks_exact(k).zip(chunk) {
             let at = views.at(row, v, k);
@@ -80,4 +81,10 @@ pub fn record_missing(teacher: &Teacher, images: &Images, views: &mut Views, dra
         }
     }
     Ok(())
+}
+
+/// How many images a pass of `wanted` ones takes. On a card it is filled up to a power of two: each size of a batch has its own
+/// algorithms and recorded passes there, and small ones take hardly more time.
+fn pass_size(wanted: usize, compute: &Compute) -> usize {
+    if compute.is_cpu() { wanted } else { wanted.next_power_of_two().max(32) }
 }

@@ -56,7 +56,8 @@ impl<'a> Course<'a> {
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::with_embeddings(teacher, recipe, streams, embeddings)?;
         check_memory(teacher, &synthesiser.generator, &adversary, recipe)?;
-        let buffer = empty_buffer(teacher, recipe, &streams)?;
+        let with_views = all_views || recipe.feed == Feed::Buffer;
+        let buffer = empty_buffer(teacher, recipe, if with_views { recipe.views } else { 0 }, &streams)?;
         let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();
         student.steps = recipe.adversary_updates();
@@ -192,6 +193,7 @@ impl<'a> Course<'a> {
             false => (images, labels),
         };
         let written = store(&mut self.buffer, self.teacher, images, labels, self.batch as u64)?;
+        // Not at the end, where a limit on the time would have to leave room for it.
         if let Some(views) = self.buffer.views.as_mut().filter(|_| self.all_views) {
             record_all(self.teacher, &self.buffer.images, views, written)?;
         }
@@ -259,7 +261,7 @@ impl<'a> Course<'a> {
     }
 
     fn step_on_buffer(&mut self) -> Result<Option<TrainReport>> {
-        self.trainer.step(&mut pool_of(&mut self.buffer, self.teacher))
+        self.trainer.step(&mut pool_of(&mut self.buffer, self.teacher, self.recipe))
     }
 
     /// Images that were made for an update each and kept nowhere.
@@ -268,7 +270,7 @@ impl<'a> Course<'a> {
     }
 
     pub fn finish(mut self) -> Result<Inversion> {
-        let finished = self.trainer.finished(&pool_of(&mut self.buffer, self.teacher))?;
+        let finished = self.trainer.finished(&pool_of(&mut self.buffer, self.teacher, self.recipe))?;
         Ok(Inversion {
             adversary: self.trainer.student().clone(),
             finished,
@@ -287,10 +289,10 @@ impl<'a> Course<'a> {
 }
 
 /// What the adversary learns from.
-fn pool_of<'a>(buffer: &'a mut ReplayBuffer, teacher: &'a Teacher) -> Pool<'a> {
+fn pool_of<'a>(buffer: &'a mut ReplayBuffer, teacher: &'a Teacher, recipe: &Recipe) -> Pool<'a> {
     let answers = match &mut buffer.views {
-        Some(views) => Answers::Recording(views, teacher),
-        None => Answers::Live(teacher),
+        Some(views) if recipe.feed == Feed::Buffer => Answers::Recording(views, teacher),
+        _ => Answers::Live(teacher),
     };
     Pool { images: &buffer.images, gallery: None, rows: None, priorities: &mut buffer.priorities, answers }
 }
@@ -332,7 +334,7 @@ impl Resumable for Course<'_> {
     }
 }
 
-fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result<ReplayBuffer> {
+fn empty_buffer(teacher: &Teacher, recipe: &Recipe, views: usize, streams: &Streams) -> Result<ReplayBuffer> {
     let rule = BufferRule {
         capacity: recipe.samples(teacher.classes),
         replacement: recipe.buffer.replacement,
@@ -342,7 +344,7 @@ fn empty_buffer(teacher: &Teacher, recipe: &Recipe, streams: &Streams) -> Result
         task: teacher.network.arch.task,
         void: teacher.void,
     };
-    let views = match recipe.views {
+    let views = match views {
         0 => Vec::new(),
         count => view_list(count, &recipe.student.augment, &mut streams.stream("invert/views", 0)),
     };

@@ -2,20 +2,11 @@
 
 use super::*;
 use crate::model::Model;
-use crate::nets::registry::{Shape, new_model};
-use std::sync::Arc;
-
-fn model() -> Model {
-    let shape = Shape { channels: 3, height: 16, width: 16, num_classes: 4 };
-    let (architecture, config) = new_model("resnet8", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-    let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("network", 0)).unwrap();
-    Model::made(network, config)
-}
 
 /// What time has made of the plan, which the recipe does not say.
 #[test]
 fn a_limited_plan_comes_back_with_its_state() {
-    let model = model();
+    let model = Model::random("resnet8", [3, 16, 16], 4);
     let (teacher, adversary) = (Teacher::of(&model), &model.network);
     let mut recipe = Recipe { batch: 8, rounds: 3, ..Recipe::default() };
     (recipe.generator.width, recipe.buffer.samples, recipe.student.batch) = (8, 16, 8);

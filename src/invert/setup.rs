@@ -76,19 +76,11 @@ pub(super) fn batch_norm_targets(teacher: &Teacher, batch: usize) -> Result<Vec<
 mod tests {
     use super::*;
     use crate::model::Model;
-    use crate::nets::Network;
-    use crate::nets::registry::{Shape, new_model};
-    use crate::rng::Streams;
-    use std::sync::Arc;
 
     /// Of the statistics of DeepLabV3, one layer's are of one value per image: the pooled branch.
     #[test]
     fn the_variance_of_one_value_per_image_is_biased() {
-        let shape = Shape { channels: 3, height: 32, width: 48, num_classes: 3 };
-        let (architecture, config) =
-            new_model("deeplabv3_mobilenet_v2_035", &shape, None, &[0.5; 3], &[0.25; 3]).unwrap();
-        let network = Network::init(Arc::new(architecture), &mut Streams::new(7).stream("teacher", 0)).unwrap();
-        let teacher = Teacher::of(&Model::made(network, config));
+        let teacher = Teacher::of(&Model::random("deeplabv3_mobilenet_v2_035", [3, 32, 48], 3));
         let [alone, eight] = [1, 8].map(|batch| batch_norm_targets(&teacher, batch).unwrap());
         let other = |(a, b): &(&LayerStatistics, &LayerStatistics)| a.var != b.var;
         let others: Vec<_> = alone.iter().zip(&eight).filter(other).collect();

@@ -134,7 +134,7 @@ impl CollectJob<'_> {
         }
         let images = Images::new(pixels, dims[2], dims[0], dims[1])?;
         let list = || view_list(self.views, &CropFlip::default(), &mut streams.stream("collect/views", 0));
-        let views = (self.views > 0).then(|| record(&teacher, &images, list(), observer)).transpose()?;
+        let views = (self.views > 0).then(|| record(&teacher, &images, &logits, list(), observer)).transpose()?;
         let sharpened = relatedness.as_deref().map(related::sharpened);
         let weights = weights(balance, &labels, teacher.classes, &chosen, sharpened.as_deref());
         let names = self.teacher.class_names();

@@ -39,7 +39,7 @@ pub struct InvertJob<'a> {
     /// stays high and no images are mixed, so that the adversary goes on following the new images.
     pub on_the_fly: bool,
     /// Whether the set holds the teacher's answers to all of the recipe's views; else it holds none.
-    pub views: bool,
+    pub all_views: bool,
     /// Time for the whole inversion, in place of the recipe's number of rounds; see [`invert`].
     pub limit: Option<Duration>,
     pub seed: u64,
@@ -68,6 +68,7 @@ impl InvertJob<'_> {
             "adversary": self.adversary,
             "teacher_blocks": self.teacher_blocks,
             "on_the_fly": self.on_the_fly,
+            "all_views": self.all_views && self.recipe.views > 0,
             "limit_seconds": self.limit.map(|limit| limit.as_secs_f64()),
         });
         fingerprint("invert", self.seed, job)
@@ -77,7 +78,7 @@ impl InvertJob<'_> {
     fn check_size(&self, teacher: &Teacher, recipe: &Recipe) -> Result<()> {
         let made = Plan::of(recipe, teacher.classes).total().saturating_mul(recipe.batch);
         let samples = recipe.samples(teacher.classes).min(made);
-        let views = if self.views { recipe.views.min(views_within(&recipe.student.augment)) } else { 0 };
+        let views = recipe.views.min(views_within(&recipe.student.augment));
         let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, views);
         if self.limit.is_some() || samples <= most {
             return Ok(());
@@ -107,7 +108,7 @@ impl InvertJob<'_> {
         }
         self.check_size(&teacher, &recipe)?;
         let student = student.to(self.compute)?;
-        let Self { embeddings, views: all_views, seed, limit, .. } = *self;
+        let Self { embeddings, all_views, seed, limit, .. } = *self;
         let inversion = invert(&teacher, student, &recipe, &Options { embeddings, all_views, seed, limit }, observer)?;
         let times = json!({
             "total": seconds(start.elapsed() + inversion.clock.earlier),
@@ -126,7 +127,7 @@ impl InvertJob<'_> {
             logits: buffer.logits,
             priority,
             class_names: self.teacher.class_names(),
-            views: buffer.views.filter(|_| self.views),
+            views: buffer.views.filter(|_| self.all_views),
             provenance,
         };
         let health = match made.is_empty() {

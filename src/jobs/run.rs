@@ -24,6 +24,8 @@ pub struct RunJob<'a> {
     pub init: Init,
     /// The adversary is the student and leaves the loop trained; there is no second stage.
     pub on_the_fly: bool,
+    /// Whether the set holds the teacher's answers to all of the recipe's views even if the student does not read them.
+    pub all_views: bool,
     /// Time for the whole run, in place of the recipe's `rounds` and `finish_steps`. The result says how many there were;
     /// with those numbers in the recipe the same seed gives the same student again, where no rates follow the rounds (those of
     /// a student on the fly and of `generator.over_run` do).
@@ -138,7 +140,7 @@ impl RunJob<'_> {
             adversary: self.student,
             teacher_blocks: self.init == Init::TeacherBlocks,
             on_the_fly: self.on_the_fly,
-            views: !self.on_the_fly && self.answers() == AnswerMode::Stored,
+            all_views: self.all_views || !self.on_the_fly && self.answers() == AnswerMode::Stored,
             limit: self.limit.map(rounds),
             seed: self.seed,
             compute: self.compute,

@@ -70,7 +70,7 @@ pub struct ReplayBuffer {
     classes: usize,
     pub images: Images,
     pub logits: Store<f32>,
-    /// Recorded answers on a fixed list of views, if the buffer keeps them; of an image that has come that on the plain view.
+    /// Recorded answers on a fixed list of views, if the buffer keeps them; of an image that has just come, that on the plain view alone.
     pub views: Option<Views>,
     pub entries: Vec<Entry>,
     pub priorities: Priorities,
@@ -93,7 +93,7 @@ impl ReplayBuffer {
             classes,
             images: Images::new(Store::new(), c, h, w)?,
             logits: Store::new(),
-            views: (!views.is_empty()).then(|| Views::unasked(views, 0, classes)).transpose()?,
+            views: (!views.is_empty()).then(|| Views::of(views)),
             entries: Vec::new(),
             priorities: Priorities::new(priority, 0),
             histogram: vec![0; classes],
@@ -229,9 +229,7 @@ impl Resumable for ReplayBuffer {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.array("pixels", &self.images.pixels[..]);
         to.array("logits", &self.logits[..]);
-        if let Some(views) = &self.views {
-            to.array("view_logits", &views.logits[..]);
-        }
+        self.views.as_ref().map_or(Ok(()), |views| to.part("views", views))?;
         let entries = &self.entries;
         to.owned("label", &entries.iter().map(|e| e.label).collect::<Vec<_>>());
         to.owned("class", &entries.iter().map(|e| e.class).collect::<Vec<_>>());
@@ -257,7 +255,7 @@ impl Resumable for ReplayBuffer {
         let count = labels.len();
         let mut fits = self.images.len() == count && self.logits.len() == count * self.classes;
         if let Some(views) = &mut self.views {
-            views.logits = from.store("view_logits")?;
+            from.restore("views", views)?;
             fits &= views.logits.len() == count * views.list.len() * self.classes;
         }
         if !fits {

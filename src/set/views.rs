@@ -2,6 +2,7 @@
 
 use super::buffer::place;
 use crate::Result;
+use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::store::Store;
 use std::ops::Range;
 
@@ -33,14 +34,9 @@ impl View {
 }
 
 impl Views {
-    /// Views of `images` images of which nothing is recorded.
-    ///
-    /// # Errors
-    /// As [`Store::extend`].
-    pub fn unasked(list: Vec<View>, images: usize, classes: usize) -> Result<Self> {
-        let mut logits = Store::new();
-        logits.grow(images * list.len() * classes)?.fill(f32::NAN);
-        Ok(Self { list, logits })
+    /// Of no image yet.
+    pub fn of(list: Vec<View>) -> Self {
+        Self { list, logits: Store::new() }
     }
 
     /// Image `image`, which may be the first one behind the end, is a new one, of which the teacher has said `logits`: of its views
@@ -58,7 +54,7 @@ impl Views {
         Ok(())
     }
 
-    /// Whether the teacher's answer on `view` of `image` is there.
+    /// Whether the teacher's answer on `view` of `image` is there (one that begins with no number never is).
     pub fn has(&self, image: usize, view: usize, classes: usize) -> bool {
         !self.logits[self.at(image, view, classes).start].is_nan()
     }
@@ -67,5 +63,17 @@ impl Views {
     pub fn at(&self, image: usize, view: usize, classes: usize) -> Range<usize> {
         let start = (image * self.list.len() + view) * classes;
         start..start + classes
+    }
+}
+
+impl Resumable for Views {
+    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        to.array("logits", &self.logits);
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Saved) -> Result<()> {
+        self.logits = from.store("logits")?;
+        Ok(())
     }
 }

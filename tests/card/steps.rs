@@ -4,7 +4,7 @@ use super::common::device::fresh_card;
 use super::{near, near_number, on, random};
 use std::sync::Arc;
 use synth::data::{Images, Labelled};
-use synth::distill::{Answers, Input, Pool, StudentRecipe, Trainer};
+use synth::distill::{Answers, Input, Pool, StudentRecipe, Trainer, view_list};
 use synth::events::Silent;
 use synth::invert::{Lifecycle, Order, Recipe, Synthesiser};
 use synth::jobs::{Init, RunJob};
@@ -14,6 +14,7 @@ use synth::nets::{Network, Weights};
 use synth::ops::place::Gallery;
 use synth::ops::{CPU, Compute, Precision};
 use synth::rng::Streams;
+use synth::set::Views;
 use synth::set::priority::{Priorities, PriorityRule};
 use synth::teacher::Teacher;
 use synth::train::{SupervisedRecipe, evaluate, supervised};
@@ -95,7 +96,7 @@ fn supervised_training_and_evaluation() {
 fn distillation_steps() {
     let (teacher, student, data) = (model("resnet14"), model("resnet8"), labelled(24));
     let recipe = StudentRecipe { steps: 6, batch: 8, lr: 0.05, reestimate: 2, ..StudentRecipe::default() };
-    let run = |compute: &Compute| {
+    let run = |compute: &Compute, recorded: bool| {
         let teacher = Teacher::of(&teacher).to(compute).unwrap();
         let input = Input { sees: [8, 8], ..teacher.input() };
         let network = student.network.duplicate().unwrap().to(compute).unwrap();
@@ -105,28 +106,32 @@ fn distillation_steps() {
         let kept = || Gallery::new(&data.images.pixels, [SIDE, SIDE, 3], &compute.device).unwrap();
         let gallery = compute.graphs.then(kept);
         let mut losses = Vec::new();
+        let list = view_list(3, &recipe.augment, &mut Streams::new(2).stream("views", 0));
+        let mut views = Views { logits: vec![f32::NAN; data.images.len() * list.len() * 4].into(), list };
         let pool = &mut Pool {
             images: &data.images,
             gallery: gallery.as_ref(),
             rows: None,
             priorities: &mut priorities,
-            answers: Answers::Live(&teacher),
+            answers: if recorded { Answers::Recording(&mut views, &teacher) } else { Answers::Live(&teacher) },
         };
         while trainer.done() < recipe.steps {
             losses.push(trainer.step(pool).unwrap().unwrap().loss);
         }
         (trainer.finished(pool).unwrap().to(&CPU).unwrap().weights, losses)
     };
-    let ((here, losses), (there, theirs)) = (run(&CPU), run(&on(Precision::F32)));
-    losses.iter().zip(&theirs).for_each(|(h, t)| near_number("loss", *t, *h, 1e-3));
-    compare("student", &there, &here, 2e-3);
-    let (replayed, again) = run(&Compute { graphs: true, ..on(Precision::F32) });
-    compare("recorded", &replayed, &there, 0.0);
-    assert_eq!(theirs, again);
-    let (_, rough) = run(&on(Precision::Bf16));
-    near_number("first loss in bf16", rough[0], losses[0], 2e-2);
-    // Later ones come from weights that went slightly other ways.
-    losses.iter().zip(&rough).for_each(|(h, t)| near_number("loss in bf16", *t, *h, 0.15));
+    for recorded in [false, true] {
+        let ((here, losses), (there, theirs)) = (run(&CPU, recorded), run(&on(Precision::F32), recorded));
+        losses.iter().zip(&theirs).for_each(|(h, t)| near_number("loss", *t, *h, 1e-3));
+        compare("student", &there, &here, 2e-3);
+        let (replayed, again) = run(&Compute { graphs: true, ..on(Precision::F32) }, recorded);
+        compare("replayed", &replayed, &there, 0.0);
+        assert_eq!(theirs, again);
+        let (_, rough) = run(&on(Precision::Bf16), recorded);
+        near_number("first loss in bf16", rough[0], losses[0], 2e-2);
+        // Later ones come from weights that went slightly other ways.
+        losses.iter().zip(&rough).for_each(|(h, t)| near_number("loss in bf16", *t, *h, 0.15));
+    }
 }
 
 fn tiny() -> Recipe {
@@ -186,6 +191,7 @@ fn a_whole_run() {
             embeddings: None,
             init: Init::TeacherBlocks,
             on_the_fly: false,
+            all_views: false,
             limit: None,
             seed: 0,
             compute: &on(precision),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use synth::model::Model;
+use synth::model::{Model, Overrides};
 use synth::nets::Network;
 use synth::nets::registry::{self, Shape};
 use synth::rng::Streams;
@@ -316,6 +316,24 @@ fn training_on_mixed_pictures() {
     assert!(card.starts_with("---\nlicense: \"mit\"\n") && card.contains("## Licence\n\nmit.\n"), "{card}");
     let config = std::fs::read_to_string(place.at("out/config.json")).unwrap();
     assert!(config.contains("\"license\": \"mit\""), "{config}");
+}
+
+/// A network of the size that is asked for, from pictures of whatever size.
+#[test]
+fn training_on_pictures_of_several_sizes() {
+    let place = Place::new();
+    let (data, out) = (place.pictures(&["ant", "bee"], 28), place.text("out"));
+    image::GrayImage::new(40, 30).save(place.at("pictures/bee/wide.png")).unwrap();
+    let train = ["train", "resnet8", "--data", &data, "-o", &out, "--epochs", "1", "--set", "batch=4"];
+    refused(1, &train, &["wide.png", "40x30 pixels among 28x28", "--size"]);
+    let output = synth(&[&train[..], &["--size", "24x16"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let model = Model::load(place.at("out"), None, &Overrides::default()).unwrap();
+    assert_eq!(model.config.pretrained_cfg.input_size, [1, 16, 24]);
+    refused(1, &["eval", &out, "--data", &data], &["--resize"]);
+    let output = synth(&["eval", &out, "--data", &data, "--resize", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((found["count"].as_u64(), found["framing"].is_object()), (Some(9), true), "{found}");
 }
 
 /// Numbers of another instruction set than the named one would be taken for its own.

@@ -80,7 +80,7 @@ fn write_set(folder: &Path) {
         adversary: "resnet8",
         teacher_blocks: false,
         on_the_fly: false,
-        views: true,
+        all_views: true,
         limit: None,
         seed: 0,
         compute: &CPU,

@@ -54,7 +54,14 @@ fn without_a_teacher_the_shipped_one_becomes_a_set_and_a_student() {
 #[test]
 fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(run(&folder.path().join("first"), &[]).status.success());
+    assert!(run(&folder.path().join("bare"), &[]).status.success());
+    assert_eq!(json_of(&folder.path().join("bare/set/synth.json"))["set"].get("views"), None);
+    let [bare, none] = ["bare/set", "none"].map(|name| folder.path().join(name).display().to_string());
+    let stored = ["distill", &bare, "-o", &none, "--answers", "stored"];
+    let text = refusal(synth(&stored).output().unwrap(), 2);
+    assert!(text.contains("no recorded views") && text.contains("--views N"), "{text}");
+
+    assert!(run(&folder.path().join("first"), &["--views", "2"]).status.success());
     let set = folder.path().join("first/set");
     let distill = |name: &str, more: &[&str]| {
         let student = folder.path().join(name);

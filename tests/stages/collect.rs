@@ -18,9 +18,10 @@ use synth::loss::argmax;
 use synth::model::{Model, Overrides};
 use synth::nets::registry::Shape;
 use synth::ops::Compute;
+use synth::ops::place::Placement;
 use synth::ops::store::Store;
 use synth::rng::Streams;
-use synth::set::SyntheticSet;
+use synth::set::{SyntheticSet, View};
 use synth::teacher::Teacher;
 
 fn teacher() -> Model {
@@ -262,6 +263,25 @@ fn a_student_learns_from_a_collected_set() {
     let answers = AnswerSource::Live(&frozen);
     let done = distill(&set, answers, student, &frozen.input(), &recipe, Stop::default(), 0, &mut Silent).unwrap();
     assert!(done.steps == 12 && done.held_out_kl.is_finite());
+}
+
+#[test]
+fn views_are_those_of_every_image() {
+    let (model, compute) = (teacher(), &Compute::cpu());
+    // More than are asked about at a time.
+    let set = CollectJob { views: 3, ..job(&model, sources(&model, &["shaders"]), 520, compute) };
+    let set = set.run(&mut Silent).unwrap().set;
+    let (teacher, views, k) = (Teacher::of(&model), set.views.as_ref().unwrap(), set.class_names.len());
+    assert_eq!((views.list.len(), views.list[0], views.logits.len()), (3, View::PLAIN, set.len() * 3 * k));
+    for (v, &View { dy, dx, flip }) in views.list.iter().enumerate() {
+        let rows: Vec<usize> = (0..set.len()).collect();
+        let places = vec![Placement { dy: i32::from(dy), dx: i32::from(dx), flip }; set.len()];
+        let answers = teacher.answers(&teacher.normalised(&set.images, &rows, &places).unwrap()).unwrap();
+        let answers = answers.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for row in rows {
+            assert_eq!(views.logits[views.at(row, v, k)], answers[row * k..][..k], "view {v} of image {row}");
+        }
+    }
 }
 
 /// Recorded answers are of the set's views: what the recipe says of crops plays no part, nor in the batch norms of the end.

@@ -95,6 +95,7 @@ fn job<'a>(teacher: &'a Model, recipe: &'a Recipe) -> RunJob<'a> {
         embeddings: None,
         init: Init::Adversary,
         on_the_fly: false,
+        all_views: false,
         limit: None,
         seed: 3,
         compute: &CPU,
@@ -111,7 +112,8 @@ fn bits(job: &RunJob, observer: &mut dyn Observer) -> Result<(Vec<u32>, Vec<u8>,
         }
     }
     let set = &ran.inverted.set;
-    weights.extend(set.logits.iter().chain(&set.priority).map(|v| v.to_bits()));
+    let views = set.views.as_ref().map_or(&[][..], |views| &views.logits[..]);
+    weights.extend(set.logits.iter().chain(&set.priority).chain(views).map(|v| v.to_bits()));
     let health = json!([set.provenance["health"], ran.provenance["health"], ran.provenance["rates_halved"]]);
     Ok((weights, set.images.pixels.to_vec(), health))
 }
@@ -122,7 +124,7 @@ fn a_run_goes_on_from_any_of_its_steps() {
         let (teacher, mut recipe) = (teacher("resnet20"), tiny());
         for lifecycle in [Lifecycle::Fomaml, Lifecycle::CarryOver] {
             recipe.generator.lifecycle = lifecycle;
-            let job = job(&teacher, &recipe);
+            let job = RunJob { all_views: lifecycle == Lifecycle::CarryOver, ..job(&teacher, &recipe) };
             let whole = bits(&job, &mut Silent).unwrap();
             // Practice, fill, three rounds of one batch and three updates, and the second stage.
             for piece in [1, 2, 3, 5] {

@@ -49,7 +49,7 @@ fn whole_path(arch: &str, student: &str, side: usize, classes: usize, seen: Opti
         adversary: student,
         teacher_blocks: false,
         on_the_fly: false,
-        views: true,
+        all_views: true,
         limit: None,
         seed: 0,
         compute: &CPU,

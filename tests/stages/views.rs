@@ -2,9 +2,9 @@
 
 use crate::random::random_model;
 use synth::data::Images;
-use synth::distill::{Answers, Pool, StudentRecipe, Trainer, record_views, view_list};
+use synth::distill::{Answers, Pool, StudentRecipe, Trainer, record_all, view_list};
 use synth::events::Silent;
-use synth::invert::{Inversion, Options, Recipe, invert};
+use synth::invert::{Feed, Inversion, Lifecycle, Options, Recipe, invert};
 use synth::jobs::{Init, RunJob};
 use synth::model::Model;
 use synth::nets::Network;
@@ -40,7 +40,8 @@ fn images() -> Images {
 fn learn(teacher: &Teacher, images: &Images, views: &mut Views, updates: usize) {
     let recipe = StudentRecipe { steps: updates, batch: 8, ..StudentRecipe::default() };
     let mut trainer = Trainer::new(student(teacher), recipe, teacher.input(), Streams::new(4), "test").unwrap();
-    let mut priorities = Priorities::new(PriorityRule::default(), images.len());
+    let evenly = PriorityRule { alpha: 0.0, ..PriorityRule::default() };
+    let mut priorities = Priorities::new(evenly, images.len());
     let answers = Answers::Recording(views, teacher);
     let mut pool = Pool { images, gallery: None, rows: None, priorities: &mut priorities, answers };
     for _ in 0..updates {
@@ -51,11 +52,12 @@ fn learn(teacher: &Teacher, images: &Images, views: &mut Views, updates: usize) 
 #[test]
 fn an_answer_is_recorded_when_its_view_is_first_drawn() {
     let (teacher, images) = (Teacher::of(&model()), images());
-    let all = record_views(&teacher, &images, list(5)).unwrap();
+    let nothing = || Views { list: list(5), logits: vec![f32::NAN; images.len() * 5 * CLASSES].into() };
+    let mut all = nothing();
+    record_all(&teacher, &images, &mut all, 0..images.len()).unwrap();
     let recorded =
         |views: &Views| -> Vec<usize> { (0..views.logits.len()).filter(|&i| !views.logits[i].is_nan()).collect() };
-    let mut views = Views::unasked(list(5), images.len(), CLASSES).unwrap();
-    assert!(recorded(&views).is_empty());
+    let mut views = nothing();
     learn(&teacher, &images, &mut views, 3);
     let some = recorded(&views);
     // 24 draws of 60 views.
@@ -110,18 +112,17 @@ fn an_inversion_is_the_same_whether_all_views_are_asked_for_or_those_that_are_dr
 
 /// Where images are mixed, the second stage asks the teacher itself; a set with some of the answers would be of no use.
 #[test]
-fn the_set_of_a_run_has_views_if_its_student_reads_them() {
-    let teacher = model();
-    let views = |mixup_until: f64, on_the_fly: bool| {
-        let mut recipe = recipe();
-        recipe.student.mixup_until = mixup_until;
+fn the_set_of_a_run_has_views_if_its_student_reads_them_or_somebody_asked_for_them() {
+    let grey = random_model("resnet8", &Shape { channels: 1, height: SIDE, width: SIDE, num_classes: CLASSES });
+    let views = |recipe: &Recipe, on_the_fly: bool, all_views: bool| {
         let job = RunJob {
-            teacher: &teacher,
+            teacher: &grey,
             student: "resnet8",
-            recipe: &recipe,
+            recipe,
             embeddings: None,
             init: Init::Adversary,
             on_the_fly,
+            all_views,
             limit: None,
             seed: 0,
             compute: &CPU,
@@ -131,7 +132,17 @@ fn the_set_of_a_run_has_views_if_its_student_reads_them() {
         set.write(folder.path()).unwrap();
         set.views.map(|views| (views.list.len(), views.logits.len()))
     };
-    assert_eq!(views(0.5, false), None);
-    assert_eq!(views(0.0, false), Some((6, 24 * 6 * CLASSES)));
-    assert_eq!(views(0.0, true), None, "there is no second stage");
+    let all = Some((6, 24 * 6 * CLASSES));
+    let with_mixing =
+        |mixup_until: f64| Recipe { student: StudentRecipe { mixup_until, ..recipe().student }, ..recipe() };
+    let (mixed, plain) = (with_mixing(0.5), with_mixing(0.0));
+    assert_eq!((views(&mixed, false, false), views(&mixed, false, true)), (None, all));
+    assert_eq!(views(&plain, false, false), all);
+    assert_eq!((views(&plain, true, false), views(&plain, true, true)), (None, all), "there is no second stage");
+    assert_eq!(views(&Recipe { views: 0, ..mixed }, false, true), None, "there are none");
+    // Nobody draws from the buffer of this one.
+    let mut fresh = Recipe { feed: Feed::Fresh, fill: 0, views: 6, ..plain };
+    fresh.generator.lifecycle = Lifecycle::CarryOver;
+    fresh.student.priority.alpha = 0.0;
+    assert_eq!((views(&fresh, true, false), views(&fresh, true, true)), (None, all));
 }

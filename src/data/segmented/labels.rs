@@ -91,7 +91,7 @@ fn one(
     let ([height, width], values) = decode(bytes, picture)?;
     if [height, width] != to && !resize {
         let found = format!("a label image of {width}x{height} pixels (width x height) among {}x{} ones", to[1], to[0]);
-        return Err(Refusal::new(found, "ask for one size"));
+        return Err(Refusal::new(found, "have them resized: --size of `train`, --resize of `eval`"));
     }
     let mut classes = [None; 256];
     (0..=VOID).for_each(|value| classes[usize::from(value)] = codes.class(value));

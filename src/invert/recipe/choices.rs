@@ -23,7 +23,7 @@ pub enum Lifecycle {
 pub enum FillWith {
     /// Images of the generator, made without an adversary.
     Generator,
-    /// Procedural images ([`crate::collect::Shaders`]), which cost a thousandth of that.
+    /// Procedural images ([`crate::collect::Shaders`]), which cost a small part of that.
     Shaders,
     /// Dead leaves ([`crate::collect::Leaves`]).
     Leaves,

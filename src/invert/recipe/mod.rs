@@ -75,7 +75,8 @@ pub struct Recipe {
     pub augment: Augmentation,
     /// Views per image (crops and flips) that the adversary sees in place of fresh ones: the teacher's answer to each is recorded
     /// when it is first drawn, or as soon as the image is kept where the set shall hold them, from which a student may then learn.
-    /// 0 asks the teacher on every batch, as one that answers for pixels always is.
+    /// If the student's crops and mirror images are fewer, all of them. 0 asks the teacher on every batch, as one that answers for pixels
+    /// always is.
     pub views: usize,
     /// Updates of the student on the finished set when both stages run in one and it starts from the adversary.
     pub finish_steps: usize,
