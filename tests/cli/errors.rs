@@ -333,7 +333,7 @@ fn training_on_pictures_of_several_sizes() {
     refused(1, &["eval", &out, "--data", &data], &["--resize"]);
     let output = synth(&["eval", &out, "--data", &data, "--resize", "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((found["count"].as_u64(), found["framing"].is_object()), (Some(9), true), "{found}");
+    assert_eq!((found["count"].as_u64(), found["data"]["framing"].is_object()), (Some(9), true), "{found}");
 }
 
 /// Numbers of another instruction set than the named one would be taken for its own.
