@@ -30,11 +30,6 @@ pub struct Invert {
     /// not divisible by 8]
     #[arg(long, value_name = "NET")]
     adversary: Option<String>,
-    /// Record the teacher's answers to this many crops and mirror images of every image in the set, for `distill --answers stored`; the
-    /// adversary learns from these. 0: it learns from fresh ones, to which the teacher answers each time [default: the recipe's
-    /// `views`; none of teachers that answer for pixels]
-    #[arg(long, value_name = "N")]
-    views: Option<usize>,
     #[command(flatten)]
     computing: Computing,
     #[command(flatten)]
@@ -48,8 +43,7 @@ impl Invert {
         let place = self.lasting.open(&self.output, &self.common, &[&self.teacher.path])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let mut recipe = self.recipe.resolve(&teacher)?;
-        recipe.views = self.views.unwrap_or(recipe.views);
+        let recipe = self.recipe.resolve(&teacher)?;
         self.check_values(&recipe)?;
         let embeddings = label_embeddings(&teacher, &recipe, &global.access())?;
         let job = InvertJob {

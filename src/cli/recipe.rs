@@ -26,6 +26,12 @@ pub struct RecipeOptions {
     /// Images of the set [default: the recipe's `buffer.samples`; where that is 0, at most max(10000, 50 per class)]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     samples: Option<u32>,
+    /// Record the teacher's answers to this many crops and mirror images of every image in the set, for `distill --answers stored`; the
+    /// adversary learns from these, and so does the second stage of `run` where no images are mixed. 0: fresh ones, to which the teacher
+    /// answers each time [default: the recipe's `views`, none of teachers that answer for pixels; the set of `run` holds them only if
+    /// its second stage reads them]
+    #[arg(long, value_name = "N")]
+    pub views: Option<usize>,
 }
 
 impl RecipeOptions {
@@ -35,7 +41,8 @@ impl RecipeOptions {
     /// A name that no recipe has; as [`Overrides::apply`].
     pub fn resolve(&self, teacher: &Model) -> Result<Recipe> {
         let task = teacher.network.arch.task;
-        let recipe = self.overrides.apply(&Recipe::named(&self.name)?.of_task(task))?;
+        let mut recipe = self.overrides.apply(&Recipe::named(&self.name)?.of_task(task))?;
+        recipe.views = self.views.unwrap_or(recipe.views);
         let [_, h, w] = teacher.config.pretrained_cfg.input_size;
         Ok(match self.samples {
             Some(samples) => recipe.of_samples(samples as usize, task, [h, w]),

@@ -34,11 +34,6 @@ pub struct Run {
     /// Where the student's weights start [default: teacher-blocks if they make up half of the student, else adversary]
     #[arg(long, value_enum)]
     init: Option<Start>,
-    /// Record the teacher's answers to this many crops and mirror images of every image in the set, for `distill --answers stored`; the
-    /// adversary learns from these, and so does the second stage where no images are mixed. 0: fresh ones, to which the teacher answers
-    /// each time [default: the recipe's `views` for the adversary; the set holds none, unless the second stage reads them]
-    #[arg(long, value_name = "N")]
-    views: Option<usize>,
     #[command(flatten)]
     snapshots: SnapshotOptions,
     #[command(flatten)]
@@ -64,8 +59,7 @@ impl Run {
         let place = self.lasting.open(&self.output, &self.common, &[self.teacher.path()])?;
         let compute = self.computing.open(global.quiet)?;
         let teacher = self.teacher.load(&global.access())?;
-        let mut recipe = self.recipe.resolve(&teacher)?;
-        recipe.views = self.views.unwrap_or(recipe.views);
+        let recipe = self.recipe.resolve(&teacher)?;
         let student = self.student.as_deref().unwrap_or(usual_student(&teacher.config, "resnet14"));
         let on_the_fly = self.on_the_fly || recipe.on_the_fly;
         let init = match self.init {
@@ -83,7 +77,7 @@ impl Run {
             embeddings: embeddings.as_ref(),
             init,
             on_the_fly,
-            all_views: self.views.is_some(),
+            all_views: self.recipe.views.is_some(),
             limit: self.minutes,
             seed: self.common.seed,
             compute: &compute,

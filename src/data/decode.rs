@@ -7,6 +7,9 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::io::Cursor;
 
+/// What to do where sizes differ.
+pub(super) const RESIZE: &str = "have them resized: --size of `train`, --resize of `eval`";
+
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: usize = 4096;
 
@@ -155,7 +158,7 @@ fn decode_into(
             "a picture of {}x{} pixels among {}x{} ones (width x height)",
             found.width, found.height, shape.width, shape.height
         );
-        return Err(Refusal::new(found, "have them resized: --size of `train`, --resize of `eval`"));
+        return Err(Refusal::new(found, RESIZE));
     }
     const HINT: &str = "the file is damaged; get it again";
     let plain = matches!(decoder.color_type(), ColorType::L8 | ColorType::Rgb8);

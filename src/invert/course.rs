@@ -56,8 +56,8 @@ impl<'a> Course<'a> {
         let streams = Streams::new(seed);
         let synthesiser = Synthesiser::with_embeddings(teacher, recipe, streams, embeddings)?;
         check_memory(teacher, &synthesiser.generator, &adversary, recipe)?;
-        let with_views = all_views || recipe.feed == Feed::Buffer;
-        let buffer = empty_buffer(teacher, recipe, if with_views { recipe.views } else { 0 }, &streams)?;
+        let views = if all_views || recipe.feed == Feed::Buffer { recipe.views } else { 0 };
+        let buffer = empty_buffer(teacher, recipe, views, &streams)?;
         let start = synthesiser.generator.weights.duplicate()?;
         let mut student = recipe.student.clone();
         student.steps = recipe.adversary_updates();

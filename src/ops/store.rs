@@ -79,6 +79,19 @@ impl<T: Pod> Store<T> {
         Ok(())
     }
 
+    /// Writes `row` in place of the one at `slot` of rows as long, which may be the first one behind the end.
+    ///
+    /// # Errors
+    /// As [`Store::extend`].
+    pub fn place(&mut self, slot: usize, row: &[T]) -> Result<()> {
+        let start = slot * row.len();
+        if start == self.len() {
+            return self.extend(row);
+        }
+        self[start..start + row.len()].copy_from_slice(row);
+        Ok(())
+    }
+
     /// Appends `count` zeros, to be written by the caller.
     ///
     /// # Errors

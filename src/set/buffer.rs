@@ -163,8 +163,8 @@ impl ReplayBuffer {
             if let (Some(areas), Some(shares)) = (&mut self.areas, &shares) {
                 areas.place(slot, shares);
             }
-            place(&mut self.images.pixels, slot, row(batch.pixels, i, image_len))?;
-            place(&mut self.logits, slot, logits)?;
+            self.images.pixels.place(slot, row(batch.pixels, i, image_len))?;
+            self.logits.place(slot, logits)?;
             if let Some(views) = &mut self.views {
                 views.renew(slot, logits)?;
             }
@@ -273,14 +273,4 @@ impl Resumable for ReplayBuffer {
 
 fn row<T>(values: &[T], i: usize, len: usize) -> &[T] {
     &values[i * len..(i + 1) * len]
-}
-
-/// Writes row `slot`, which may be the first one behind the end.
-pub(super) fn place<T: bytemuck::Pod>(to: &mut Store<T>, slot: usize, from: &[T]) -> Result<()> {
-    let start = slot * from.len();
-    if start == to.len() {
-        return to.extend(from);
-    }
-    to[start..start + from.len()].copy_from_slice(from);
-    Ok(())
 }

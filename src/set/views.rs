@@ -1,6 +1,5 @@
 //! Recorded answers: what a teacher says of the same views of every image.
 
-use super::buffer::place;
 use crate::Result;
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::store::Store;
@@ -46,7 +45,7 @@ impl Views {
     /// As [`Store::extend`].
     pub fn renew(&mut self, image: usize, logits: &[f32]) -> Result<()> {
         let classes = logits.len();
-        place(&mut self.logits, image, &vec![f32::NAN; self.list.len() * classes])?;
+        self.logits.place(image, &vec![f32::NAN; self.list.len() * classes])?;
         if let Some(plain) = self.list.iter().position(|view| *view == View::PLAIN) {
             let at = self.at(image, plain, classes);
             self.logits[at].copy_from_slice(logits);

@@ -1,6 +1,6 @@
 //! Label images: PNGs whose values are classes.
 
-use crate::data::decode::{MAX_DECODER_BYTES, MAX_SIDE, Refusal};
+use crate::data::decode::{MAX_DECODER_BYTES, MAX_SIDE, RESIZE, Refusal};
 use crate::data::framing::nearest;
 use crate::ops::store::Store;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
@@ -91,7 +91,7 @@ fn one(
     let ([height, width], values) = decode(bytes, picture)?;
     if [height, width] != to && !resize {
         let found = format!("a label image of {width}x{height} pixels (width x height) among {}x{} ones", to[1], to[0]);
-        return Err(Refusal::new(found, "have them resized: --size of `train`, --resize of `eval`"));
+        return Err(Refusal::new(found, RESIZE));
     }
     let mut classes = [None; 256];
     (0..=VOID).for_each(|value| classes[usize::from(value)] = codes.class(value));
