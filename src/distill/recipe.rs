@@ -35,6 +35,10 @@ pub struct StudentRecipe {
     pub nesterov: bool,
     pub weight_decay: f64,
     pub decay: Decay,
+    /// Length of an update of a convolution's weights as a share of their length, at the rate of the student's family (in proportion at
+    /// another one), along the orthogonal factor of their momentum: Muon ([`crate::train::Sgd::turning`]). Their length then stays. What no
+    /// norm follows, grouped convolutions, norms and linear layers learn by SGD as ever; 0: all do.
+    pub muon: f64,
     pub schedule: Schedule,
     /// Steps of linear warm-up.
     pub warmup: usize,
@@ -72,6 +76,7 @@ impl Default for StudentRecipe {
             nesterov: true,
             weight_decay: 1e-4,
             decay: Decay::All,
+            muon: 0.0,
             schedule: Schedule::OneCycle { rise: 0.15, start: 0.1, floor: 0.0 },
             warmup: 0,
             matching: Matching::Kl { temperature: 20.0 },
@@ -97,7 +102,7 @@ impl StudentRecipe {
     /// The recipe as it is for students of `task`, before anything is changed in it: those that answer for pixels see parts of images
     /// and no mixtures of two, which are like nothing that a camera sees, and compare probabilities at temperature 1: the
     /// best of 1, 4 and 20, with real images and with inverted ones (docs/SEGMENTATION.md). The rate is that of the student's
-    /// family: published ones are for classifiers.
+    /// family: published ones are for classifiers. They learn by SGD: Muon has not been tried on them.
     pub fn of_task(self, task: Task) -> Self {
         match task {
             Task::Classification => self,
@@ -106,6 +111,7 @@ impl StudentRecipe {
                 scale: self.scale.min(0.5),
                 mixup_until: 0.0,
                 lr: 0.0,
+                muon: 0.0,
                 matching: match self.matching {
                     Matching::Kl { .. } => Matching::Kl { temperature: 1.0 },
                     other => other,
@@ -156,6 +162,7 @@ impl StudentRecipe {
         range("lr_share", self.lr_share, 0.0, 100.0)?;
         range("momentum", self.momentum, 0.0, 0.9999)?;
         range("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        range("muon", self.muon, 0.0, 1.0)?;
         self.schedule.check("student.schedule")?;
         range("warmup", self.warmup as f64, 0.0, 1e9)?;
         range("augment.crop", self.augment.crop as f64, 0.0, 4096.0)?;

@@ -29,6 +29,7 @@ pub mod layer_norm;
 pub(crate) mod logits;
 mod max_pool;
 pub mod mem;
+pub(crate) mod muon;
 pub mod norm;
 pub(crate) mod par;
 pub mod peak;

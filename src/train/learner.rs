@@ -41,6 +41,8 @@ pub struct LearnerRule {
     pub nesterov: bool,
     pub weight_decay: f64,
     pub decay: Decay,
+    /// See [`Sgd::turning`].
+    pub turn: f64,
     /// Decay of the weight average; 0 is none.
     pub average: f64,
 }
@@ -51,7 +53,8 @@ impl Learner {
     /// # Errors
     /// A device that refuses.
     pub fn new(network: Network, rule: &LearnerRule, guard: Guard) -> Result<Self> {
-        let sgd = Sgd::new(rule.momentum as f32, rule.nesterov, rule.weight_decay as f32, rule.decay);
+        let sgd = Sgd::new(rule.momentum as f32, rule.nesterov, rule.weight_decay as f32, rule.decay)
+            .turning(rule.turn as f32);
         let average = (rule.average > 0.0).then(|| WeightAverage::new(&network, rule.average)).transpose()?;
         Ok(Self { network, sgd, stepper: Stepper::new(), average, guard, done: 0, sound: None })
     }

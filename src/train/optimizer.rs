@@ -1,9 +1,9 @@
 //! SGD and Adam with PyTorch's semantics, in place.
 
 use crate::checkpoint::{Resumable, Saved, Saver};
-use crate::nets::{Kind, Weights, copy_values};
+use crate::nets::{Kind, Slot, Weights, copy_values};
 use crate::ops::mem::tensor;
-use crate::ops::step;
+use crate::ops::{muon, step};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -19,17 +19,26 @@ pub enum Decay {
 }
 
 /// SGD: `g = grad + wd·p; v = μ·v + g` (`v = g` at first); `p −= lr·v`, or `lr·(g + μ·v)` with Nesterov.
+///
+/// With [`Sgd::turning`], weights of convolutions whose length a norm takes away follow [`muon`] instead.
 pub struct Sgd {
     pub momentum: f32,
     pub nesterov: bool,
     pub weight_decay: f32,
     pub decay: Decay,
+    /// Length of a step of what turns, as a share of the weights' length, per unit of the learning rate; 0: nothing turns.
+    turn: f32,
     velocity: Vec<Option<Tensor>>,
 }
 
 impl Sgd {
     pub fn new(momentum: f32, nesterov: bool, weight_decay: f32, decay: Decay) -> Self {
-        Self { momentum, nesterov, weight_decay, decay, velocity: Vec::new() }
+        Self { momentum, nesterov, weight_decay, decay, turn: 0.0, velocity: Vec::new() }
+    }
+
+    /// The same, with steps of `turn` of the weights' length per unit of the learning rate for what can be turned; 0 is SGD for all.
+    pub fn turning(self, turn: f32) -> Self {
+        Self { turn, ..self }
     }
 
     /// One update with learning rate `lr`; slots without a gradient stay.
@@ -39,17 +48,29 @@ impl Sgd {
             velocity.as_mut().map_or(Ok(()), |v| follow(v, param))?;
         }
         let all = self.decay == Decay::All;
-        let slots = weights.iter().zip(grads).zip(&mut self.velocity);
-        let mut updates: Vec<step::Update> = slots
-            .filter_map(|(((slot, param), grad), velocity)| {
-                let decays = all || slot.kind.is_weight();
-                grad.as_ref().map(|grad| step::Update { param, grad, velocity, decays })
-            })
-            .collect();
-        let rule =
-            step::SgdRule { lr, momentum: self.momentum, nesterov: self.nesterov, weight_decay: self.weight_decay };
-        step::sgd_all(&mut updates, &rule)
+        let slots = weights.iter().zip(grads).zip(&mut self.velocity).enumerate();
+        let (mut turned, mut updates) = (Vec::new(), Vec::new());
+        for (i, (((slot, param), grad), velocity)) in slots {
+            let Some(grad) = grad else { continue };
+            let update = step::Update { param, grad, velocity, decays: all || slot.kind.is_weight() };
+            match self.turn > 0.0 && turns(&weights.slots, i) {
+                true => turned.push(update),
+                false => updates.push(update),
+            }
+        }
+        let Self { momentum, nesterov, weight_decay, turn, .. } = *self;
+        step::sgd_all(&mut updates, &step::SgdRule { lr, momentum, nesterov, weight_decay })?;
+        muon::muon_all(&mut turned, &muon::MuonRule { lr, per_rate: turn, momentum, nesterov })
     }
+}
+
+/// Whether the tensor of slot `i` is a matrix whose length means nothing: weights of a convolution in one group, without a bias (unless a
+/// norm comes right behind it), in a network that has a norm further on.
+fn turns(slots: &[Slot], i: usize) -> bool {
+    let matrix = slots[i].kind == Kind::ConvWeight && slots[i].shape[2..].iter().all(|side| *side > 1);
+    let kind = |at: usize| slots.get(at).map(|slot| slot.kind);
+    let biased = kind(i + 1) == Some(Kind::Bias) && kind(i + 2) != Some(Kind::NormWeight);
+    matrix && !biased && slots[i..].iter().any(|slot| slot.kind == Kind::NormWeight)
 }
 
 impl Resumable for Sgd {

@@ -216,7 +216,7 @@ impl Epoch {
 impl Course {
     fn new(network: Network, recipe: &SupervisedRecipe) -> Result<Self> {
         let SupervisedRecipe { momentum, nesterov, weight_decay, decay, average, .. } = *recipe;
-        let rule = LearnerRule { momentum, nesterov, weight_decay, decay, average };
+        let rule = LearnerRule { momentum, nesterov, weight_decay, decay, turn: 0.0, average };
         let learner = Learner::new(network, &rule, Guard::new("network", "lr"))?;
         Ok(Self { learner, epoch: Epoch::default(), sound: Epoch::default(), clock: Clock::default() })
     }

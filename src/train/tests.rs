@@ -3,7 +3,8 @@
 use super::*;
 use crate::checkpoint::{Resumable, Saver};
 use crate::nets::{Init, Kind, Slot, Weights};
-use crate::ops::mem::{tensor, view};
+use crate::ops::mem::{tensor, update, view};
+use crate::rng::Streams;
 use std::sync::Arc;
 
 fn two_parameters() -> Weights {
@@ -39,6 +40,78 @@ fn sgd_is_pytorchs() {
             check(&weights, e);
         }
     }
+}
+
+/// In float64 with NumPy: five iterations on the matrix over its norm, then a step of a tenth of the weights' norm, which is kept;
+/// gradient `s·p`, the third of three steps.
+#[test]
+fn turning_keeps_the_length() {
+    let cases = [
+        ([1, 1, 2, 3], false, [1.221580248, -1.887867159, 0.754972444, -0.006151878, -1.264962584, 1.756715034]),
+        ([1, 1, 2, 3], true, [1.215619217, -1.902664312, 0.761314212, 0.045533019, -1.261203655, 1.744227964]),
+        ([1, 1, 3, 2], false, [1.121381218, -1.676036771, 0.304982716, 0.191725986, -0.434821305, 2.434555817]),
+        ([1, 1, 3, 2], true, [1.119989725, -1.673310935, 0.301060308, 0.190319757, -0.443163136, 2.436165234]),
+    ];
+    let start = [1.0, -2.0, 0.5, 0.25, -1.0, 2.0];
+    let scales = [1.0, 3.0, 0.5, 2.0, 1.0, 0.25];
+    for (shape, nesterov, expected) in cases {
+        let weights = in_front_of_a_norm(shape, start.to_vec());
+        let mut sgd = Sgd::new(0.9, nesterov, 0.01, Decay::All).turning(0.2);
+        for _ in 0..3 {
+            let p = view(weights.iter().next().unwrap().1).unwrap();
+            let grad: Vec<f32> = p.iter().zip(scales).map(|(p, s)| p * s).collect();
+            drop(p);
+            sgd.step(&weights, &[Some(tensor(grad, &shape).unwrap()), None], 0.5).unwrap();
+        }
+        let p = view(weights.iter().next().unwrap().1).unwrap();
+        for (found, expected) in p.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{shape:?}: {found} instead of {expected}");
+        }
+    }
+}
+
+/// Weights of a convolution `[KH, KW, C, C_out]`, whose values stand in memory as they are given, with the scale of a norm behind them.
+fn in_front_of_a_norm(shape: [usize; 4], values: Vec<f32>) -> Weights {
+    let slot =
+        |kind, shape: &[usize]| Slot { name: "w".into(), kind, shape: shape.to_vec(), init: Init::Constant(1.0) };
+    let slots = vec![slot(Kind::ConvWeight, &shape), slot(Kind::NormWeight, &shape[3..])];
+    let weights = Weights::init(Arc::new(slots), &mut Streams::new(0).stream("w", 0)).unwrap();
+    update(weights.iter().next().unwrap().1, |w| w.copy_from_slice(&values)).unwrap();
+    weights
+}
+
+/// What has no length to keep, or none that means nothing, learns by SGD to the bit: without a norm behind it, with a bias, one channel
+/// per group; and all of it where nothing turns. A gradient of zeros leaves what turns as it is.
+#[test]
+fn what_does_not_turn_learns_by_sgd() {
+    let slot = |kind, shape: &[usize]| Slot { name: "w".into(), kind, shape: shape.to_vec(), init: Init::Uniform(1.0) };
+    let (conv, norm) = (slot(Kind::ConvWeight, &[3, 3, 4, 5]), slot(Kind::NormWeight, &[5]));
+    let (bias, grouped) = (slot(Kind::Bias, &[5]), slot(Kind::ConvWeight, &[3, 3, 1, 5]));
+    let step = |slots: &[Slot], turn: f32, scale: f32| {
+        let weights = Weights::init(Arc::new(slots.to_vec()), &mut Streams::new(0).stream("w", 0)).unwrap();
+        let before = weights.duplicate().unwrap();
+        let mut sgd = Sgd::new(0.9, true, 0.01, Decay::All).turning(turn);
+        let grads: Vec<_> = weights.iter().map(|(_, w)| Some((w * f64::from(scale)).unwrap())).collect();
+        sgd.step(&weights, &grads, 0.1).unwrap();
+        let values = |weights: &Weights| view(weights.iter().next().unwrap().1).unwrap().to_vec();
+        (values(&weights), values(&before))
+    };
+    let cases = [
+        (vec![conv.clone(), norm.clone()], true),
+        (vec![conv.clone(), bias.clone(), norm.clone()], true),
+        (vec![conv.clone(), conv.clone(), norm.clone()], true),
+        (vec![conv.clone(), bias.clone(), conv.clone(), norm.clone()], false),
+        (vec![grouped, norm.clone()], false),
+        (vec![conv.clone(), bias], false),
+        (vec![conv.clone()], false),
+        (vec![norm.clone(), conv.clone()], false),
+    ];
+    for (slots, turns) in &cases {
+        let kinds: Vec<_> = slots.iter().map(|slot| slot.kind).collect();
+        assert_eq!(step(slots, 0.5, 1.0) != step(slots, 0.0, 1.0), *turns, "{kinds:?}");
+    }
+    let (after, before) = step(&cases[0].0, 0.5, 0.0);
+    assert_eq!(after, before);
 }
 
 /// `torch.optim.Adam([p], .1, betas=(.5, .999))` on the same function.

@@ -5,6 +5,7 @@ use super::memory::address;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, result, sys};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Calls that are queued one by one before one is recorded, so that kernels are loaded and workspaces are there.
@@ -18,15 +19,18 @@ const WORDS: usize = 1 << 16;
 pub(super) struct Recording {
     memory: CudaSlice<u64>,
     words: Vec<u64>,
+    /// Those of them that are the learning rate.
+    rates: Vec<usize>,
 }
 
 impl Recording {
-    /// The address where `rows` will be.
-    pub fn keep(&mut self, gpu: &Gpu, rows: Vec<u64>) -> Result<u64> {
+    /// The address where `rows` will be; whether the first of them is the learning rate.
+    pub fn keep(&mut self, gpu: &Gpu, rows: Vec<u64>, paced: bool) -> Result<u64> {
         if self.words.len() + rows.len() > WORDS {
             return Err(Error::shape("cuda graph", format!("tables of more than {WORDS} words")));
         }
         let start = gpu.address_of(&self.memory) + 8 * self.words.len() as u64;
+        self.rates.extend(paced.then_some(self.words.len()));
         self.words.extend(rows);
         Ok(start)
     }
@@ -38,6 +42,7 @@ pub(crate) struct Recorded {
     gpu: Arc<Gpu>,
     tables: CudaSlice<u64>,
     words: Vec<u64>,
+    rates: Vec<usize>,
     /// What its convolutions write into.
     _scratch: Option<Arc<CudaSlice<u8>>>,
 }
@@ -57,7 +62,7 @@ pub(crate) fn record(like: &Tensor, work: impl FnOnce() -> Result<()>) -> Result
     let stream = gpu.device.cuda_stream();
     // SAFETY: the words are written before the graph is launched.
     let memory = unsafe { gpu.device.alloc::<u64>(WORDS) }?;
-    *gpu.recording.lock() = Some(Recording { memory, words: Vec::new() });
+    *gpu.recording.lock() = Some(Recording { memory, words: Vec::new(), rates: Vec::new() });
     let begun = stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     let done = begun.map_err(failed).and_then(|()| work());
     let ended = match begun {
@@ -66,12 +71,12 @@ pub(crate) fn record(like: &Tensor, work: impl FnOnce() -> Result<()>) -> Result
     };
     let recording = gpu.recording.lock().take();
     done?;
-    let (Some(graph), Some(Recording { memory, words })) = (ended.map_err(failed)?, recording) else {
+    let (Some(graph), Some(Recording { memory, words, rates })) = (ended.map_err(failed)?, recording) else {
         return Err(Error::shape("cuda graph", "nothing was recorded"));
     };
     let scratch = gpu.dnn.lock().scratch();
-    let recorded = Recorded { graph, gpu, tables: memory, words, _scratch: scratch };
-    recorded.bring_up(recorded.words.len())?;
+    let recorded = Recorded { graph, gpu, tables: memory, words, rates, _scratch: scratch };
+    recorded.bring_up(0..recorded.words.len())?;
     Ok(recorded)
 }
 
@@ -80,12 +85,12 @@ fn failed(error: result::DriverError) -> Error {
 }
 
 impl Recorded {
-    /// Brings up the first words of the tables.
-    fn bring_up(&self, count: usize) -> Result<()> {
+    /// Brings up words of the tables.
+    fn bring_up(&self, range: Range<usize>) -> Result<()> {
         let stream = self.gpu.device.cuda_stream();
-        let to = self.tables.device_ptr(&stream).0;
+        let to = self.tables.device_ptr(&stream).0 + 8 * range.start as u64;
         // SAFETY: `tables` has room for `WORDS` words; the driver copies pageable memory before it returns.
-        unsafe { result::memcpy_htod_async(to, &self.words[..count], stream.cu_stream()) }.map_err(failed)
+        unsafe { result::memcpy_htod_async(to, &self.words[range], stream.cu_stream()) }.map_err(failed)
     }
 
     /// Does the step.
@@ -93,11 +98,11 @@ impl Recorded {
         self.graph.launch().map_err(failed)
     }
 
-    /// Does the step, with `number` as the first one of its first table (the learning rate of the optimizer).
-    pub fn run_with(&mut self, number: f32) -> Result<()> {
-        if let Some(first) = self.words.first_mut() {
-            *first = u64::from(number.to_bits());
-            self.bring_up(1)?;
+    /// Does the step with this learning rate.
+    pub fn run_with(&mut self, lr: f32) -> Result<()> {
+        for &at in &self.rates {
+            self.words[at] = u64::from(lr.to_bits());
+            self.bring_up(at..at + 1)?;
         }
         self.run()
     }

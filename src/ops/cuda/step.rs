@@ -10,17 +10,26 @@ use candle_core::{DType, Tensor};
 /// Values per block of the kernels.
 const PER_BLOCK: usize = 1024;
 const THREADS: u32 = 256;
+/// Those of a block that takes a whole tensor; `WHOLE` in `kernels/step.cu`.
+const WHOLE: u32 = 512;
 
 /// What the kernels know of the tensors: see `kernels/step.cu`.
 struct Table {
     rows: Vec<u64>,
     blocks: usize,
+    /// Whether the first number is the learning rate.
+    paced: bool,
 }
 
 impl Table {
     /// With the two numbers that change from step to step.
     fn new(numbers: [f32; 2]) -> Self {
-        Self { rows: numbers.map(|v| u64::from(v.to_bits())).to_vec(), blocks: 0 }
+        Self { rows: numbers.map(|v| u64::from(v.to_bits())).to_vec(), blocks: 0, paced: false }
+    }
+
+    /// With the learning rate, which recorded steps are told anew, and another number.
+    fn paced(lr: f32, number: f32) -> Self {
+        Self { paced: true, ..Self::new([lr, number]) }
     }
 
     fn push(&mut self, tensors: &[&Tensor], flags: u64) -> Result<()> {
@@ -39,17 +48,32 @@ impl Table {
 
     /// The kernel `name` on all tensors; `numbers` appends its other arguments.
     fn launch<'a>(self, gpu: &'a Gpu, name: &str, numbers: impl FnOnce(Launch<'a>) -> Launch<'a>) -> Result<()> {
+        let (tensors, blocks) = (self.tensors(), self.blocks);
+        self.run(gpu, |table| {
+            numbers(Launch::new(gpu, &STEP, name).pointer(table).size(tensors)).grid([blocks, 1], [THREADS, 1])
+        })
+    }
+
+    /// The kernel `name`, of which a block takes a whole tensor.
+    fn launch_whole(self, gpu: &Gpu, name: &str) -> Result<()> {
+        let tensors = self.tensors();
+        self.run(gpu, |table| Launch::new(gpu, &STEP, name).pointer(table).grid([tensors, 1], [WHOLE, 1]))
+    }
+
+    fn tensors(&self) -> usize {
+        (self.rows.len() - 2) / 6
+    }
+
+    /// Calls `launch` with the address of the table.
+    fn run(self, gpu: &Gpu, launch: impl FnOnce(u64) -> Result<()>) -> Result<()> {
         if self.blocks == 0 {
             return Ok(());
         }
-        let (tensors, blocks) = ((self.rows.len() - 2) / 6, self.blocks);
-        let run =
-            |table| numbers(Launch::new(gpu, &STEP, name).pointer(table).size(tensors)).grid([blocks, 1], [THREADS, 1]);
         if let Some(recording) = gpu.recording.lock().as_mut() {
-            return run(recording.keep(gpu, self.rows)?);
+            return launch(recording.keep(gpu, self.rows, self.paced)?);
         }
         let table = gpu.upload_raw(&self.rows)?;
-        run(gpu.address_of(&table))
+        launch(gpu.address_of(&table))
     }
 }
 
@@ -57,7 +81,7 @@ impl Table {
 pub(crate) fn sgd(updates: &mut [Update], rule: &SgdRule) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let gpu = of_device(first.param.device())?;
-    let mut table = Table::new([rule.lr, 0.0]);
+    let mut table = Table::paced(rule.lr, 0.0);
     for update in updates.iter_mut() {
         let fresh = update.velocity.is_none();
         let velocity = match update.velocity.take() {
@@ -112,4 +136,22 @@ pub(crate) fn blend<'a>(
         Some(gpu) => table.launch(&gpu, "blend", |launch| launch),
         None => Ok(()),
     }
+}
+
+/// See `ops::muon`: every tensor over its length.
+pub(crate) fn shorten(tensors: &[Tensor]) -> Result<()> {
+    let Some(first) = tensors.first() else { return Ok(()) };
+    let gpu = of_device(first.device())?;
+    let mut table = Table::new([0.0; 2]);
+    tensors.iter().try_for_each(|tensor| table.push(&[tensor], 0))?;
+    table.launch_whole(&gpu, "shorten")
+}
+
+/// See `ops::muon`: every first tensor a step against the second one, at its own length.
+pub(crate) fn turn(pairs: &[(&Tensor, &Tensor)], lr: f32, per_rate: f32) -> Result<()> {
+    let Some((first, _)) = pairs.first() else { return Ok(()) };
+    let gpu = of_device(first.device())?;
+    let mut table = Table::paced(lr, per_rate);
+    pairs.iter().try_for_each(|(param, direction)| table.push(&[param, direction], 0))?;
+    table.launch_whole(&gpu, "turn")
 }

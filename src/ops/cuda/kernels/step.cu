@@ -72,3 +72,53 @@ extern "C" __global__ void blend(const unsigned long long* table, int tensors) {
     a[i] = alpha == 0.0f ? beta * b[i] : alpha * a[i] + beta * b[i];
   }
 }
+
+// The kernels below take a whole tensor per block.
+const int WHOLE = 512;
+
+// The sum of every thread's v, for all threads.
+__device__ __forceinline__ float total(float v, float* part) {
+  __syncthreads();
+  part[threadIdx.x] = v;
+  __syncthreads();
+  for (int half = WHOLE / 2; half > 0; half >>= 1) {
+    if ((int)threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    __syncthreads();
+  }
+  return part[0];
+}
+
+// Pointers: x. x over its length; zeros stay.
+extern "C" __global__ void shorten(const unsigned long long* table) {
+  __shared__ float part[WHOLE];
+  const unsigned long long* row = table + 2 + 6 * blockIdx.x;
+  float* x = reinterpret_cast<float*>(row[0]);
+  const int n = (int)(row[5] & 0xffffffffull);
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < n; i += WHOLE) sum += x[i] * x[i];
+  const float length = sqrtf(total(sum, part));
+  if (length == 0.0f) return;
+  for (int i = threadIdx.x; i < n; i += WHOLE) x[i] /= length;
+}
+
+// Numbers: learning rate and length of a step per unit of it. Pointers: parameter, direction. The parameter a step against its
+// direction, at its own length; beside zeros it stays.
+extern "C" __global__ void turn(const unsigned long long* table) {
+  __shared__ float part[WHOLE];
+  const unsigned long long* row = table + 2 + 6 * blockIdx.x;
+  float *p = reinterpret_cast<float*>(row[0]), *o = reinterpret_cast<float*>(row[1]);
+  const int n = (int)(row[5] & 0xffffffffull);
+  float own = 0.0f, theirs = 0.0f, both = 0.0f;
+  for (int i = threadIdx.x; i < n; i += WHOLE) {
+    own += p[i] * p[i];
+    theirs += o[i] * o[i];
+    both += p[i] * o[i];
+  }
+  own = total(own, part);
+  theirs = total(theirs, part);
+  both = total(both, part);
+  if (own == 0.0f || theirs == 0.0f) return;
+  const float step = number(table, 0) * number(table, 1) * sqrtf(own / theirs);
+  const float scale = sqrtf(own / (own - 2.0f * step * both + step * step * theirs));
+  for (int i = threadIdx.x; i < n; i += WHOLE) p[i] = scale * (p[i] - step * o[i]);
+}
