@@ -20,7 +20,7 @@ pub enum Decay {
 
 /// SGD: `g = grad + wd·p; v = μ·v + g` (`v = g` at first); `p −= lr·v`, or `lr·(g + μ·v)` with Nesterov.
 ///
-/// With [`Sgd::turning`], weights of convolutions whose length a norm takes away follow [`muon`] instead.
+/// With [`Sgd::turning`], weights of convolutions whose length a norm takes away follow Muon instead (`ops::muon`).
 pub struct Sgd {
     pub momentum: f32,
     pub nesterov: bool,
