@@ -4,12 +4,12 @@ use super::ssd;
 use crate::distill::StudentRecipe;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
 
-pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images, and the student learns by Muon; for pixels it is ssd";
+pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images and the student learns by Muon; for pixels it is ssd";
 
 /// The choices of `ssd`, but for what the buffer starts with: 10,240 procedural images (of Frank & Davis, "What makes a good
 /// dataset for knowledge distillation?", 2025, whose students learn much from such) take the time of four inverted batches (from
-/// WRN-16-2), where `ssd` begins with 20. Inverted images then fill the rest of the buffer before they replace any. In the few updates that there
-/// is time for, a student whose convolutions learn by Muon ([`StudentRecipe::muon`]) comes further than by SGD.
+/// WRN-16-2), where `ssd` begins with 20. Inverted images then fill the rest of the buffer before they replace any. In the few
+/// updates that there is time for, a student whose convolutions learn by Muon ([`StudentRecipe::muon`]) comes further than by SGD.
 pub fn recipe() -> Recipe {
     let buffer = BufferRecipe { samples: 15_360, ..BufferRecipe::default() };
     let base = Recipe::default();
