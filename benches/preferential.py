@@ -60,7 +60,9 @@ def curve(args, synth, rows, way, seed):
     output = os.path.join(args.out, f"student-{way}-{seed}-{args.steps}")
     images = collected(args, synth, way)
     synth("distill", images, "-o", output, "--student", args.student, "--steps", args.steps, "--seed", seed,
-          "--answers", "stored" if args.views else "live", "--snapshots", args.snapshots, "--resume")
+          "--answers", "stored" if args.views else "live", "--snapshots", args.snapshots, "--resume",
+          # As in the rows that are published.
+          "--set", "student.muon=0")
     snapshots = os.path.join(output, "snapshots")
     with open(os.path.join(snapshots, "index.jsonl"), encoding="utf-8") as lines:
         taken = [json.loads(line) for line in lines]

@@ -22,6 +22,9 @@ from rows import Comparison, about_result, rank_correlation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# What students learnt by in the rows that stand in docs/TRANSFER.md.
+SGD = ["--set", "student.muon=0"]
+
 ALL = ["plain", "soft", "nayak", "boundary", "preferential"]
 SIMPLE = ["plain", "soft"]
 # Quotas fill a set with varied copies where a source has too few images: a set of the source's own size, too, tells quotas from copies.
@@ -152,7 +155,8 @@ class Transfer(Comparison):
     def inverted(self, name):
         """The inverted set of a teacher."""
         output = self.path("sets", folder(name, "inverted-itself"))
-        self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *self.args.invert.split())
+        self.synth("invert", self.teacher(name), "-o", output, "--views", self.args.views, "--resume", *SGD,
+                   *self.args.invert.split())
         return output
 
     def set(self, name, source, parts, variant):
@@ -196,7 +200,7 @@ class Transfer(Comparison):
         images = self.set(name, source, parts, variant)
         output = self.path("students", folder(name, source, variant, str(seed), str(self.args.steps), str(self.args.samples)))
         made = self.synth("distill", images, "-o", output, "--student", about["student"], *self.answers(source, variant),
-                          "--steps", self.args.steps, "--seed", seed, "--resume")
+                          *SGD, "--steps", self.args.steps, "--seed", seed, "--resume")
         found = self.synth("eval", output, "--data", os.path.join(self.args.data, about["test"]))
         said = self.inspected(name, images)
         if self.args.dry_run:

@@ -27,7 +27,7 @@ pub enum Pass {
     Answers,
     /// Generator, frozen teacher with statistic matching and cross-entropy, backward to the generator, Adam.
     Invert,
-    /// Teacher forward and student step on the divergence from it.
+    /// Teacher forward and student step on the divergence from it, by SGD.
     Distill,
 }
 

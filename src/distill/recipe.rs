@@ -76,7 +76,7 @@ impl Default for StudentRecipe {
             nesterov: true,
             weight_decay: 1e-4,
             decay: Decay::All,
-            muon: 0.0,
+            muon: 0.02,
             schedule: Schedule::OneCycle { rise: 0.15, start: 0.1, floor: 0.0 },
             warmup: 0,
             matching: Matching::Kl { temperature: 20.0 },

@@ -84,6 +84,7 @@ pub fn student(batch: usize, lr: f64) -> StudentRecipe {
         lr,
         nesterov: false,
         weight_decay: 1e-4,
+        muon: 0.0,
         schedule: Schedule::Cosine { floor: 0.0 },
         matching: Matching::Kl { temperature: 20.0 },
         mixup_until: 0.0,

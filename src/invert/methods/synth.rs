@@ -1,20 +1,16 @@
 //! Our own: what was measured to be best, free to combine (`docs/ROADMAP.md`).
 
 use super::ssd;
-use crate::distill::StudentRecipe;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
 
-pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images and the student learns by Muon; for pixels it is ssd";
+pub const SUMMARY: &str = "our own: as ssd, but the buffer starts with procedural images; for pixels it is ssd";
 
 /// The choices of `ssd`, but for what the buffer starts with: 10,240 procedural images (of Frank & Davis, "What makes a good
 /// dataset for knowledge distillation?", 2025, whose students learn much from such) take the time of four inverted batches (from
-/// WRN-16-2), where `ssd` begins with 20. Inverted images then fill the rest of the buffer before they replace any. In the few
-/// updates that there is time for, a student whose convolutions learn by Muon ([`StudentRecipe::muon`]) comes further than by SGD.
+/// WRN-16-2), where `ssd` begins with 20. Inverted images then fill the rest of the buffer before they replace any.
 pub fn recipe() -> Recipe {
     let buffer = BufferRecipe { samples: 15_360, ..BufferRecipe::default() };
-    let base = Recipe::default();
-    let student = StudentRecipe { muon: 0.02, ..base.student };
-    Recipe { name: "synth".into(), fill: 40, fill_with: FillWith::Shaders, buffer, student, ..base }
+    Recipe { name: "synth".into(), fill: 40, fill_with: FillWith::Shaders, buffer, ..Recipe::default() }
 }
 
 /// For pixels, what `ssd` chooses there, without procedural images, from which students learn less (`docs/SEGMENTATION.md`, what was

@@ -139,6 +139,15 @@ fn the_buffer_starts_with_what_rounds_do_not_add() {
     assert_eq!(whole.fill(10), 50_000_usize.div_ceil(256));
 }
 
+/// Muon is in none of the papers, and has not been tried for pixels.
+#[test]
+fn ours_alone_learn_by_muon_and_for_classes_alone() {
+    for (name, _, make) in Recipe::ALL {
+        assert_eq!(make().student.muon > 0.0, matches!(*name, "ssd" | "synth"), "{name}");
+        assert_eq!(make().of_task(Task::Segmentation).student.muon, 0.0, "{name}");
+    }
+}
+
 /// What many maps share cannot learn one that it is not told.
 #[test]
 fn for_pixels_generators_that_go_on_are_told_their_maps() {

@@ -12,22 +12,29 @@ __device__ __forceinline__ float number(const unsigned long long* table, int i) 
   return __uint_as_float((unsigned)table[i]);
 }
 
+// All of tensor `i`.
+__device__ __forceinline__ Piece whole(const unsigned long long* table, int i) {
+  const unsigned long long* row = table + 2 + 6 * i;
+  Piece out;
+  for (int k = 0; k < 4; k++) out.p[k] = reinterpret_cast<float*>(row[k]);
+  out.start = 0;
+  out.end = (int)(row[5] & 0xffffffffull);
+  out.flags = (int)(row[5] >> 32);
+  return out;
+}
+
 // The piece of this block: the last tensor whose first block is not behind it.
 __device__ Piece piece(const unsigned long long* table, int tensors) {
-  table += 2;
+  const unsigned long long* first = table + 6;
   int low = 0, high = tensors - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
-    if (table[6 * middle + 4] <= (unsigned long long)blockIdx.x) low = middle;
+    if (first[6 * middle] <= (unsigned long long)blockIdx.x) low = middle;
     else high = middle - 1;
   }
-  const unsigned long long* row = table + 6 * low;
-  Piece out;
-  for (int k = 0; k < 4; k++) out.p[k] = reinterpret_cast<float*>(row[k]);
-  const int n = (int)(row[5] & 0xffffffffull);
-  out.start = (int)(blockIdx.x - row[4]) * PER_BLOCK;
-  out.end = min(out.start + PER_BLOCK, n);
-  out.flags = (int)(row[5] >> 32);
+  Piece out = whole(table, low);
+  out.start = (int)(blockIdx.x - first[6 * low]) * PER_BLOCK;
+  out.end = min(out.start + PER_BLOCK, out.end);
   return out;
 }
 
@@ -91,25 +98,23 @@ __device__ __forceinline__ float total(float v, float* part) {
 // Pointers: x. x over its length; zeros stay.
 extern "C" __global__ void shorten(const unsigned long long* table) {
   __shared__ float part[WHOLE];
-  const unsigned long long* row = table + 2 + 6 * blockIdx.x;
-  float* x = reinterpret_cast<float*>(row[0]);
-  const int n = (int)(row[5] & 0xffffffffull);
+  const Piece piece_ = whole(table, blockIdx.x);
+  float* x = piece_.p[0];
   float sum = 0.0f;
-  for (int i = threadIdx.x; i < n; i += WHOLE) sum += x[i] * x[i];
+  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) sum += x[i] * x[i];
   const float length = sqrtf(total(sum, part));
   if (length == 0.0f) return;
-  for (int i = threadIdx.x; i < n; i += WHOLE) x[i] /= length;
+  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) x[i] /= length;
 }
 
 // Numbers: learning rate and length of a step per unit of it. Pointers: parameter, direction. The parameter a step against its
 // direction, at its own length; beside zeros it stays.
 extern "C" __global__ void turn(const unsigned long long* table) {
   __shared__ float part[WHOLE];
-  const unsigned long long* row = table + 2 + 6 * blockIdx.x;
-  float *p = reinterpret_cast<float*>(row[0]), *o = reinterpret_cast<float*>(row[1]);
-  const int n = (int)(row[5] & 0xffffffffull);
+  const Piece piece_ = whole(table, blockIdx.x);
+  float *p = piece_.p[0], *o = piece_.p[1];
   float own = 0.0f, theirs = 0.0f, both = 0.0f;
-  for (int i = threadIdx.x; i < n; i += WHOLE) {
+  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) {
     own += p[i] * p[i];
     theirs += o[i] * o[i];
     both += p[i] * o[i];
@@ -120,5 +125,5 @@ extern "C" __global__ void turn(const unsigned long long* table) {
   if (own == 0.0f || theirs == 0.0f) return;
   const float step = number(table, 0) * number(table, 1) * sqrtf(own / theirs);
   const float scale = sqrtf(own / (own - 2.0f * step * both + step * step * theirs));
-  for (int i = threadIdx.x; i < n; i += WHOLE) p[i] = scale * (p[i] - step * o[i]);
+  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) p[i] = scale * (p[i] - step * o[i]);
 }
