@@ -37,7 +37,7 @@ pub struct StudentRecipe {
     pub decay: Decay,
     /// Length of an update of a convolution's weights as a share of their length, at the rate of the student's family (in
     /// proportion at another one), along the orthogonal factor of their momentum: Muon ([`crate::train::Sgd::turning`]). Their
-    /// length then stays. What no norm follows, grouped convolutions, norms and linear layers learn by SGD as ever; 0: all do.
+    /// length then stays. What no norm follows, depthwise convolutions, norms and linear layers learn by SGD as ever; 0: all do.
     pub muon: f64,
     pub schedule: Schedule,
     /// Steps of linear warm-up.

@@ -64,8 +64,8 @@ impl Sgd {
     }
 }
 
-/// Whether the tensor of slot `i` is a matrix whose length means nothing: weights of a convolution in one group, without a bias (unless a
-/// norm comes right behind it), in a network that has a norm further on.
+/// Whether the tensor of slot `i` is a matrix whose length means nothing: weights of a convolution that is not depthwise (those of all groups
+/// are one matrix), without a bias (unless a norm comes right behind it), in a network that has a norm further on.
 fn turns(slots: &[Slot], i: usize) -> bool {
     let matrix = slots[i].kind == Kind::ConvWeight && slots[i].shape[2..].iter().all(|side| *side > 1);
     let kind = |at: usize| slots.get(at).map(|slot| slot.kind);

@@ -86,7 +86,7 @@ fn in_front_of_a_norm(shape: [usize; 4], values: Vec<f32>) -> Weights {
 fn what_does_not_turn_learns_by_sgd() {
     let slot = |kind, shape: &[usize]| Slot { name: "w".into(), kind, shape: shape.to_vec(), init: Init::Uniform(1.0) };
     let (conv, norm) = (slot(Kind::ConvWeight, &[3, 3, 4, 5]), slot(Kind::NormWeight, &[5]));
-    let (bias, grouped) = (slot(Kind::Bias, &[5]), slot(Kind::ConvWeight, &[3, 3, 1, 5]));
+    let (bias, depthwise) = (slot(Kind::Bias, &[5]), slot(Kind::ConvWeight, &[3, 3, 1, 5]));
     let step = |slots: &[Slot], turn: f32, scale: f32| {
         let weights = Weights::init(Arc::new(slots.to_vec()), &mut Streams::new(0).stream("w", 0)).unwrap();
         let before = weights.duplicate().unwrap();
@@ -101,7 +101,7 @@ fn what_does_not_turn_learns_by_sgd() {
         (vec![conv.clone(), bias.clone(), norm.clone()], true),
         (vec![conv.clone(), conv.clone(), norm.clone()], true),
         (vec![conv.clone(), bias.clone(), conv.clone(), norm.clone()], false),
-        (vec![grouped, norm.clone()], false),
+        (vec![depthwise, norm.clone()], false),
         (vec![conv.clone(), bias], false),
         (vec![conv.clone()], false),
         (vec![norm.clone(), conv.clone()], false),
