@@ -35,8 +35,8 @@ pub struct StudentRecipe {
     pub nesterov: bool,
     pub weight_decay: f64,
     pub decay: Decay,
-    /// Length of an update of a convolution's weights as a share of their length, at the rate of the student's family (in
-    /// proportion at another one), along the orthogonal factor of their momentum: Muon ([`crate::train::Sgd::turning`]). Their
+    /// Length of an update of a convolution's weights as a share of their length, at the rate of the student's family for
+    /// the batch (in proportion at another one), along the orthogonal factor of their momentum: Muon ([`crate::train::Sgd::turning`]). Their
     /// length then stays. What no norm follows, depthwise convolutions, norms and linear layers learn by SGD as ever; 0: all do.
     pub muon: f64,
     pub schedule: Schedule,
@@ -137,16 +137,25 @@ impl StudentRecipe {
     }
 
     /// The learning rate of `student`, once the batch is known.
-    ///
-    /// A smaller batch has a noisier gradient: the rate of a family is scaled with it (Goyal et al. 2017), never up.
     pub fn rate(&self, student: &Network) -> f64 {
+        self.lr_share * if self.lr > 0.0 { self.lr } else { self.usual_rate(student) }
+    }
+
+    /// Length of an update by Muon per unit of the learning rate, for [`crate::train::Sgd::turning`]: it is `muon` at the rate of the
+    /// family for a batch of this size.
+    pub fn turn(&self, student: &Network) -> f64 {
+        self.muon / self.usual_rate(student)
+    }
+
+    /// The rate of a family. A smaller batch has a noisier gradient: the rate is scaled with it (Goyal et al. 2017), never up.
+    fn usual_rate(&self, student: &Network) -> f64 {
         let usual = match student.arch.task {
             Task::Classification => USUAL_BATCH,
             Task::Segmentation => BATCH_OF_RATES_OF_PIXELS,
         };
         let batch = if self.batch > 0 { self.batch } else { usual };
         let share = (batch as f64 / usual as f64).min(1.0);
-        self.lr_share * if self.lr > 0.0 { self.lr } else { share * student.arch.student_rate }
+        share * student.arch.student_rate
     }
 
     /// # Errors

@@ -63,8 +63,8 @@ impl Trainer {
             return Err(Error::invalid("student.batch", "it is open", "fit the recipe to the size of the images"));
         }
         let recipe = StudentRecipe { lr: recipe.rate(&student), lr_share: 1.0, ..recipe };
-        let StudentRecipe { momentum, nesterov, weight_decay, decay, muon, average, .. } = recipe;
-        let turn = muon / student.arch.student_rate;
+        let StudentRecipe { momentum, nesterov, weight_decay, decay, average, .. } = recipe;
+        let turn = recipe.turn(&student);
         let rule = LearnerRule { momentum, nesterov, weight_decay, decay, turn, average };
         let learner = Learner::new(student, &rule, Guard::new("student", "student.lr"))?;
         Ok(Self { learner, recipe, input, streams, purpose, hints: None, sound: None })

@@ -330,6 +330,11 @@ fn a_student_without_batch_norms_learns_at_a_lower_rate() {
     assert_eq!(rate("lenet-cifar", &StudentRecipe { lr: 0.3, ..recipe.clone() }), 0.3);
     let batches_of = |batch| rate("resnet8", &StudentRecipe { batch, ..recipe.clone() });
     assert_eq!([32, 128, 512].map(batches_of), [0.125, 0.5, 0.5], "noisier gradients take smaller steps");
+    let length = |batch| {
+        let recipe = StudentRecipe { batch, muon: 0.02, ..recipe.clone() };
+        recipe.turn(&teacher.network) * recipe.rate(&teacher.network)
+    };
+    assert!([32, 128, 512].iter().all(|batch| (length(*batch) - 0.02).abs() < 1e-9), "those of Muon do not");
 }
 
 #[test]
