@@ -96,7 +96,7 @@ fn supervised_training_and_evaluation() {
 fn distillation_steps() {
     let (teacher, student, data) = (model("resnet14"), model("resnet8"), labelled(24));
     let run = |compute: &Compute, recorded: bool| {
-        let muon = if recorded { 0.2 } else { 0.0 };
+        let muon = if recorded { 0.0125 } else { 0.0 };
         let recipe = StudentRecipe { steps: 6, batch: 8, lr: 0.05, muon, reestimate: 2, ..StudentRecipe::default() };
         let teacher = Teacher::of(&teacher).to(compute).unwrap();
         let input = Input { sees: [8, 8], ..teacher.input() };
