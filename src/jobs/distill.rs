@@ -245,6 +245,7 @@ impl DistillJob<'_> {
         let (from, copied) = match &self.start {
             Start::Scratch => return Ok(0),
             Start::Adversary(folder) => {
+                self.compare_optimizers();
                 let images = &config.pretrained_cfg;
                 let overrides = Overrides {
                     num_classes: Some(config.num_classes),
@@ -274,6 +275,18 @@ impl DistillJob<'_> {
             return Err(Error::invalid("--init", found, "use --init scratch"));
         }
         Ok(copied)
+    }
+
+    /// Says so where an adversary that learned by Muon would go on by SGD: its weights have kept the length that they began with, at
+    /// which SGD's rate is too large. The other way round is fine.
+    fn compare_optimizers(&self) {
+        let taught = self.set.provenance["recipe"]["student"]["muon"].as_f64().unwrap_or(0.0);
+        if taught > 0.0 && self.recipe.muon == 0.0 {
+            tracing::warn!(
+                "the adversary learned by Muon and goes on by SGD, whose rate tears such weights apart: leave student.muon = {taught}, \
+                 or say --init scratch"
+            );
+        }
     }
 }
 

@@ -85,6 +85,27 @@ fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
     assert!(text.contains("recorded answers") && text.contains("no/such/teacher"), "{text}");
 }
 
+/// What the rate of SGD does to an adversary that Muon taught is said; the other way round nothing is wrong.
+#[test]
+fn an_adversary_of_muon_that_goes_on_by_sgd_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, taught, warned) in [("muon", "student.muon=0.02", true), ("sgd", "student.muon=0", false)] {
+        let first = folder.path().join(name);
+        assert!(run(&first, &["--set", taught]).status.success());
+        let [set, output] = ["set", "other"].map(|part| first.join(part).display().to_string());
+        let said = |more: &[&str]| {
+            let small = ["--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1", "--force"];
+            let fixed = ["distill", "-q", &set, "-o", &output, "--student", "resnet8", "--init", "adversary"];
+            let told = synth(&[&fixed[..], &small, more].concat()).output().unwrap();
+            let text = String::from_utf8_lossy(&told.stderr).into_owned();
+            assert!(told.status.success(), "{text}");
+            text.contains("learned by Muon and goes on by SGD")
+        };
+        assert_eq!(said(&["--set", "student.muon=0"]), warned, "{name}");
+        assert!(!said(&[]), "{name}");
+    }
+}
+
 /// What was said of a bare file when the set was made holds when its teacher answers again.
 #[test]
 fn a_bare_file_teaches_again_as_it_was_described() {
