@@ -95,7 +95,7 @@ fn an_adversary_of_muon_that_goes_on_by_sgd_is_warned_of() {
         let [set, output] = ["set", "other"].map(|part| first.join(part).display().to_string());
         let said = |more: &[&str]| {
             let small = ["--steps", "2", "--set", "student.batch=8", "--set", "student.reestimate=1", "--force"];
-            let fixed = ["distill", "-q", &set, "-o", &output, "--student", "resnet8", "--init", "adversary"];
+            let fixed = ["distill", &set, "-o", &output, "--student", "resnet8", "--init", "adversary"];
             let told = synth(&[&fixed[..], &small, more].concat()).output().unwrap();
             let text = String::from_utf8_lossy(&told.stderr).into_owned();
             assert!(told.status.success(), "{text}");
