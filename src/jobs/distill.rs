@@ -283,7 +283,7 @@ impl DistillJob<'_> {
         let taught = self.set.provenance["recipe"]["student"]["muon"].as_f64().unwrap_or(0.0);
         if taught > 0.0 && self.recipe.muon == 0.0 {
             tracing::warn!(
-                "the adversary learned by Muon and goes on by SGD, whose rate tears such weights apart: leave student.muon = {taught}, \
+                "the adversary learned by Muon and goes on by SGD, whose rate tears such weights apart: leave student.muon at {taught}, \
                  or say --init scratch"
             );
         }
