@@ -3,8 +3,9 @@
 
 use super::MAX_SIDE;
 use crate::weights::config::PretrainedConfig;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
 use std::fmt;
 
@@ -167,20 +168,27 @@ pub(crate) fn resize(pixels: &[u8], from: [usize; 2], to: [usize; 2], channels: 
         let row = |y: usize| columns.iter().flat_map(move |x| pixel(y, *x));
         return nearest(from[0], to[0]).into_iter().flat_map(row).copied().collect();
     };
-    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(weights));
-    let pass = |pixels: &[u8], from: [usize; 2], to: [usize; 2]| {
-        let mut out = Image::new(to[1] as u32, to[0] as u32, kind);
-        let picture = ImageRef::new(from[1] as u32, from[0] as u32, pixels, kind);
-        let picture = picture.expect("as many pixels as its sides say");
-        Resizer::new().resize(&picture, &mut out, &options).expect("the same kind of pixels in and out");
-        out.into_vec()
+    let pass = |pixels: &[u8], from, to| match channels {
+        1 => weighted::<U8>(pixels, from, to, weights),
+        _ => weighted::<U8x3>(pixels, from, to, weights),
     };
     match (from[1] == to[1], from[0] == to[0]) {
         (true, true) => pixels.to_vec(),
         (true, false) | (false, true) => pass(pixels, from, to),
         (false, false) => pass(&pass(pixels, from, [from[0], to[1]]), [from[0], to[1]], to),
     }
+}
+
+/// Weighted means along the sides that change. The kind of pixels is known when this is compiled: the library's images of any kind bring
+/// its code for all of them along, which was more than a quarter of this crate's machine code.
+fn weighted<P: PixelTrait>(pixels: &[u8], from: [usize; 2], to: [usize; 2], weights: FilterType) -> Vec<u8> {
+    let [from_h, from_w, to_h, to_w] = [from[0], from[1], to[0], to[1]].map(|side| side as u32);
+    let mut out = vec![0; to[0] * to[1] * P::size()];
+    let picture = TypedImageRef::<P>::from_buffer(from_w, from_h, pixels).expect("as many pixels as its sides say");
+    let mut resized = TypedImage::<P>::from_buffer(to_w, to_h, &mut out).expect("as many pixels as its sides say");
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(weights));
+    Resizer::new().resize_typed(&picture, &mut resized, &options).expect("all of the picture is resized");
+    out
 }
 
 impl fmt::Display for Framing {
