@@ -1,6 +1,11 @@
 //! A program with the `cuda` feature starts without any CUDA library, and says what is missing when one is wanted.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
+/// Has tests of its own, which run here: those of the library are built without CUDA.
+#[path = "../src/ops/cuda/folders.rs"]
+#[allow(dead_code)]
+mod folders;
+
 use std::process::Command;
 
 const LIBRARIES: [&str; 6] = ["libcuda.", "libcublas", "libcudnn", "libcurand", "libnvrtc", "libcudart"];
