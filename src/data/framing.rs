@@ -180,7 +180,7 @@ pub(crate) fn resize(pixels: &[u8], from: [usize; 2], to: [usize; 2], channels: 
 }
 
 /// Weighted means along the sides that change. The kind of pixels is known when this is compiled: the library's images of any kind bring
-/// its code for all of them along, which was more than a quarter of this crate's machine code.
+/// its code for all of them along, which would be more than a quarter of this crate's machine code.
 fn weighted<P: PixelTrait>(pixels: &[u8], from: [usize; 2], to: [usize; 2], weights: FilterType) -> Vec<u8> {
     let [from_h, from_w, to_h, to_w] = [from[0], from[1], to[0], to[1]].map(|side| side as u32);
     let mut out = vec![0; to[0] * to[1] * P::size()];
