@@ -22,9 +22,9 @@ impl Known {
     pub fn read(files: &[PathBuf], wanted: &Wanted) -> Result<Self> {
         let mut known = Self::default();
         for file in files {
-            let rows = read_rows(file)?;
+            let rows: Vec<Row> = read_rows(file)?.into_iter().map(|row| row.completed().seen_by(wanted)).collect();
             known.files.push((file.clone(), rows.iter().map(|row| row.id.clone()).collect()));
-            for row in rows.into_iter().map(|row| row.seen_by(wanted)) {
+            for row in rows {
                 if !known.has(&row.id) || row.status == Status::Done {
                     known.rows.insert(row.id.clone(), row);
                 }

@@ -9,7 +9,7 @@
 //! | `baseline.rs` | sets of real images and of noise |
 //! | `measure.rs` | accuracy, when a run is over |
 //! | `machine.rs`, `results.rs` | what is known of a run: `results.jsonl` |
-//! | `known.rs` | such rows from another folder or machine |
+//! | `known.rs`, `earlier.rs` | such rows from another folder or machine, or of an earlier program |
 //! | `summary.rs`, `table.rs`, `page/` | mean and spread over seeds: `table.md`, `index.html` |
 //! | `peers.rs` | published results |
 //! | `harness.rs` | a suite from its first run to its page |
@@ -17,6 +17,7 @@
 mod baseline;
 mod budget;
 mod command;
+mod earlier;
 mod file;
 mod harness;
 mod known;

@@ -8,8 +8,22 @@ const HASH_DIGITS: usize = 10;
 
 /// `line` as the name of a folder, with the start of the hash of `settings`.
 pub fn name(line: &str, settings: &Value) -> String {
-    let hash = sha256_bytes(canonical(settings).as_bytes());
-    format!("{}-{}", slug(line), &hash[..HASH_DIGITS])
+    format!("{}-{}", slug(line), hash(settings))
+}
+
+/// Whether `name` is one of `settings`.
+pub fn suits(name: &str, settings: &Value) -> bool {
+    name.ends_with(&format!("-{}", hash(settings)))
+}
+
+/// `name`, which was one of other settings, for `settings`.
+pub fn renamed(name: &str, settings: &Value) -> String {
+    let line = name.rsplit_once('-').map_or(name, |(line, _)| line);
+    format!("{line}-{}", hash(settings))
+}
+
+fn hash(settings: &Value) -> String {
+    sha256_bytes(canonical(settings).as_bytes())[..HASH_DIGITS].to_string()
 }
 
 /// Letters, digits and points of a text, with `-` for everything between them.
@@ -45,6 +59,9 @@ mod tests {
         assert_eq!(of(r#"{"a": {"x": 1, "y": [2, "z"]}, "b": null}"#), of(r#"{"b":null,"a":{"y":[2,"z"],"x":1}}"#));
         assert_ne!(of(r#"{"a": "1"}"#), of(r#"{"a": 1}"#));
         assert!(of("{}").starts_with("a-to-b-..-x-"), "{}", of("{}"));
+        let named = of(r#"{"a": 1}"#);
+        assert!(suits(&named, &json!({ "a": 1 })) && !suits(&named, &json!({ "a": 2 })));
+        assert_eq!(renamed(&named, &json!({ "a": 2 })), of(r#"{"a": 2}"#));
         assert_eq!(canonical(&json!({ "b\"": 1, "a": {} })), r#"{"a":{},"b\"":1}"#);
     }
 }
