@@ -11,8 +11,8 @@ use crate::events::{Observer, Record};
 use crate::nets::{Network, Task};
 use crate::ops::place::Gallery;
 use crate::rng::Streams;
-use crate::set::SyntheticSet;
 use crate::set::priority::{Priorities, PriorityRule};
+use crate::set::{SyntheticSet, Views};
 use crate::teacher::Teacher;
 use crate::train::fitting;
 use crate::trend::Trend;
@@ -82,32 +82,14 @@ pub fn distill(
 ) -> Result<Distilled> {
     check_fit(set, input)?;
     check_task(set, &answers, &student, input)?;
+    let source = Source::of(&answers, set)?;
+    let live = source.live();
     let streams = Streams::new(seed);
     let (train, held_out) = split(set.len(), &streams);
     let held_out = watched(&held_out, input.largest());
-    let stored = match (&answers, &set.views) {
-        (AnswerSource::Stored, None) => {
-            return Err(Error::invalid(
-                "answers",
-                "the set has no recorded views",
-                "make it with --views N, or use live answers with --teacher",
-            ));
-        }
-        (AnswerSource::Stored, Some(v)) => Some(v),
-        (AnswerSource::Live(_), _) => None,
-    };
-    let pool_answers = || match (&answers, stored) {
-        (AnswerSource::Live(teacher), _) => Ok(Answers::Live(teacher)),
-        (AnswerSource::Stored, Some(views)) => Ok(Answers::Stored(views)),
-        (AnswerSource::Stored, None) => Err(Error::shape("distill", "recorded views went missing")),
-    };
     let mut recipe = recipe.clone().fitted_for(student.arch.task, input.largest());
-    let live = match &answers {
-        AnswerSource::Live(teacher) => Some(*teacher),
-        AnswerSource::Stored => None,
-    };
     recipe.signal.check_set(set, live.is_some())?;
-    if let Some(views) = stored {
+    if let Source::Stored(views) = source {
         check_recorded(&recipe)?;
         let count = views.list.len();
         tracing::info!("answers to {count} recorded views of every image serve, which are neither augmented nor mixed");
@@ -128,7 +110,7 @@ pub fn distill(
         compare(&copy.current(), set, &held_out, input, live)?;
         let (count, time) = affordable(begin.elapsed(), limit);
         checks = count;
-        recipe.steps = steps_within(copy, &set.images, &train, &pool_answers, limit.saturating_sub(time))?;
+        recipe.steps = steps_within(copy, &set.images, &train, source, limit.saturating_sub(time))?;
     }
     let priorities = priorities_of(set, &train, recipe.priority);
     let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
@@ -142,8 +124,7 @@ pub fn distill(
     while !course.has_ended(total, stop.patience)? {
         observer.between(STAGE, &course)?;
         course.priorities.set_even_share(set.even_share(course.trainer.done() as f64 / total.max(1) as f64));
-        let answers = pool_answers()?;
-        let (images, gallery, rows) = (&set.images, Some(&gallery), Some(&train[..]));
+        let (images, gallery, rows, answers) = (&set.images, Some(&gallery), Some(&train[..]), source.answers());
         let mut pool = Pool { images, gallery, rows, priorities: &mut course.priorities, answers };
         let Some(r) = course.trainer.step(&mut pool)? else {
             course.checks.go_back_to(course.trainer.done());
@@ -163,7 +144,7 @@ pub fn distill(
     }
     observer.ended(STAGE, &course)?;
     let Course { trainer, mut priorities, clock, checks, .. } = course;
-    let (images, rows, answers) = (&set.images, Some(&train[..]), pool_answers()?);
+    let (images, rows, answers) = (&set.images, Some(&train[..]), source.answers());
     let student = trainer.finished(&Pool { images, gallery: None, rows, priorities: &mut priorities, answers })?;
     let last = compare(&student, set, &held_out, input, live)?;
     Ok(Distilled {
@@ -176,6 +157,42 @@ pub fn distill(
         halvings: trainer.halvings(),
         clock,
     })
+}
+
+/// Where the answers are, once the set was looked into.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Live(&'a Teacher),
+    Stored(&'a Views),
+}
+
+impl<'a> Source<'a> {
+    fn of(answers: &AnswerSource<'a>, set: &'a SyntheticSet) -> Result<Self> {
+        match (answers, &set.views) {
+            (AnswerSource::Live(teacher), _) => Ok(Self::Live(teacher)),
+            (AnswerSource::Stored, Some(views)) => Ok(Self::Stored(views)),
+            (AnswerSource::Stored, None) => Err(Error::invalid(
+                "answers",
+                "the set has no recorded views",
+                "make it with --views N, or use live answers with --teacher",
+            )),
+        }
+    }
+
+    fn live(self) -> Option<&'a Teacher> {
+        match self {
+            Self::Live(teacher) => Some(teacher),
+            Self::Stored(_) => None,
+        }
+    }
+
+    /// As a batch takes them.
+    fn answers(self) -> Answers<'a> {
+        match self {
+            Self::Live(teacher) => Answers::Live(teacher),
+            Self::Stored(views) => Answers::Stored(views),
+        }
+    }
 }
 
 /// The name of the stage in records and states.
@@ -235,17 +252,17 @@ const TRIAL: (usize, usize) = (2, 10);
 const TRIAL_SHARE: f64 = 0.01;
 
 /// How many updates of `trial` fit into `limit` (at least one).
-fn steps_within<'a>(
+fn steps_within(
     mut trial: Trainer,
     images: &Images,
     train: &[usize],
-    answers: &impl Fn() -> Result<Answers<'a>>,
+    source: Source,
     limit: Duration,
 ) -> Result<usize> {
     let begin = Instant::now();
     let mut priorities = Priorities::new(PriorityRule::default(), train.len());
     let mut step = || {
-        let (rows, priorities, answers) = (Some(train), &mut priorities, answers()?);
+        let (rows, priorities, answers) = (Some(train), &mut priorities, source.answers());
         trial.step(&mut Pool { images, gallery: None, rows, priorities, answers })
     };
     for _ in 0..TRIAL.0 {
