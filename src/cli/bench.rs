@@ -9,7 +9,7 @@ use std::sync::Arc;
 use synth::bench::{OpResult, Pass, StepBench, need, ops, step};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, from_name};
-use synth::ops::peak;
+use synth::ops::{Precision, peak};
 use synth::rng::Streams;
 use synth::{Error, Result};
 
@@ -131,9 +131,13 @@ impl Step {
             classes: 10,
             seconds: self.seconds,
         };
-        if self.bound && !compute.is_cpu() {
-            let fix = "leave it out, or say --device cpu";
-            return Err(Error::invalid("--bound", "it measures the processor, not a card", fix));
+        let unbound = match (compute.is_cpu(), compute.precision) {
+            (false, _) => Some(("it measures the processor, not a card", "leave it out, or say --device cpu")),
+            (true, Precision::Bf16) => Some(("it measures products in f32", "leave it out, or say --precision f32")),
+            (true, Precision::F32) => None,
+        };
+        if let Some((found, fix)) = unbound.filter(|_| self.bound) {
+            return Err(Error::invalid("--bound", found, fix));
         }
         let found = step(&bench)?;
         let threads = rayon::current_num_threads();

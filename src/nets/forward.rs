@@ -132,6 +132,11 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// A convolution with products in the precision of the network.
+    pub(super) fn multiplied(&self, spec: Conv2dSpec) -> Conv2dSpec {
+        Conv2dSpec { products: self.weights.compute().precision, ..spec }
+    }
+
     /// RGB images as BGR: a 1x1 convolution that exchanges channels, so that gradients and traces come with it.
     pub(super) fn blue_first(&self, x: &Var) -> Result<Var> {
         let exchange = mem::tensor(vec![0., 0., 1., 0., 1., 0., 1., 0., 0.], (1, 1, 3, 3))?;

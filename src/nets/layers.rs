@@ -166,7 +166,7 @@ impl Conv {
         sums: bool,
     ) -> Result<(Var, Option<Sums>)> {
         let (w, b) = (f.param(self.weight), self.bias.map(|b| f.param(b)));
-        let out = tape::conv2d(f.tape, x, &w, &self.spec, b.as_ref(), residual, act, sums)?;
+        let out = tape::conv2d(f.tape, x, &w, &f.multiplied(self.spec), b.as_ref(), residual, act, sums)?;
         Ok((out.y, out.sums))
     }
 
@@ -202,7 +202,7 @@ impl Conv {
         let w = Var::constant(mem::tensor(w, &shape[..])?);
         let channels = shift.len();
         let b = Var::constant(mem::tensor(shift, channels)?);
-        Ok(tape::conv2d(f.tape, x, &w, &self.spec, Some(&b), residual, act, false)?.y)
+        Ok(tape::conv2d(f.tape, x, &w, &f.multiplied(self.spec), Some(&b), residual, act, false)?.y)
     }
 
     /// `act(norm(conv(x)))` for any activation.
@@ -292,7 +292,7 @@ impl Linear {
     pub fn forward_pixels(&self, f: &mut Forward, x: &Var) -> Result<Var> {
         let (w, b) = (f.param(self.weight), f.param(self.bias));
         let kernel = tape::reshaped(f.tape, &w, &[&[1, 1], w.dims()].concat())?;
-        let spec = Conv2dSpec::new(1);
+        let spec = f.multiplied(Conv2dSpec::new(1));
         Ok(tape::conv2d(f.tape, x, &kernel, &spec, Some(&b), None, Activation::IDENTITY, false)?.y)
     }
 

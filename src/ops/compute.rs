@@ -1,14 +1,16 @@
 //! Where a network computes and in which precision.
 
+use super::simd::has_tiles;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
-/// How the values of images and maps are kept. Weights, statistics, losses and gradients of weights are always f32.
+/// Of what convolutions multiply, and on a card also of the images and maps between layers. Weights, statistics, sums, losses and
+/// gradients of weights are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// Strictly: products in f32 too, no TF32.
     F32,
-    /// bfloat16 values, f32 sums. On CUDA only.
+    /// bfloat16 values, f32 sums. On CUDA, and on CPUs with tiles (AMX).
     Bf16,
 }
 
@@ -85,7 +87,7 @@ impl Compute {
     /// taken and why.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a card was asked for by name and there is none, or bf16 of the CPU.
+    /// [`Error::Invalid`] if a card was asked for by name and there is none, or bf16 of a CPU without tiles.
     pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<(Self, String)> {
         let (device, (place, why)) = match choice {
             DeviceChoice::Cpu => (Device::Cpu, ("the CPU".to_string(), "as asked".to_string())),
@@ -105,8 +107,8 @@ impl Compute {
         };
         let usual = if device.is_cuda() { Precision::Bf16 } else { Precision::F32 };
         let precision = precision.unwrap_or(usual);
-        if precision == Precision::Bf16 && !device.is_cuda() {
-            let found = format!("{place} ({why}) computes in f32");
+        if precision == Precision::Bf16 && !device.is_cuda() && !has_tiles() {
+            let found = format!("{place} ({why}) has no tiles for it (AMX) and computes in f32");
             return Err(Error::invalid("precision bf16", found, "take --precision f32, or a CUDA device"));
         }
         let graphs = device.is_cuda();
@@ -121,8 +123,8 @@ impl Compute {
     /// Kind of the values of images and maps.
     pub fn dtype(&self) -> DType {
         match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
+            Precision::Bf16 if !self.is_cpu() => DType::BF16,
+            _ => DType::F32,
         }
     }
 
@@ -161,6 +163,7 @@ fn open(ordinal: usize) -> std::result::Result<(Device, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::simd;
 
     #[test]
     fn choices_are_read() {
@@ -171,9 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn bf16_is_refused_on_the_cpu() {
-        let error = Compute::choose(DeviceChoice::Cpu, Some(Precision::Bf16)).unwrap_err().to_string();
+    fn bf16_is_refused_on_cpus_without_tiles() {
+        let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let choose = |precision| Compute::choose(DeviceChoice::Cpu, precision);
+        simd::force(Some(simd::Level::Portable));
+        let error = choose(Some(Precision::Bf16)).unwrap_err().to_string();
+        simd::force(None);
         assert!(error.contains("bf16") && error.contains("--precision f32"), "{error}");
-        assert_eq!(Compute::choose(DeviceChoice::Cpu, None).unwrap().0.precision, Precision::F32);
+        assert_eq!(choose(None).unwrap().0.precision, Precision::F32);
+        let rough = choose(Some(Precision::Bf16));
+        assert_eq!(rough.is_ok(), has_tiles());
+        assert!(rough.is_ok_and(|(compute, _)| compute.dtype() == DType::F32) || !has_tiles(), "maps are f32 on a CPU");
     }
 }

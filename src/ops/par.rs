@@ -13,12 +13,13 @@ pub(crate) fn each(pieces: usize, f: impl Fn(usize) + Sync + Send) {
 }
 
 /// Runs `f` on the chunks of `len` values, each with its number, in any order; on this thread alone where there is little to do.
-pub(crate) fn each_chunk(values: &mut [f32], len: usize, f: impl Fn((usize, &mut [f32])) + Sync + Send) {
-    const LITTLE: usize = 1 << 14;
+pub(crate) fn each_chunk<T: Send>(values: &mut [T], len: usize, f: impl Fn((usize, &mut [T])) + Sync + Send) {
+    /// In bytes.
+    const LITTLE: usize = 1 << 16;
     if len == 0 {
         return;
     }
-    if values.len() <= LITTLE {
+    if size_of_val(values) <= LITTLE {
         values.chunks_mut(len).enumerate().for_each(f);
     } else {
         values.par_chunks_mut(len).enumerate().for_each(f);

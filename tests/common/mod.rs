@@ -5,9 +5,9 @@ pub mod device;
 
 use candle_core::Tensor;
 use std::sync::{Mutex, MutexGuard};
-use synth::ops::Precision;
 use synth::ops::mem::{host, tensor, view};
 use synth::ops::simd::{self, Level};
+use synth::ops::{Compute, Precision};
 
 /// One comparison: what, ours, the reference.
 pub type Pair = (String, Tensor, Tensor);
@@ -96,7 +96,7 @@ pub fn every_path<R: Send>(f: impl Fn() -> R + Sync, bits: impl Fn(&R) -> Vec<u3
     }
 }
 
-/// [`verify`] of a whole network.
+/// [`verify`] of a whole network; on a CPU with tiles also in bf16.
 pub fn verify_network(case: &str, tolerance: f64, f: impl Fn() -> Vec<Pair> + Sync) -> f64 {
     verify_network_in(&[Precision::F32, Precision::Bf16], case, tolerance, f)
 }
@@ -113,7 +113,14 @@ fn verify_network_in(precisions: &[Precision], case: &str, tolerance: f64, f: im
             let _alone = alone();
             device::verify_network_on(&card, case, precisions, f)
         }
-        None => verify(case, tolerance, f),
+        None => {
+            let worst = verify(case, tolerance, &f);
+            if simd::has_tiles() && precisions.contains(&Precision::Bf16) {
+                let _alone = alone();
+                device::verify_network_on(&Compute::cpu(), case, &[Precision::Bf16], f);
+            }
+            worst
+        }
     }
 }
 

@@ -112,6 +112,7 @@ fn spec(values: &[f32]) -> Conv2dSpec {
         dilation: [v[8], v[9]],
         groups: v[10],
         upsample: v[11],
+        ..Conv2dSpec::new(1)
     }
 }
 

@@ -125,7 +125,7 @@ impl Translator<'_> {
     }
 
     fn conv(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec) -> Result<String> {
-        let Conv2dSpec { kernel, stride, padding, dilation, groups, upsample } = *spec;
+        let Conv2dSpec { kernel, stride, padding, dilation, groups, upsample, products: _ } = *spec;
         let Padding { top, left, bottom, right } = padding;
         let x = match upsample {
             1 => x.to_string(),

@@ -2,6 +2,13 @@
 //!
 //! The prologue applies `act(scale·x + shift)` per channel to what is read (a batch norm that is never written to
 //! memory); the epilogue adds a bias and a residual, applies an activation, and sums Σ and Σ² of what is written.
+//!
+//! | file | what it computes |
+//! |---|---|
+//! | `spec.rs`, `plan.rs`, `pack.rs` | a convolution, forward or backward, as a gather with taps; frames and weights in its order |
+//! | `gather.rs`, `outer.rs` | any of them, and the gradient of the weights |
+//! | `winograd.rs`, `wide.rs`, `narrow.rs`, `depthwise.rs` | some of them faster |
+//! | `tiles.rs` | products in bf16, where the processor has tiles (AMX) |
 
 mod depthwise;
 mod gather;
@@ -12,11 +19,14 @@ mod plan;
 mod spec;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
 mod wide;
 mod winograd;
 
 pub use spec::{Conv2dSpec, Padding, Sizes};
 
+use super::Precision;
 use super::activation::Activation;
 use super::mem::{build, tensor, view};
 use crate::{Error, Result};
@@ -97,7 +107,7 @@ pub fn forward(
         // SAFETY: lengths were checked against the sizes; the kernels write every output element.
         unsafe {
             build((z.n, z.out_h, z.out_w, z.c_out), |out| {
-                sums = run(&plan, z.n, &xv, (&wv, spec.kernel, false), prologue, epilogue, out);
+                sums = run(&plan, z.n, &xv, (&wv, spec, false), prologue, epilogue, out);
             })
         }
     })
@@ -118,13 +128,18 @@ unsafe fn run(
     plan: &Plan,
     n: usize,
     x: &[f32],
-    (w, kernel, transposed): (&[f32], [usize; 2], bool),
+    (w, spec, transposed): (&[f32], &Conv2dSpec, bool),
     prologue: Option<Prologue>,
     epilogue: Epilogue,
     out: *mut f32,
 ) -> Option<Vec<f64>> {
+    let kernel = spec.kernel;
     // SAFETY: as the caller promises.
     unsafe {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if spec.products == Precision::Bf16 && tiles::applies(plan) {
+            return tiles::gather(plan, n, x, (w, kernel, transposed), prologue, epilogue, out);
+        }
         if plan.is_depthwise() {
             return depthwise::gather(plan, n, x, w, kernel, prologue, epilogue, out);
         }
@@ -149,7 +164,7 @@ pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize
     // SAFETY: lengths were checked; the phases of the plan cover every input pixel.
     unsafe {
         build((z.n, z.h, z.w, z.c_in), |out| {
-            run(&plan, z.n, &dyv, (&wv, spec.kernel, true), None, Epilogue::NONE, out);
+            run(&plan, z.n, &dyv, (&wv, spec, true), None, Epilogue::NONE, out);
         })
     }
 }
@@ -168,6 +183,11 @@ pub fn backward_weights(
     check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
     let plan = Plan::weights(spec, &z);
     with_prologue(before, z.c_in, |prologue| {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if spec.products == Precision::Bf16 && tiles::weights::applies(&plan) {
+            // SAFETY: lengths were checked against the sizes.
+            return tensor(unsafe { tiles::weights::outer(&plan, z.n, &xv, prologue, &dyv, spec.kernel) }, weights);
+        }
         // SAFETY: lengths were checked against the sizes.
         let dw = unsafe {
             if plan.is_depthwise() {

@@ -56,22 +56,40 @@ unsafe fn affine_rows_kernel<S: Simd>(
 /// # Safety
 /// `image` must hold h·w·c values and `out` have room for hp·wp·c.
 pub(crate) unsafe fn pad_image(plan: &Plan, image: *const f32, out: *mut f32, prologue: Option<&Prologue>) {
+    // SAFETY: as the caller promises; a row has w·c values.
+    unsafe {
+        frame(plan, image, out, |from, to| match prologue {
+            None => std::ptr::copy_nonoverlapping(from, to, plan.w * plan.c),
+            Some(p) => affine_rows(from, to, plan.w, p.scale, p.shift, p.act),
+        });
+    }
+}
+
+/// Has `copy` bring the rows of one `[h, w, c]` image into the middle of a zeroed `[hp, wp, c]` frame.
+///
+/// # Safety
+/// `image` must hold h·w·c values and `out` have room for hp·wp·c, which are initialised.
+#[inline(always)]
+pub(super) unsafe fn frame<T: Copy + Default>(
+    plan: &Plan,
+    image: *const f32,
+    out: *mut T,
+    copy: impl Fn(*const f32, *mut T),
+) {
     let (c, row) = (plan.c, plan.wp * plan.c);
     let (left, used) = (plan.pad_left * c, plan.w * c);
-    // SAFETY: all rows lie inside the frame, all reads inside the image; the frame is initialised scratch memory.
+    // SAFETY: all rows lie inside the frame, all reads inside the image.
     unsafe {
-        let zero = |start: usize, end: usize| std::slice::from_raw_parts_mut(out.add(start), end - start).fill(0.0);
+        let zero = |start: usize, end: usize| {
+            std::slice::from_raw_parts_mut(out.add(start), end - start).fill(T::default());
+        };
         zero(0, plan.pad_top * row);
         zero((plan.pad_top + plan.h) * row, plan.hp * row);
         for y in 0..plan.h {
             let start = (plan.pad_top + y) * row;
             zero(start, start + left);
             zero(start + left + used, start + row);
-            let (from, to) = (image.add(y * used), out.add(start + left));
-            match prologue {
-                None => std::ptr::copy_nonoverlapping(from, to, used),
-                Some(p) => affine_rows(from, to, plan.w, p.scale, p.shift, p.act),
-            }
+            copy(image.add(y * used), out.add(start + left));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a convolution is: kernel, stride, padding, dilation, groups, and the nearest ×2 upsampling in front of it.
 
+use crate::ops::Precision;
 use crate::{Error, Result};
 
 /// Zeros around the input, per side.
@@ -41,6 +42,8 @@ pub struct Conv2dSpec {
     /// 2: the input is first enlarged to `[N, 2H, 2W, C]` by repeating pixels (never materialised: computed as four
     /// small convolutions on the small map with summed weights); 1: it is not. With 2, stride and dilation must be 1.
     pub upsample: usize,
+    /// Of what is multiplied on a CPU with tiles; sums are f32 in any case. (On a card it is that of the maps.)
+    pub products: Precision,
 }
 
 impl Conv2dSpec {
@@ -53,6 +56,7 @@ impl Conv2dSpec {
             dilation: [1, 1],
             groups: 1,
             upsample: 1,
+            products: Precision::F32,
         }
     }
     pub const fn stride(mut self, s: usize) -> Self {

@@ -243,7 +243,7 @@ fn shapes() -> impl Strategy<Value = ([usize; 5], Conv2dSpec)> {
     ];
     (1..4usize, 1..11usize, 1..11usize, channels, prop_oneof![3 => plain, 1 => upsampled])
         .prop_map(|(n, h, w, (groups, c_in, c_out), (kernel, stride, padding, dilation, upsample))| {
-            let spec = Conv2dSpec { kernel, stride, padding, dilation, groups, upsample };
+            let spec = Conv2dSpec { kernel, stride, padding, dilation, groups, upsample, ..Conv2dSpec::new(1) };
             ([n, h, w, c_in * groups, c_out * groups], spec)
         })
         .prop_filter("the kernel is larger than the padded image", |([n, h, w, c_in, c_out], s)| {

@@ -12,11 +12,11 @@
 
 pub(super) mod weights;
 
-use super::gather::{Columns, Epilogue, write_vector};
+use super::gather::{Columns, Epilogue, Piece, by_pieces, write_vector};
 use super::pack::{PackedWeights, Prologue, pad_image};
 use super::plan::Plan;
 use crate::ops::mem::with_scratch;
-use crate::ops::par::{self, Shared};
+use crate::ops::par;
 use crate::ops::simd::{Level, Simd, simd_fn};
 use std::ops::Range;
 
@@ -86,35 +86,18 @@ pub(super) unsafe fn gather(
     out: *mut f32,
 ) -> Option<Vec<f64>> {
     let weights = transform_weights(packed, plan.c);
-    let per_piece = plan.images_per_piece(n);
-    let pieces = par::pieces(n, per_piece);
-    let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
-    let mut partial = vec![0f32; pieces * sums_len];
-    let partial_ptr = Shared(partial.as_mut_ptr());
-    let out = Shared(out);
-    let (image, out_image) = (plan.h * plan.w * plan.c, plan.out_h * plan.out_w * plan.c_out);
-    par::each(pieces, |i| {
-        let images = i * per_piece..((i + 1) * per_piece).min(n);
-        let tiles = Tiles { plan, images: images.len() };
-        let residual = epilogue.residual.map(|r| r[images.start * out_image..].as_ptr());
-        let x = &x[images.start * image..];
-        // SAFETY: the images of the piece lie in `x`, `out` and the residual, the row of sums in `partial`.
-        unsafe {
-            with_frames(tiles, x, prologue.as_ref(), |frames| {
-                let target = Target {
-                    weights: &weights,
-                    cb: packed.cb,
-                    level: packed.level,
-                    epilogue: &epilogue,
-                    residual,
-                    out: out.at(images.start * out_image),
-                    sums: partial_ptr.at(i * sums_len),
-                };
-                piece(tiles, frames, &target);
+    let image = plan.h * plan.w * plan.c;
+    // SAFETY: the images of the piece lie in `x`; what is written is as the caller promises.
+    unsafe {
+        by_pieces(plan, n, &epilogue, out, |to| {
+            let tiles = Tiles { plan, images: to.images.len() };
+            with_frames(tiles, &x[to.images.start * image..], prologue.as_ref(), |frames| {
+                let Piece { residual, out, sums, .. } = to;
+                let (cb, level, epilogue) = (packed.cb, packed.level, &epilogue);
+                piece(tiles, frames, &Target { weights: &weights, cb, level, epilogue, residual, out, sums });
             });
-        }
-    });
-    epilogue.sums.then(|| par::sum_rows(&partial, sums_len))
+        })
+    }
 }
 
 /// Lends the padded frames of the images at the start of `x`.

@@ -3,6 +3,8 @@
 //! Every kernel is written once against the trait `Simd` and compiled for each: AVX-512 and AVX2 with FMA on x86-64, NEON on
 //! aarch64, and everywhere for portable fixed-size lanes, which the compiler vectorises. `simd_fn!` makes the run-time dispatch.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -64,6 +66,14 @@ impl Level {
         }
         levels
     }
+}
+
+/// Whether products in bf16 have tiles here (Intel's AMX, with Linux) and the level in use is AVX-512.
+pub fn has_tiles() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    return amx::available();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    false
 }
 
 static FORCED: AtomicU8 = AtomicU8::new(0);
