@@ -104,7 +104,7 @@ fn on_mobilenet_v3(_: &mut Args, shape: &Shape, _: &'static str) -> Result<Archi
 }
 
 fn on_mobile(shape: &Shape, plan: &Plan, output_stride: usize) -> Architecture {
-    network(shape, plan.features(), |b| Backbone::Mobile(plan.build(b, shape.channels, output_stride)))
+    network(shape, plan.features(), |b| Backbone::Mobile(Box::new(plan.build(b, shape.channels, output_stride))))
 }
 
 fn network(shape: &Shape, features: usize, backbone: impl FnOnce(&mut Builder) -> Backbone) -> Architecture {
@@ -114,7 +114,7 @@ fn network(shape: &Shape, features: usize, backbone: impl FnOnce(&mut Builder) -
 
 enum Backbone {
     ResNet(Trunk),
-    Mobile(MobileTrunk),
+    Mobile(Box<MobileTrunk>),
 }
 
 struct Net {

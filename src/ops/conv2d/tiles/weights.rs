@@ -71,7 +71,7 @@ unsafe fn add_piece(plan: &Plan, n: usize, x: &[f32], prologue: Option<&Prologue
     let positions = (n * frame + DEPTH).next_multiple_of(DEPTH);
     let channels = plan.c.next_multiple_of(ROWS);
     // Lines of a channel's row: an odd number, so that the rows of a tile are in different sets of the cache.
-    let row = LINE * (positions / LINE | 1);
+    let row = LINE * ((positions / LINE) | 1);
     let width = if plan.c_out > ROWS { 2 * ROWS } else { ROWS };
     let columns = plan.c_out.next_multiple_of(width);
     let parts = [positions * plan.c, channels * row, positions * plan.c_out, positions * columns];
