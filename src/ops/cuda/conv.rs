@@ -94,7 +94,7 @@ fn mapped(x: &Tensor, before: Option<&Affine>) -> Result<Tensor> {
 /// Whether every pixel is multiplied by one matrix.
 fn is_product(spec: &Conv2dSpec) -> bool {
     let plain = Conv2dSpec { padding: Padding::same(0), ..Conv2dSpec::new(1) };
-    Conv2dSpec { dilation: [1, 1], ..*spec } == plain
+    Conv2dSpec { dilation: [1, 1], products: plain.products, ..*spec } == plain
 }
 
 fn rows(t: &Tensor, channels: usize) -> Result<Tensor> {
