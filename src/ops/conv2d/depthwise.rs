@@ -1,6 +1,7 @@
 //! Depthwise convolution: one channel per group, vectorised over channels. Bound by memory, not by multiply-adds.
 
 use super::gather::Epilogue;
+use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
@@ -249,16 +250,13 @@ pub(crate) unsafe fn outer(
     let c = plan.c;
     let offsets = offsets(plan);
     let taps: usize = plan.phases.iter().map(|p| p.taps.len()).sum();
-    let lanes = n.min(16);
     let (image, out_image) = (plan.h * plan.w * c, plan.out_h * plan.out_w * c);
-    let mut partial = vec![0f32; lanes * taps * c];
-    let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
-        for i in par::range(n, lanes, lane) {
+    let partial = by_lanes(n, 1, 16, taps * c, |images, sums| {
+        for i in images {
             // SAFETY: image `i` lies in `x` and `dy`, the frame in the scratch; the lane has a row for every tap.
             with_scratch(frame(plan), |buffer| unsafe {
                 pad_image(plan, x.as_ptr().add(i * image), buffer.as_mut_ptr(), prologue.as_ref());
-                let mut sums = shared.at(lane * taps * c);
+                let mut sums = sums;
                 for (phase, offsets) in plan.phases.iter().zip(&offsets) {
                     for row in 0..phase.rows {
                         outer_row(plan, phase, row, offsets, buffer.as_ptr(), dy.as_ptr().add(i * out_image), sums);

@@ -182,11 +182,7 @@ unsafe fn phases(
         if phase.rows * phase.cols == 0 {
             continue;
         }
-        let runs: Vec<(usize, usize)> = phase
-            .runs(plan.groups == 1)
-            .into_iter()
-            .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * reads))
-            .collect();
+        let runs = plan.runs(phase);
         let block_len = phase.taps.len() * reads * weights.cb;
         for block in blocks.clone() {
             let (g, b) = (block / weights.blocks, block % weights.blocks);

@@ -8,6 +8,7 @@
 
 use super::depthwise::finish;
 use super::gather::Epilogue;
+use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
@@ -47,12 +48,6 @@ fn pack(plan: &Plan, w: &[f32], kernel: [usize; 2], transposed: bool) -> Vec<f32
     out
 }
 
-/// (offset, length) of contiguous stretches of input that one output pixel of a phase reads.
-fn runs(plan: &Plan, phase: &Phase) -> Vec<(usize, usize)> {
-    let run = |(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * plan.c);
-    phase.runs(true).into_iter().map(run).collect()
-}
-
 /// Runs a plan that [`applies`]; arguments and result as [`super::gather::gather`], with HWIO weights.
 ///
 /// # Safety
@@ -68,7 +63,7 @@ pub(super) unsafe fn gather(
     out: *mut f32,
 ) -> Option<Vec<f64>> {
     let weights = pack(plan, w, kernel, transposed);
-    let runs: Vec<_> = plan.phases.iter().map(|p| runs(plan, p)).collect();
+    let runs: Vec<_> = plan.phases.iter().map(|p| plan.runs(p)).collect();
     let (image, out_image) = (plan.h * plan.w * plan.c, plan.out_h * plan.out_w * plan.c_out);
     let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
     let mut partial = vec![0f32; n * sums_len];
@@ -190,16 +185,13 @@ pub(super) unsafe fn outer(
     let taps: usize = plan.phases.iter().map(|p| p.taps.len()).sum();
     let (reads, writes) = (plan.c, plan.c_out);
     let (image, out_image) = (plan.h * plan.w * reads, plan.out_h * plan.out_w * writes);
-    let lanes = n.min(16);
     let len = taps * reads * writes;
-    let mut partial = vec![0f32; lanes * len];
-    let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
-        for i in par::range(n, lanes, lane) {
+    let partial = by_lanes(n, 1, 16, len, |images, sums| {
+        for i in images {
             // SAFETY: image `i` lies in `x` and `dy`, the frame in the scratch; the lane has sums for every weight.
             with_scratch(frame(plan), |buffer| unsafe {
                 pad_image(plan, x.as_ptr().add(i * image), buffer.as_mut_ptr(), prologue.as_ref());
-                let mut sums = shared.at(lane * len);
+                let mut sums = sums;
                 for phase in &plan.phases {
                     outer_phase(plan, phase, buffer.as_ptr(), dy.as_ptr().add(i * out_image), sums);
                     sums = sums.add(phase.taps.len() * reads * writes);

@@ -13,6 +13,7 @@ use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
 use crate::ops::simd::{self, Level, Simd, simd_fn};
+use std::ops::Range;
 
 /// Bytes of partial sums that all lanes together may take.
 const LANES_BYTES: usize = 4 << 20;
@@ -42,6 +43,29 @@ pub(crate) unsafe fn outer(
         unsafe { job.run(lane, par::range(job.blocks, job.column_tasks, task), shared.at(lane * job.len)) };
     });
     job.collect(&partial, kernel)
+}
+
+/// Partial sums over `n` images, `len` for each of at most `lanes` lanes, which start at 0: `f` adds a piece of up to `per_piece` images to
+/// those of its lane. Which piece belongs to which lane does not depend on the threads.
+pub(super) fn by_lanes(
+    n: usize,
+    per_piece: usize,
+    lanes: usize,
+    len: usize,
+    f: impl Fn(Range<usize>, *mut f32) + Sync + Send,
+) -> Vec<f32> {
+    let pieces = par::pieces(n, per_piece);
+    let lanes = lanes.min(pieces);
+    let mut partial = vec![0f32; lanes * len];
+    let shared = Shared(partial.as_mut_ptr());
+    par::each(lanes, |lane| {
+        for piece in par::range(pieces, lanes, lane) {
+            // SAFETY: each lane has its sums.
+            let sums = unsafe { shared.at(lane * len) };
+            f(piece * per_piece..((piece + 1) * per_piece).min(n), sums);
+        }
+    });
+    partial
 }
 
 struct Job<'a> {
@@ -82,7 +106,7 @@ impl<'a> Job<'a> {
     }
 
     /// Adds the products of the lane's pieces for a range of column blocks to `sums`.
-    unsafe fn run(&self, lane: usize, blocks: std::ops::Range<usize>, sums: *mut f32) {
+    unsafe fn run(&self, lane: usize, blocks: Range<usize>, sums: *mut f32) {
         let plan = self.plan;
         let (_, writes) = plan.group_channels();
         let frame = plan.hp * plan.wp * plan.c;
@@ -128,7 +152,7 @@ impl<'a> Job<'a> {
         x: *const f32,
         dy: *const f32,
         width: usize,
-        blocks: std::ops::Range<usize>,
+        blocks: Range<usize>,
         sums: *mut f32,
     ) {
         let plan = self.plan;
@@ -228,12 +252,7 @@ struct Stretch {
 }
 
 fn stretches(plan: &Plan, phase: &Phase, n: usize, width: usize) -> Vec<Stretch> {
-    let (reads, _) = plan.group_channels();
-    let runs: Vec<(usize, usize)> = phase
-        .runs(plan.groups == 1)
-        .into_iter()
-        .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * reads))
-        .collect();
+    let runs = plan.runs(phase);
     let row_floats = phase.step[0] * plan.wp * plan.c + phase.cols * width;
     let rows = (STRETCH_FLOATS / row_floats).max(STRETCH_PIXELS.div_ceil(phase.cols)).clamp(1, phase.rows);
     let images = if rows == phase.rows { STRETCH_PIXELS.div_ceil(rows * phase.cols).clamp(1, n) } else { 1 };

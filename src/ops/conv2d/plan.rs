@@ -253,6 +253,13 @@ impl Plan {
         (self.c / self.groups, self.c_out / self.groups)
     }
 
+    /// Contiguous stretches of the padded image that one output pixel of a phase reads, in a group: (offset, length) in values.
+    pub(crate) fn runs(&self, phase: &Phase) -> Vec<(usize, usize)> {
+        let (reads, _) = self.group_channels();
+        let run = |(dy, dx, count)| ((dy * self.wp + dx) * self.c, count * reads);
+        phase.runs(self.groups == 1).into_iter().map(run).collect()
+    }
+
     /// Whether every group has one channel on both sides.
     pub(crate) fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.c == self.groups && self.c_out == self.groups
@@ -273,7 +280,7 @@ impl Phase {
     /// Runs of taps that lie side by side in memory: (dy, dx of the first, how many).
     ///
     /// With one group, the channels of neighbouring columns are contiguous, so a run is one long dot product.
-    pub(crate) fn runs(&self, mergeable: bool) -> Vec<(usize, usize, usize)> {
+    fn runs(&self, mergeable: bool) -> Vec<(usize, usize, usize)> {
         let mut runs: Vec<(usize, usize, usize)> = Vec::new();
         for t in &self.taps {
             match runs.last_mut() {

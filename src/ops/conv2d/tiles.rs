@@ -91,11 +91,7 @@ struct Strip {
 
 impl<'a> Grid<'a> {
     fn new(plan: &'a Plan, phase: &'a Phase, w: &[f32], kernel: [usize; 2], transposed: bool) -> Self {
-        let runs: Vec<(usize, usize)> = phase
-            .runs(true)
-            .into_iter()
-            .map(|(dy, dx, count)| ((dy * plan.wp + dx) * plan.c, count * plan.c))
-            .collect();
+        let runs = plan.runs(phase);
         let steps = |&(offset, len): &(usize, usize)| (0..len).step_by(DEPTH).map(move |at| 2 * (offset + at));
         let by_row = phase.rows * phase.cols.div_ceil(ROWS);
         let through = (phase.rows.saturating_sub(1) * plan.wp + phase.cols).div_ceil(ROWS);

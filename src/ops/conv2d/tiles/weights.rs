@@ -5,10 +5,11 @@
 //! out in pairs of positions.
 
 use super::{LINE, SUMS, pad_image, round_row};
+use crate::ops::conv2d::outer::by_lanes;
 use crate::ops::conv2d::pack::Prologue;
 use crate::ops::conv2d::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
-use crate::ops::par::{self, Shared};
+use crate::ops::par;
 use crate::ops::simd::amx::{self, DEPTH, ROWS, Tiles};
 use crate::ops::simd::{Avx512, add_to, load};
 use std::arch::x86_64::*;
@@ -44,19 +45,12 @@ pub(in super::super) unsafe fn outer(
 ) -> Vec<f32> {
     let plane = plan.c * plan.c_out;
     let taps: usize = plan.phases.iter().map(|phase| phase.taps.len()).sum();
-    let per_piece = plan.images_per_piece(n);
-    let pieces = par::pieces(n, per_piece);
-    let lanes = (LANES_BYTES / (4 * taps * plane)).clamp(1, 16).min(pieces);
+    let lanes = (LANES_BYTES / (4 * taps * plane)).clamp(1, 16);
     let (image, out_image) = (plan.h * plan.w * plan.c, plan.out_h * plan.out_w * plan.c_out);
-    let mut partial = vec![0f32; lanes * taps * plane];
-    let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
-        for piece in par::range(pieces, lanes, lane) {
-            let images = piece * per_piece..((piece + 1) * per_piece).min(n);
-            let (x, dy) = (&x[images.start * image..], &dy[images.start * out_image..]);
-            // SAFETY: the images lie in `x` and `dy`; each lane has its sums. `applies` has found tiles.
-            unsafe { add_piece(plan, images.len(), x, prologue.as_ref(), dy, shared.at(lane * taps * plane)) };
-        }
+    let partial = by_lanes(n, plan.images_per_piece(n), lanes, taps * plane, |images, sums| {
+        let (x, dy) = (&x[images.start * image..], &dy[images.start * out_image..]);
+        // SAFETY: the images lie in `x` and `dy`; each lane has its sums. `applies` has found tiles.
+        unsafe { add_piece(plan, images.len(), x, prologue.as_ref(), dy, sums) };
     });
     collect(plan, &partial, kernel)
 }

@@ -2,7 +2,7 @@
 
 use super::{Tiles, VALUES, transform_inputs, with_frames};
 use crate::ops::conv2d::gather::block_columns;
-use crate::ops::conv2d::outer::{Tile, run_tile};
+use crate::ops::conv2d::outer::{Tile, by_lanes, run_tile};
 use crate::ops::conv2d::pack::Prologue;
 use crate::ops::conv2d::plan::Plan;
 use crate::ops::mem::with_scratch;
@@ -38,24 +38,15 @@ pub(in super::super) unsafe fn outer(
 ) -> Vec<f32> {
     let level = simd::level();
     let cb = block_columns(level, plan.c_out);
-    let per_piece = plan.images_per_piece(n);
-    let pieces = par::pieces(n, per_piece);
     let len = VALUES * plan.c * plan.c_out;
-    let lanes = (LANES_FLOATS / len).clamp(2, 16).min(pieces);
+    let lanes = (LANES_FLOATS / len).clamp(2, 16);
     let (image, out_image) = (plan.h * plan.w * plan.c, plan.out_h * plan.out_w * plan.c_out);
-    let mut partial = vec![0f32; lanes * len];
-    let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
-        for piece in par::range(pieces, lanes, lane) {
-            let images = piece * per_piece..((piece + 1) * per_piece).min(n);
-            let tiles = Tiles { plan, images: images.len() };
-            let (x, dy) = (&x[images.start * image..], &dy[images.start * out_image..]);
-            // SAFETY: the images lie in `x` and `dy`; each lane has its sums.
-            unsafe {
-                with_frames(tiles, x, prologue.as_ref(), |frames| {
-                    outer_piece(tiles, frames, dy, cb, level, shared.at(lane * len));
-                });
-            }
+    let partial = by_lanes(n, plan.images_per_piece(n), lanes, len, |images, sums| {
+        let tiles = Tiles { plan, images: images.len() };
+        let (x, dy) = (&x[images.start * image..], &dy[images.start * out_image..]);
+        // SAFETY: the images lie in `x` and `dy`; each lane has its sums.
+        unsafe {
+            with_frames(tiles, x, prologue.as_ref(), |frames| outer_piece(tiles, frames, dy, cb, level, sums));
         }
     });
     collect(plan, &partial, len, kernel)
