@@ -4,9 +4,10 @@
 use super::MAX_SIDE;
 use crate::weights::config::PretrainedConfig;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 
 /// How the pixels of a picture in another size are found, as Pillow does it: where pictures shrink, filters are widened.
@@ -168,27 +169,49 @@ pub(crate) fn resize(pixels: &[u8], from: [usize; 2], to: [usize; 2], channels: 
         let row = |y: usize| columns.iter().flat_map(move |x| pixel(y, *x));
         return nearest(from[0], to[0]).into_iter().flat_map(row).copied().collect();
     };
-    let pass = |pixels: &[u8], from, to| match channels {
-        1 => weighted::<U8>(pixels, from, to, weights),
-        _ => weighted::<U8x3>(pixels, from, to, weights),
+    let turn = |pixels: &[u8], sides| match channels {
+        1 => turned::<1>(pixels, sides),
+        _ => turned::<3>(pixels, sides),
     };
-    match (from[1] == to[1], from[0] == to[0]) {
-        (true, true) => pixels.to_vec(),
-        (true, false) | (false, true) => pass(pixels, from, to),
-        (false, false) => pass(&pass(pixels, from, [from[0], to[1]]), [from[0], to[1]], to),
+    let mut picture = Cow::Borrowed(pixels);
+    if from[1] != to[1] {
+        let narrowed = rows(&turn(&picture, from), [from[1], to[1]], from[0] * channels, weights);
+        picture = turn(&narrowed, [to[1], from[0]]).into();
     }
+    if from[0] != to[0] {
+        picture = rows(&picture, [from[0], to[0]], to[1] * channels, weights).into();
+    }
+    picture.into_owned()
 }
 
-/// Weighted means along the sides that change. The kind of pixels is known when this is compiled: the library's images of any kind bring
-/// its code for all of them along, which would be more than a quarter of this crate's machine code.
-fn weighted<P: PixelTrait>(pixels: &[u8], from: [usize; 2], to: [usize; 2], weights: FilterType) -> Vec<u8> {
-    let [from_h, from_w, to_h, to_w] = [from[0], from[1], to[0], to[1]].map(|side| side as u32);
-    let mut out = vec![0; to[0] * to[1] * P::size()];
-    let picture = TypedImageRef::<P>::from_buffer(from_w, from_h, pixels).expect("as many pixels as its sides say");
-    let mut resized = TypedImage::<P>::from_buffer(to_w, to_h, &mut out).expect("as many pixels as its sides say");
+/// Of `from` rows of `width` bytes, `to`: weighted means of rows. All resizing is by rows of bytes, since the library's code for each other
+/// kind of pixels would become a part of this crate, with that for all of them a quarter of its machine code.
+fn rows(bytes: &[u8], [from, to]: [usize; 2], width: usize, weights: FilterType) -> Vec<u8> {
+    let mut out = vec![0; to * width];
+    let [from, to, width] = [from, to, width].map(|side| side as u32);
+    let picture = TypedImageRef::<U8>::from_buffer(width, from, bytes).expect("as many bytes as its sides say");
+    let mut resized = TypedImage::<U8>::from_buffer(width, to, &mut out).expect("as many bytes as its sides say");
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(weights));
     Resizer::new().resize_typed(&picture, &mut resized, &options).expect("all of the picture is resized");
     out
+}
+
+/// A picture `[H, W, C]` of these sides as `[W, H, C]`.
+fn turned<const C: usize>(pixels: &[u8], [height, width]: [usize; 2]) -> Vec<u8> {
+    /// Of squares that are turned one after the other, so that what is read and what is written stay in the first cache.
+    const SIDE: usize = 32;
+    let (pixels, _) = pixels.as_chunks::<C>();
+    let mut out = vec![[0; C]; pixels.len()];
+    for top in (0..height).step_by(SIDE) {
+        for left in (0..width).step_by(SIDE) {
+            for x in left..width.min(left + SIDE) {
+                for y in top..height.min(top + SIDE) {
+                    out[x * height + y] = pixels[y * width + x];
+                }
+            }
+        }
+    }
+    out.into_flattened()
 }
 
 impl fmt::Display for Framing {

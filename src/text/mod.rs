@@ -55,7 +55,10 @@ impl TextEncoder {
         let json: Value = serde_json::from_slice(&read(&config, LIMITS.0)?)
             .map_err(|error| Error::file(&config, error.to_string(), "expected a configuration of transformers"))?;
         let path = folder.join(TOKENIZER);
-        let mut tokenizer = Tokenizer::from_bytes(read(&path, LIMITS.1)?)
+        // `Tokenizer::from_bytes` would make its reading of all kinds of tokenizers a part of this crate.
+        let bytes = read(&path, LIMITS.1)?;
+        let parsed = std::str::from_utf8(&bytes).map_err(tokenizers::Error::from).and_then(str::parse::<Tokenizer>);
+        let mut tokenizer = parsed
             .map_err(|error| Error::file(&path, error.to_string(), "expected a tokenizer of the tokenizers library"))?;
         // A name is one sequence, and one that is too long is refused.
         tokenizer.with_padding(None);

@@ -1,7 +1,7 @@
 //! States that a disk has damaged.
 
 use super::process::{finish, interrupt};
-use super::table::{Row, times};
+use super::table::Row;
 use super::work::Work;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ const DAMAGES: [fn(&Path); 3] = [
 #[test]
 fn the_newest_state() {
     let (folder, mut row) = (tempfile::tempdir().unwrap(), Row::default());
-    for (i, work) in (0..times(1, 3)).flat_map(|i| Work::ALL.map(|work| (i, work))) {
+    for (i, work) in Work::rounds(&Work::ALL, 3) {
         let run = work.run(&folder.path().join(format!("{}-{i}", work.name())));
         if !interrupt(&run, 2) {
             continue; // it was faster
@@ -44,7 +44,7 @@ fn the_newest_state() {
 #[test]
 fn all_states() {
     let (folder, mut row) = (tempfile::tempdir().unwrap(), Row::default());
-    for (i, work) in (0..times(1, 3)).flat_map(|i| Work::ALL.map(|work| (i, work))) {
+    for (i, work) in Work::rounds(&[Work::Invert, Work::Distill, Work::Train], 3) {
         let run = work.run(&folder.path().join(format!("{}-{i}", work.name())));
         if !interrupt(&run, 2) {
             continue; // it was faster

@@ -1,13 +1,13 @@
 //! Two processes on one output, and locks that nobody holds any more.
 
 use super::process::{finish, interrupt, start};
-use super::table::{Row, times};
+use super::table::Row;
 use super::work::Work;
 
 #[test]
 fn two_at_once() {
     let (folder, mut row) = (tempfile::tempdir().unwrap(), Row::default());
-    for (i, work) in (0..times(1, 5)).flat_map(|i| Work::ALL.map(|work| (i, work))) {
+    for (i, work) in Work::rounds(&[Work::Collect, Work::Run], 5) {
         let run = work.run(&folder.path().join(format!("{}-{i}", work.name())));
         let mut working = start(&run);
         assert!(working.until(|| run.unfinished().join("metrics.jsonl").exists()));
@@ -37,7 +37,7 @@ fn stale_locks() {
 /// Goes on from a killed process, whose lock holds the number of another program if there is one.
 fn stale(fault: &'static str, other: Option<u32>, ended: &str) {
     let (folder, mut row) = (tempfile::tempdir().unwrap(), Row { ended: ended.into(), ..Row::default() });
-    for (i, work) in (0..times(1, 5)).flat_map(|i| Work::ALL.map(|work| (i, work))) {
+    for (i, work) in Work::rounds(&[Work::Invert, Work::Distill, Work::Train], 5) {
         let run = work.run(&folder.path().join(format!("{}-{i}", work.name())));
         let lock = run.unfinished().join("lock");
         match other {

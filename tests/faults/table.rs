@@ -98,7 +98,7 @@ Real processes of the program, each disturbed while it worked and then gone on w
 it to the bits of an undisturbed run: weights, tables of images, generator, preview, log (without its times) and `synth.json`
 (without times and memory) are compared. *Bytes lost* are those of files that were there before and are gone or changed, and of
 anything half-written under a final name. This page is written by one command, `benches/faults.sh`; `cargo test` tries the same
-faults a few times each.
+faults, each once or a few times and some with two or three of the commands.
 ";
 
 const TAIL: &str = "

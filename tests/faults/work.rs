@@ -3,6 +3,7 @@
 use super::inputs::{pictures, scratch, set, teacher};
 use super::outcome::differences;
 use super::process::{Run, finish};
+use super::table::is_full;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -33,6 +34,13 @@ pub enum Work {
 
 impl Work {
     pub const ALL: [Self; 5] = [Self::Invert, Self::Collect, Self::Distill, Self::Run, Self::Train];
+
+    /// The runs of a fault that meets what all works share: once each of `some`, or all of them `often` times if the table is to be
+    /// full; each with its round.
+    pub fn rounds(some: &[Self], often: usize) -> Vec<(usize, Self)> {
+        let (works, rounds) = if is_full() { (&Self::ALL[..], often) } else { (some, 1) };
+        (0..rounds).flat_map(|round| works.iter().map(move |work| (round, *work))).collect()
+    }
 
     pub fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Depthwise convolution: one channel per group, vectorised over channels. Bound by memory, not by multiply-adds.
 
-use super::gather::Epilogue;
+use super::epilogue::Epilogue;
 use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
 use super::plan::{Phase, Plan};

@@ -6,70 +6,13 @@
 
 #![allow(clippy::needless_range_loop)] // register tiles are indexed by constants
 
+use super::epilogue::{Columns, Epilogue, write_vector};
 use super::pack::{PackedWeights, Prologue, pad_image};
 use super::plan::{Phase, Plan};
-use crate::ops::activation::Activation;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
-use crate::ops::simd::{Level, Simd, load, simd_fn, store};
+use crate::ops::simd::{Level, Simd, simd_fn};
 use std::ops::Range;
-
-/// What happens to the values before they are written: `act(v + bias + residual)`, and Σ, Σ² of the result.
-#[derive(Clone, Copy)]
-pub(crate) struct Epilogue<'a> {
-    pub bias: Option<&'a [f32]>,
-    pub residual: Option<&'a [f32]>,
-    pub act: Activation,
-    pub sums: bool,
-}
-
-impl Epilogue<'_> {
-    pub(crate) const NONE: Epilogue<'static> =
-        Epilogue { bias: None, residual: None, act: Activation::IDENTITY, sums: false };
-
-    /// Whether it leaves the values as they are.
-    pub(super) fn is_nothing(&self) -> bool {
-        self.bias.is_none() && self.residual.is_none() && self.act.is_identity() && !self.sums
-    }
-}
-
-/// Some images of a batch, and where what is made of them goes.
-pub(super) struct Piece {
-    pub images: Range<usize>,
-    /// Of the first image.
-    pub residual: Option<*const f32>,
-    /// Of the first image.
-    pub out: *mut f32,
-    /// Σ and Σ² of the piece, if the epilogue asks for them.
-    pub sums: *mut f32,
-}
-
-/// Runs `f` on the pieces of `n` images, on all threads; returns their sums, if asked, added in their order.
-///
-/// # Safety
-/// `out` has room for `n` output images of the plan.
-pub(super) unsafe fn by_pieces(
-    plan: &Plan,
-    n: usize,
-    epilogue: &Epilogue,
-    out: *mut f32,
-    f: impl Fn(Piece) + Sync + Send,
-) -> Option<Vec<f64>> {
-    let per_piece = plan.images_per_piece(n);
-    let pieces = par::pieces(n, per_piece);
-    let sums_len = if epilogue.sums { 2 * plan.c_out } else { 0 };
-    let mut partial = vec![0f32; pieces * sums_len];
-    let (out, sums) = (Shared(out), Shared(partial.as_mut_ptr()));
-    let image = plan.out_h * plan.out_w * plan.c_out;
-    par::each(pieces, |i| {
-        let images = i * per_piece..((i + 1) * per_piece).min(n);
-        let first = images.start * image;
-        // SAFETY: the images lie in the output, each piece has its row of sums.
-        let (out, sums) = unsafe { (out.at(first), sums.at(i * sums_len)) };
-        f(Piece { images, residual: epilogue.residual.map(|r| r[first..].as_ptr()), out, sums });
-    });
-    epilogue.sums.then(|| par::sum_rows(&partial, sums_len))
-}
 
 /// Columns of one weight block for `writes` output channels per group at `level`.
 pub(crate) fn block_columns(level: Level, writes: usize) -> usize {
@@ -391,49 +334,6 @@ unsafe fn one_tile<S: Simd, const CV: usize, const PG: usize>(
                 }
             }
         }
-    }
-}
-
-/// A block of output channels and where it goes.
-pub(super) struct Columns<'a> {
-    pub(super) epilogue: &'a Epilogue<'a>,
-    /// Whether the epilogue does nothing.
-    pub(super) plain: bool,
-    /// First of the channels.
-    pub(super) first: usize,
-    pub(super) residual: Option<*const f32>,
-    pub(super) out: *mut f32,
-}
-
-/// Epilogue and store of one vector: `offset` is its place in the block, `at` its place in the output; its sums are added to
-/// `stats`. Unless it is `WHOLE`, only its first `lanes` lanes are channels, and the others are 0.
-///
-/// # Safety
-/// The channels lie inside the block, and `at` inside residual and output.
-#[inline(always)]
-pub(super) unsafe fn write_vector<S: Simd, const WHOLE: bool>(
-    c: &Columns,
-    y: S::V,
-    [offset, at, lanes]: [usize; 3],
-    stats: [*mut S::V; 2],
-) {
-    let e = c.epilogue;
-    // SAFETY: as the caller promises.
-    unsafe {
-        let load = |p: *const f32| load::<S, WHOLE>(p, lanes);
-        let mut y = y;
-        if !c.plain {
-            if let Some(bias) = e.bias {
-                y = S::add(y, load(bias.as_ptr().add(c.first + offset)));
-            }
-            if let Some(residual) = c.residual {
-                y = S::add(y, load(residual.add(at)));
-            }
-            y = S::min(S::splat(e.act.cap), S::max(S::mul(y, S::splat(e.act.slope)), y));
-            *stats[0] = S::add(*stats[0], y);
-            *stats[1] = S::fma(y, y, *stats[1]);
-        }
-        store::<S, WHOLE>(c.out.add(at), y, lanes);
     }
 }
 

@@ -6,15 +6,18 @@
 //! | file | what it computes |
 //! |---|---|
 //! | `spec.rs`, `plan.rs`, `pack.rs` | a convolution, forward or backward, as a gather with taps; frames and weights in its order |
+//! | `epilogue.rs`, `pieces.rs` | what happens to the values on the way out; a batch in pieces for the threads |
 //! | `gather.rs`, `outer.rs` | any of them, and the gradient of the weights |
 //! | `winograd.rs`, `wide.rs`, `narrow.rs`, `depthwise.rs` | some of them faster |
 //! | `tiles.rs` | products in bf16, where the processor has tiles (AMX) |
 
 mod depthwise;
+mod epilogue;
 mod gather;
 mod narrow;
 mod outer;
 mod pack;
+mod pieces;
 mod plan;
 mod spec;
 #[cfg(test)]
@@ -31,7 +34,7 @@ use super::activation::Activation;
 use super::mem::{build, tensor, view};
 use crate::{Error, Result};
 use candle_core::Tensor;
-use gather::Epilogue;
+use epilogue::Epilogue;
 use pack::{PackedWeights, Prologue};
 use plan::Plan;
 

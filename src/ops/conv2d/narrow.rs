@@ -7,7 +7,7 @@
 #![allow(clippy::needless_range_loop)] // register tiles are indexed by constants
 
 use super::depthwise::finish;
-use super::gather::Epilogue;
+use super::epilogue::Epilogue;
 use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
 use super::plan::{Phase, Plan};

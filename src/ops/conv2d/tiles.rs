@@ -7,8 +7,9 @@
 mod columns;
 pub(super) mod weights;
 
-use super::gather::{Epilogue, Piece, by_pieces};
+use super::epilogue::Epilogue;
 use super::pack::{Prologue, affine_rows, frame};
+use super::pieces::{Piece, by_pieces};
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::simd::amx::{self, DEPTH, ROWS, Tiles};

@@ -12,8 +12,9 @@
 
 pub(super) mod weights;
 
-use super::gather::{Columns, Epilogue, Piece, by_pieces, write_vector};
+use super::epilogue::{Columns, Epilogue, write_vector};
 use super::pack::{PackedWeights, Prologue, pad_image};
+use super::pieces::{Piece, by_pieces};
 use super::plan::Plan;
 use crate::ops::mem::with_scratch;
 use crate::ops::par;
