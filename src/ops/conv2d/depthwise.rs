@@ -1,8 +1,8 @@
 //! Depthwise convolution: one channel per group, vectorised over channels. Bound by memory, not by multiply-adds.
 
 use super::epilogue::Epilogue;
-use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
+use super::pieces::by_lanes;
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};

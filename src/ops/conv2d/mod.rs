@@ -6,7 +6,7 @@
 //! | file | what it computes |
 //! |---|---|
 //! | `spec.rs`, `plan.rs`, `pack.rs` | a convolution, forward or backward, as a gather with taps; frames and weights in its order |
-//! | `epilogue.rs`, `pieces.rs` | what happens to the values on the way out; a batch in pieces for the threads |
+//! | `epilogue.rs`, `pieces.rs` | what happens to the values on the way out; a batch in pieces and lanes for the threads |
 //! | `gather.rs`, `outer.rs` | any of them, and the gradient of the weights |
 //! | `winograd.rs`, `wide.rs`, `narrow.rs`, `depthwise.rs` | some of them faster |
 //! | `tiles.rs` | products in bf16, where the processor has tiles (AMX) |

@@ -8,8 +8,8 @@
 
 use super::depthwise::finish;
 use super::epilogue::Epilogue;
-use super::outer::by_lanes;
 use super::pack::{Prologue, pad_image};
+use super::pieces::by_lanes;
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};

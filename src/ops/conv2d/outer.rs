@@ -45,29 +45,6 @@ pub(crate) unsafe fn outer(
     job.collect(&partial, kernel)
 }
 
-/// Partial sums over `n` images, `len` for each of at most `lanes` lanes, which start at 0: `f` adds a piece of up to `per_piece` images to
-/// those of its lane. Which piece belongs to which lane does not depend on the threads.
-pub(super) fn by_lanes(
-    n: usize,
-    per_piece: usize,
-    lanes: usize,
-    len: usize,
-    f: impl Fn(Range<usize>, *mut f32) + Sync + Send,
-) -> Vec<f32> {
-    let pieces = par::pieces(n, per_piece);
-    let lanes = lanes.min(pieces);
-    let mut partial = vec![0f32; lanes * len];
-    let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
-        for piece in par::range(pieces, lanes, lane) {
-            // SAFETY: each lane has its sums.
-            let sums = unsafe { shared.at(lane * len) };
-            f(piece * per_piece..((piece + 1) * per_piece).min(n), sums);
-        }
-    });
-    partial
-}
-
 struct Job<'a> {
     plan: &'a Plan,
     n: usize,

@@ -5,8 +5,8 @@
 //! out in pairs of positions.
 
 use super::{LINE, SUMS, pad_image, round_row};
-use crate::ops::conv2d::outer::by_lanes;
 use crate::ops::conv2d::pack::Prologue;
+use crate::ops::conv2d::pieces::by_lanes;
 use crate::ops::conv2d::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
 use crate::ops::par;

@@ -2,8 +2,9 @@
 
 use super::{Tiles, VALUES, transform_inputs, with_frames};
 use crate::ops::conv2d::gather::block_columns;
-use crate::ops::conv2d::outer::{Tile, by_lanes, run_tile};
+use crate::ops::conv2d::outer::{Tile, run_tile};
 use crate::ops::conv2d::pack::Prologue;
+use crate::ops::conv2d::pieces::by_lanes;
 use crate::ops::conv2d::plan::Plan;
 use crate::ops::mem::with_scratch;
 use crate::ops::par::{self, Shared};
