@@ -12,6 +12,8 @@ use synth::rng::{Stream, Streams};
 
 /// Kills of one run, after which it may end.
 const PER_RUN: usize = 3;
+/// About as long as a result's files are written, and another's are removed.
+const ENDING: Duration = Duration::from_millis(5);
 
 /// When to kill.
 #[derive(Clone, Copy)]
@@ -32,12 +34,12 @@ impl Moment {
         match self {
             Self::Any => working.wait(some(whole, rng)),
             Self::State => working.until(|| run.is_writing()) && working.wait(some(Duration::from_millis(10), rng)),
-            Self::Result => working.until(|| run.is_ending()) && working.wait(some(Duration::from_millis(30), rng)),
+            Self::Result => working.until(|| run.is_ending()) && working.wait(some(ENDING, rng)),
             // Half of the time the end is awaited: then come the renames and the removal of the old result.
             Self::Replacement => {
                 let begun = working.until(|| run.is_ending());
                 let late = begun && rng.random::<bool>() && working.until(|| !run.is_ending());
-                begun && (late || working.wait(some(Duration::from_millis(30), rng)))
+                begun && (late || working.wait(some(ENDING, rng)))
             }
         }
     }
@@ -141,25 +143,29 @@ fn while_an_older_result_is_replaced() {
     let (mut row, streams) = (Row::default(), Streams::new(std::process::id().into()));
     copy(&teacher(), &run.output);
     let old = Bystanders::of(&[&run.output]);
-    let (mut olds, mut news) = (0, 0);
-    for i in 0..times(4, 20) {
+    let (mut olds, mut news, mut runs) = (0, 0, 0);
+    let (kills, whole) = (times(4, 20), work.takes());
+    while row.tried < kills {
+        assert!(runs < 20 * kills, "the moment does not come");
         let mut working = start(&run.clone().often().with(&["--force"]));
-        let mut rng = streams.stream("replace", i as u64);
-        row.tried += usize::from(Moment::Replacement.wait(&run, &mut working, work.takes(), &mut rng));
+        let mut rng = streams.stream("replace", runs as u64);
+        let hit = Moment::Replacement.wait(&run, &mut working, whole, &mut rng);
         working.kill();
         // A kill between two renames leaves the old result set aside; whatever writes there next puts it back.
         let looked = finish(&run);
         assert_eq!(looked.code, Some(2), "{}", looked.stderr);
-        match (old.lost(), work.differences(&run.output).is_empty()) {
-            (0, _) => olds += 1,
-            (_, true) => {
-                news += 1;
-                std::fs::remove_dir_all(&run.output).unwrap();
-                copy(&teacher(), &run.output);
-            }
-            (bytes, false) => row.bytes_lost += bytes,
+        let (lost, is_new) = (old.lost(), work.differences(&run.output).is_empty());
+        if lost > 0 && is_new {
+            std::fs::remove_dir_all(&run.output).unwrap();
+            copy(&teacher(), &run.output);
+        } else {
+            row.bytes_lost += lost;
         }
+        row.tried += usize::from(hit);
+        olds += usize::from(hit && lost == 0);
+        news += usize::from(hit && is_new);
+        runs += 1;
     }
-    row.ended = format!("{olds} times the old result, {news} times the new one, whole");
+    row.ended = format!("{runs} runs; {olds} times the old result, {news} times the new one, whole");
     row.record("SIGKILL while an older result is replaced");
 }
