@@ -117,12 +117,22 @@ class Work:
         self.args, self.layout = args, layout
         self.images = torch.randn(args.batch, 3, 32, 32, device=args.device).to(memory_format=layout)
         self.labels = torch.randint(0, CLASSES, (args.batch,), device=args.device)
-        self.net = self.placed(network(args.net))
+        self.net = self.teacher(args.net) if args.kind in ("infer", "invert") else self.placed(network(args.net))
         self.step = getattr(self, args.kind)()
 
     def placed(self, net):
         net = net.to(self.args.device).to(memory_format=self.layout)
         return torch.compile(net, mode=self.args.compile) if self.args.compile else net
+
+    def teacher(self, name):
+        """A frozen network; its batch norms have the statistics of the images, as those of a trained one have its data's."""
+        net = network(name).to(self.args.device)
+        for norm in net.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = 1.0
+        with torch.no_grad():
+            net.train()(self.images)
+        return self.placed(net.eval().requires_grad_(False))
 
     def amp(self):
         return torch.autocast(self.args.device, torch.bfloat16, enabled=self.args.amp)
@@ -144,14 +154,13 @@ class Work:
             return net(x).float()
 
     def infer(self):
-        self.net.eval()
         return torch.no_grad()(lambda: self.answers(self.net, self.images))
 
     def train(self):
         return self.learning(self.student(), lambda: F.cross_entropy(self.answers(self.net, self.images), self.labels))
 
     def distill(self):
-        teacher = self.placed(network(self.args.teacher)).eval()
+        teacher = self.teacher(self.args.teacher)
 
         def loss():
             with torch.no_grad():
@@ -161,7 +170,6 @@ class Work:
         return self.learning(self.student(), loss)
 
     def invert(self):
-        self.net.eval().requires_grad_(False)
         made, apart = self.placed(generator()), []
 
         def compare(norm, inputs, _):
