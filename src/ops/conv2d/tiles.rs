@@ -8,7 +8,7 @@ mod columns;
 pub(super) mod weights;
 
 use super::epilogue::Epilogue;
-use super::pack::{Prologue, affine_rows, frame};
+use super::pack::{Prologue, frame};
 use super::pieces::{Piece, by_pieces};
 use super::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
@@ -247,10 +247,7 @@ unsafe fn pad_image(plan: &Plan, image: *const f32, out: *mut u16, prologue: Opt
     unsafe {
         frame(plan, image, out, |from, to| match prologue {
             None => round_row(from, to, len),
-            Some(p) => with_scratch(len, |applied| {
-                affine_rows(from, applied.as_mut_ptr(), plan.w, p.scale, p.shift, p.act);
-                round_row(applied.as_ptr(), to, len);
-            }),
+            Some(prologue) => apply_row(from, to, plan.w, prologue),
         });
     }
 }
@@ -264,11 +261,46 @@ unsafe fn round_row(from: *const f32, to: *mut u16, len: usize) {
     // SAFETY: vectors end inside of `len` values; masked lanes are not touched.
     unsafe {
         for i in (0..len).step_by(16) {
-            let lanes = (1u32 << (len - i).min(16)) - 1;
-            let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes as u16, from.add(i)));
-            let rounded = std::mem::transmute::<__m256bh, __m256i>(rounded);
-            _mm256_mask_storeu_epi16(to.add(i).cast(), lanes as u16, rounded);
+            let lanes = (len - i).min(16);
+            store_rounded(to.add(i), Avx512::load_first(from.add(i), lanes), lanes);
         }
+    }
+}
+
+/// `pixels` through the prologue, in bf16.
+///
+/// # Safety
+/// As of [`round_row`]; pixels have the prologue's channels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn apply_row(from: *const f32, to: *mut u16, pixels: usize, prologue: &Prologue) {
+    let channels = prologue.scale.len();
+    // SAFETY: vectors end inside of a pixel's channels; masked lanes are not touched.
+    unsafe {
+        let (slope, cap) = (Avx512::splat(prologue.act.slope), Avx512::splat(prologue.act.cap));
+        for first in (0..channels).step_by(16) {
+            let lanes = (channels - first).min(16);
+            let scale = Avx512::load_first(prologue.scale.as_ptr().add(first), lanes);
+            let shift = Avx512::load_first(prologue.shift.as_ptr().add(first), lanes);
+            for at in (first..pixels * channels).step_by(channels) {
+                let z = Avx512::fma(Avx512::load_first(from.add(at), lanes), scale, shift);
+                store_rounded(to.add(at), Avx512::min(cap, Avx512::max(Avx512::mul(z, slope), z)), lanes);
+            }
+        }
+    }
+}
+
+/// Stores the first lanes in bf16.
+///
+/// # Safety
+/// They have room.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn store_rounded(to: *mut u16, v: __m512, lanes: usize) {
+    let mask = ((1u32 << lanes) - 1) as u16;
+    // SAFETY: masked lanes are not touched.
+    unsafe {
+        let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+        _mm256_mask_storeu_epi16(to.cast(), mask, rounded);
     }
 }
 

@@ -48,6 +48,8 @@ fn tiles_multiply_what_was_rounded() {
         ([3, 16, 16, 32], 32, three),
         ([5, 8, 8, 64], 64, three),
         ([3, 4, 4, 128], 96, three),
+        ([70, 6, 6, 208], 300, three),
+        ([2, 4, 4, 160], 240, three.upsampled()),
         ([2, 32, 32, 8], 16, three),
         ([2, 32, 32, 16], 32, three.stride(2)),
         ([3, 9, 7, 9], 41, three.stride(2)),

@@ -9,25 +9,28 @@ use crate::ops::conv2d::pack::Prologue;
 use crate::ops::conv2d::pieces::by_lanes;
 use crate::ops::conv2d::plan::{Phase, Plan};
 use crate::ops::mem::with_scratch;
-use crate::ops::par;
+use crate::ops::par::{self, Shared};
 use crate::ops::simd::amx::{self, DEPTH, ROWS, Tiles};
-use crate::ops::simd::{Avx512, add_to, load};
+use crate::ops::simd::{Avx512, Simd, add_to};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Channels on either side below which most of a tile would be empty.
 const LEAST_CHANNELS: usize = 8;
-/// Channels read times channels written up to which a piece has pixels enough for the sums that it adds to.
+/// Channels read times channels written up to which a piece of the batch has pixels enough for the sums that it adds to.
 const MOST_SUMS: usize = 1 << 15;
 /// Bytes of partial sums that all lanes together may take.
 const LANES_BYTES: usize = 4 << 20;
+/// Positions of images that are laid out together where threads share the sums: what a task reads stays in L2.
+const MOST_POSITIONS: usize = 4096;
+/// Channels read, and blocks of columns, of such a task.
+const SHARE: [usize; 2] = [64, 4];
 
 /// Whether the gradient of the weights of a forward plan goes this way.
 pub(in super::super) fn applies(plan: &Plan) -> bool {
     plan.groups == 1
         && plan.phases.iter().all(|phase| phase.step == [1, 1])
         && plan.c.min(plan.c_out) >= LEAST_CHANNELS
-        && plan.c * plan.c_out <= MOST_SUMS
         && amx::available()
 }
 
@@ -45,22 +48,53 @@ pub(in super::super) unsafe fn outer(
 ) -> Vec<f32> {
     let plane = plan.c * plan.c_out;
     let taps: usize = plan.phases.iter().map(|phase| phase.taps.len()).sum();
-    let lanes = (LANES_BYTES / (4 * taps * plane)).clamp(1, 16);
     let (image, out_image) = (plan.h * plan.w * plan.c, plan.out_h * plan.out_w * plan.c_out);
-    let partial = by_lanes(n, plan.images_per_piece(n), lanes, taps * plane, |images, sums| {
+    // Few sums: threads have images each, and sums for each lane. Many: they share the images, and the sums.
+    let (threads, per_piece, lanes) = match plane <= MOST_SUMS {
+        true => (Threads::Apart, plan.images_per_piece(n), (LANES_BYTES / (4 * taps * plane)).clamp(1, 16)),
+        false => (Threads::Together, (MOST_POSITIONS / (plan.hp * plan.wp)).max(1), 1),
+    };
+    let partial = by_lanes(n, per_piece, lanes, taps * plane, |images, sums| {
         let (x, dy) = (&x[images.start * image..], &dy[images.start * out_image..]);
         // SAFETY: the images lie in `x` and `dy`; each lane has its sums. `applies` has found tiles.
-        unsafe { add_piece(plan, images.len(), x, prologue.as_ref(), dy, sums) };
+        unsafe { add_piece(plan, images.len(), x, prologue.as_ref(), dy, sums, threads) };
     });
     collect(plan, &partial, kernel)
+}
+
+/// Who works at a piece.
+#[derive(Clone, Copy, PartialEq)]
+enum Threads {
+    /// One thread.
+    Apart,
+    /// All of them.
+    Together,
+}
+
+impl Threads {
+    fn each_chunk(self, values: &mut [u16], len: usize, f: impl Fn((usize, &mut [u16])) + Sync + Send) {
+        match self {
+            Self::Apart => values.chunks_mut(len).enumerate().for_each(f),
+            Self::Together => par::each_chunk(values, len, f),
+        }
+    }
 }
 
 /// Adds the products of some images to `sums`, `[tap of all phases][channel read][channel written]`.
 ///
 /// # Safety
 /// `x` and `dy` begin with the images; tiles are available.
-unsafe fn add_piece(plan: &Plan, n: usize, x: &[f32], prologue: Option<&Prologue>, dy: &[f32], sums: *mut f32) {
+unsafe fn add_piece(
+    plan: &Plan,
+    n: usize,
+    x: &[f32],
+    prologue: Option<&Prologue>,
+    dy: &[f32],
+    sums: *mut f32,
+    threads: Threads,
+) {
     let (image, frame) = (plan.h * plan.w * plan.c, plan.hp * plan.wp);
+    let out_image = plan.out_h * plan.out_w * plan.c_out;
     // What the last 32 positions of a sum read behind the last image is 0, as their gradients are.
     let positions = (n * frame + DEPTH).next_multiple_of(DEPTH);
     let channels = plan.c.next_multiple_of(ROWS);
@@ -69,22 +103,31 @@ unsafe fn add_piece(plan: &Plan, n: usize, x: &[f32], prologue: Option<&Prologue
     let width = if plan.c_out > ROWS { 2 * ROWS } else { ROWS };
     let columns = plan.c_out.next_multiple_of(width);
     let parts = [positions * plan.c, channels * row, positions * plan.c_out, positions * columns];
+    // SAFETY, of all below: the parts are as large as said above; images lie in `x` and `dy`.
     with_parts(parts, |[frames, turned, gradients, pairs]| {
-        // SAFETY: the parts are as large as said above; images lie in `x` and `dy`.
-        unsafe {
-            for i in 0..n {
-                pad_image(plan, x.as_ptr().add(i * image), frames.as_mut_ptr().add(i * frame * plan.c), prologue);
+        let (images, behind) = frames.split_at_mut(n * frame * plan.c);
+        threads.each_chunk(images, frame * plan.c, |(i, to)| unsafe {
+            pad_image(plan, x[i * image..].as_ptr(), to.as_mut_ptr(), prologue);
+        });
+        behind.fill(0);
+        threads.each_chunk(turned, ROWS * row, |(i, to)| unsafe { turn(frames, plan.c, i * ROWS, to) });
+        let mut sums = Shared(sums);
+        for phase in &plan.phases {
+            let (images, behind) = gradients.split_at_mut(n * frame * plan.c_out);
+            threads.each_chunk(images, frame * plan.c_out, |(i, to)| unsafe {
+                spread(plan, phase, &dy[i * out_image..], to);
+            });
+            behind.fill(0);
+            threads.each_chunk(pairs, positions * width, |(i, to)| unsafe {
+                pair(gradients, plan.c_out, i * width, width, to);
+            });
+            let products = Products { plan, phase, turned, row, pairs, positions, width, sums };
+            match threads {
+                Threads::Apart => unsafe { products.add(0..plan.c, 0..columns / width) },
+                Threads::Together => products.share(),
             }
-            frames[n * frame * plan.c..].fill(0);
-            turn(frames, plan.c, turned, row);
-            let tiles = Tiles::take();
-            let mut sums = sums;
-            for phase in &plan.phases {
-                spread(plan, phase, n, dy, gradients);
-                pair(gradients, plan.c_out, width, pairs);
-                multiply(plan, phase, &tiles, turned, row, pairs, width, sums);
-                sums = sums.add(phase.taps.len() * plan.c * plan.c_out);
-            }
+            // SAFETY: sums of all phases follow each other.
+            sums = Shared(unsafe { sums.at(phase.taps.len() * plan.c * plan.c_out) });
         }
     });
 }
@@ -105,25 +148,24 @@ fn with_parts<const N: usize>(lengths: [usize; N], f: impl FnOnce([&mut [u16]; N
     });
 }
 
-/// Images `[position][channel]` as `[channel][position]`, whose rows are `row` values apart; channels are filled up with zeros.
+/// 16 channels of images `[position][channel]`, from `first` on, as `[channel][position]`, whose rows are `to.len() / 16` values apart;
+/// those that do not exist are zeros.
 ///
 /// # Safety
-/// `to` has a row for every 16 channels begun; positions are a multiple of 32.
+/// A row has room for all positions, which are a multiple of 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn turn(frames: &[u16], channels: usize, to: &mut [u16], row: usize) {
-    let positions = frames.len() / channels;
-    for first in (0..channels).step_by(ROWS) {
-        for at in (0..positions).step_by(DEPTH) {
-            // SAFETY: 32 positions from `at` on exist, and 16 rows from `first` on.
-            unsafe {
-                let pixels = frames.as_ptr().add(at * channels + first);
-                let mut pairs = [_mm512_setzero_si512(); ROWS];
-                for (i, pair) in pairs.iter_mut().enumerate() {
-                    *pair = paired(pixels.add(2 * i * channels), channels, channels - first);
-                }
-                for (i, line) in transposed(pairs).into_iter().enumerate() {
-                    _mm512_storeu_si512(to.as_mut_ptr().add((first + i) * row + at).cast(), line);
-                }
+unsafe fn turn(frames: &[u16], channels: usize, first: usize, to: &mut [u16]) {
+    let row = to.len() / ROWS;
+    for at in (0..frames.len() / channels).step_by(DEPTH) {
+        // SAFETY: 32 positions from `at` on exist.
+        unsafe {
+            let pixels = frames.as_ptr().add(at * channels + first);
+            let mut pairs = [_mm512_setzero_si512(); ROWS];
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                *pair = paired(pixels.add(2 * i * channels), channels, channels - first);
+            }
+            for (i, line) in transposed(pairs).into_iter().enumerate() {
+                _mm512_storeu_si512(to.as_mut_ptr().add(i * row + at).cast(), line);
             }
         }
     }
@@ -169,17 +211,17 @@ fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
     out
 }
 
-/// The gradients of a phase's pixels of `n` images at the positions of its grid in the padded images, 0 elsewhere.
+/// The gradients of a phase's pixels of an image at the positions of its grid in the padded image, 0 elsewhere.
 ///
 /// # Safety
-/// `dy` begins with the images; the machine has AVX-512 with bf16.
-unsafe fn spread(plan: &Plan, phase: &Phase, n: usize, dy: &[f32], to: &mut [u16]) {
+/// `dy` begins with the image; the machine has AVX-512 with bf16.
+unsafe fn spread(plan: &Plan, phase: &Phase, dy: &[f32], to: &mut [u16]) {
     let c = plan.c_out;
     to.fill(0);
-    for (image, row) in (0..n).flat_map(|image| (0..phase.rows).map(move |row| (image, row))) {
+    for (row, to) in to.chunks_exact_mut(plan.wp * c).take(phase.rows).enumerate() {
         let oy = phase.out[0] + row * phase.out_step[0];
-        let from = &dy[((image * plan.out_h + oy) * plan.out_w + phase.out[1]) * c..];
-        let to = &mut to[(image * plan.hp + row) * plan.wp * c..][..phase.cols * c];
+        let from = &dy[(oy * plan.out_w + phase.out[1]) * c..];
+        let to = &mut to[..phase.cols * c];
         let pixels = if phase.out_step[1] == 1 { to.len() } else { c };
         for (i, to) in to.chunks_exact_mut(pixels).enumerate() {
             // SAFETY: the columns of the phase lie in the row.
@@ -188,80 +230,109 @@ unsafe fn spread(plan: &Plan, phase: &Phase, n: usize, dy: &[f32], to: &mut [u16
     }
 }
 
-/// Rows of `channels` values as blocks of tiles: `[block of width columns][32 positions][tile of 16 columns][row]`.
+/// `width` columns of rows of `channels` values, from `first` on, as tiles: `[32 positions][tile of 16 columns][row]`.
 ///
 /// # Safety
-/// `to` has room for whole blocks; positions are a multiple of 32.
+/// `to` has room for all positions, which are a multiple of 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn pair(rows: &[u16], channels: usize, width: usize, to: &mut [u16]) {
-    let positions = rows.len() / channels;
-    for (block, to) in to.chunks_exact_mut(positions * width).enumerate() {
-        for (step, to) in to.chunks_exact_mut(DEPTH * width).enumerate() {
-            for (i, to) in to.chunks_exact_mut(DEPTH).enumerate() {
-                let (column, pair) = (block * width + i / ROWS * ROWS, i % ROWS);
-                let count = channels.saturating_sub(column);
-                // SAFETY: what is read lies in two neighbouring rows; a row of a tile is written.
-                unsafe {
-                    let from = rows.as_ptr().wrapping_add((step * DEPTH + 2 * pair) * channels + column);
-                    _mm512_store_si512(to.as_mut_ptr().cast(), paired(from, channels, count));
-                }
+unsafe fn pair(rows: &[u16], channels: usize, first: usize, width: usize, to: &mut [u16]) {
+    for (step, to) in to.chunks_exact_mut(DEPTH * width).enumerate() {
+        for (i, to) in to.chunks_exact_mut(DEPTH).enumerate() {
+            let (column, pair) = (first + i / ROWS * ROWS, i % ROWS);
+            let count = channels.saturating_sub(column);
+            // SAFETY: what is read lies in two neighbouring rows; a row of a tile is written.
+            unsafe {
+                let from = rows.as_ptr().wrapping_add((step * DEPTH + 2 * pair) * channels + column);
+                _mm512_store_si512(to.as_mut_ptr().cast(), paired(from, channels, count));
             }
         }
     }
 }
 
-/// Adds all products of a phase to its sums, `[tap][channel read][channel written]`.
-///
-/// # Safety
-/// All is laid out as [`add_piece`] does it.
-#[allow(clippy::too_many_arguments)]
-#[target_feature(enable = "avx512f")]
-unsafe fn multiply(
-    plan: &Plan,
-    phase: &Phase,
-    tiles: &Tiles,
-    turned: &[u16],
+/// The products of a phase, of images and gradients as [`add_piece`] lays them out.
+struct Products<'a> {
+    plan: &'a Plan,
+    phase: &'a Phase,
+    turned: &'a [u16],
+    /// From one channel's positions to the next one's.
     row: usize,
-    pairs: &[u16],
+    /// `[block][32 positions][tile of 16 columns][row]`
+    pairs: &'a [u16],
+    positions: usize,
+    /// Columns of a block.
     width: usize,
-    sums: *mut f32,
-) {
-    let blocks = plan.c_out.div_ceil(width);
-    let block_len = pairs.len() / blocks;
-    // As far as all taps have positions: what they lack lies behind the grid, where gradients are 0.
-    let first = phase.origin[0] * plan.wp + phase.origin[1];
-    let reach = phase.taps.iter().map(|tap| first + tap.dy * plan.wp + tap.dx).max().unwrap_or(0);
-    let offsets: Vec<usize> = (0..(block_len / width - reach) / DEPTH).map(|step| 2 * step * DEPTH).collect();
-    let parts: Vec<(usize, Range<usize>)> = (0..phase.taps.len())
-        .flat_map(|tap| (0..plan.c).step_by(ROWS).map(move |c| (tap, c..plan.c.min(c + ROWS))))
-        .collect();
-    let together = SUMS / (ROWS * width);
-    let mut made = [0f32; SUMS];
-    for block in 0..blocks {
-        let columns = pairs[block * block_len..].as_ptr();
-        for parts in parts.chunks(together) {
-            let at = |i: usize| {
-                let (tap, channels) = &parts[i.min(parts.len() - 1)];
-                let tap = &phase.taps[*tap];
-                turned[channels.start * row + first + tap.dy * plan.wp + tap.dx..].as_ptr()
-            };
-            // SAFETY: rows of the images and gradients that are laid out; the sums of a part lie in those of its tap.
-            unsafe {
-                match together {
-                    2 => tiles.two_by_two([at(0), at(1)], 2 * row, &offsets, columns, made.as_mut_ptr()),
-                    _ => tiles.four_by_one([at(0), at(1), at(2), at(3)], 2 * row, &offsets, columns, made.as_mut_ptr()),
-                }
-                for ((tap, channels), made) in parts.iter().zip(made.chunks_exact(ROWS * width)) {
-                    for (channel, made) in channels.clone().zip(made.chunks_exact(width)) {
-                        for column in (block * width..plan.c_out.min((block + 1) * width)).step_by(ROWS) {
-                            let to = sums.add((tap * plan.c + channel) * plan.c_out + column);
-                            let lanes = (plan.c_out - column).min(ROWS);
-                            let some = load::<Avx512, true>(made.as_ptr().add(column - block * width), ROWS);
-                            add_to::<Avx512, false>(to, some, lanes);
+    /// `[tap][channel read][channel written]`
+    sums: Shared,
+}
+
+impl Products<'_> {
+    /// Adds all of them, on all threads.
+    fn share(&self) {
+        let blocks = self.plan.c_out.div_ceil(self.width);
+        let [rows, columns] = [self.plan.c.div_ceil(SHARE[0]), blocks.div_ceil(SHARE[1])];
+        par::each(rows * columns, |i| {
+            let part = |i: usize, size: usize, all: usize| i * size..all.min((i + 1) * size);
+            let (channels, blocks) = (part(i / columns, SHARE[0], self.plan.c), part(i % columns, SHARE[1], blocks));
+            // SAFETY: tasks own disjoint columns, or disjoint rows of the same columns.
+            unsafe { self.add(channels, blocks) };
+        });
+    }
+
+    /// Adds those of some channels read, a multiple of 16 of them first, and some blocks of columns.
+    ///
+    /// # Safety
+    /// Tiles are available, and nobody else adds to the same sums.
+    unsafe fn add(&self, channels: Range<usize>, blocks: Range<usize>) {
+        let (plan, phase, width) = (self.plan, self.phase, self.width);
+        // As far as all taps have positions: what they lack lies behind the grid, where gradients are 0.
+        let first = phase.origin[0] * plan.wp + phase.origin[1];
+        let reach = phase.taps.iter().map(|tap| first + tap.dy * plan.wp + tap.dx).max().unwrap_or(0);
+        let offsets: Vec<usize> = (0..(self.positions - reach) / DEPTH).map(|step| 2 * step * DEPTH).collect();
+        let parts: Vec<(usize, Range<usize>)> = (0..phase.taps.len())
+            .flat_map(|tap| channels.clone().step_by(ROWS).map(move |c| (tap, c..plan.c.min(c + ROWS))))
+            .collect();
+        let together = SUMS / (ROWS * width);
+        let mut made = [0f32; SUMS];
+        // SAFETY: tiles are available.
+        let tiles = unsafe { Tiles::take() };
+        for block in blocks {
+            let columns = self.pairs[block * self.positions * width..].as_ptr();
+            for parts in parts.chunks(together) {
+                let at = |i: usize| {
+                    let (tap, channels) = &parts[i.min(parts.len() - 1)];
+                    let tap = &phase.taps[*tap];
+                    self.turned[channels.start * self.row + first + tap.dy * plan.wp + tap.dx..].as_ptr()
+                };
+                let step = 2 * self.row;
+                // SAFETY: rows of the images and gradients that are laid out.
+                unsafe {
+                    match together {
+                        2 => tiles.two_by_two([at(0), at(1)], step, &offsets, columns, made.as_mut_ptr()),
+                        _ => {
+                            tiles.four_by_one([at(0), at(1), at(2), at(3)], step, &offsets, columns, made.as_mut_ptr())
                         }
                     }
                 }
+                for ((tap, channels), made) in parts.iter().zip(made.chunks_exact(ROWS * width)) {
+                    for (channel, made) in channels.clone().zip(made.chunks_exact(width)) {
+                        // SAFETY: those of a part lie in the sums of its tap.
+                        unsafe { self.add_row((tap * plan.c + channel) * plan.c_out, block * width, made) };
+                    }
+                }
             }
+        }
+    }
+
+    /// Adds `made` to the sums of the row at `row`, from a column on, as far as there are any.
+    ///
+    /// # Safety
+    /// The row lies in the sums.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn add_row(&self, row: usize, first: usize, made: &[f32]) {
+        for (column, made) in (first..self.plan.c_out).step_by(ROWS).zip(made.chunks_exact(ROWS)) {
+            let lanes = (self.plan.c_out - column).min(ROWS);
+            // SAFETY: a vector of sums, or what is left of the row.
+            unsafe { add_to::<Avx512, false>(self.sums.at(row + column), Avx512::load(made.as_ptr()), lanes) };
         }
     }
 }
