@@ -52,15 +52,28 @@ pub(super) fn by_lanes(
     len: usize,
     f: impl Fn(Range<usize>, *mut f32) + Sync + Send,
 ) -> Vec<f32> {
+    by_shares(n, per_piece, [lanes, 1], len, |images, _, sums| f(images, sums))
+}
+
+/// As [`by_lanes`], but every piece is met once for each of so many shares of a lane's sums, by tasks of their own; `f` is given the
+/// share's number, and the sums of the lane.
+pub(super) fn by_shares(
+    n: usize,
+    per_piece: usize,
+    [lanes, shares]: [usize; 2],
+    len: usize,
+    f: impl Fn(Range<usize>, usize, *mut f32) + Sync + Send,
+) -> Vec<f32> {
     let pieces = par::pieces(n, per_piece);
     let lanes = lanes.min(pieces);
     let mut partial = vec![0f32; lanes * len];
     let shared = Shared(partial.as_mut_ptr());
-    par::each(lanes, |lane| {
+    par::each(lanes * shares, |task| {
+        let (lane, share) = (task / shares, task % shares);
         for piece in par::range(pieces, lanes, lane) {
             // SAFETY: each lane has its sums.
             let sums = unsafe { shared.at(lane * len) };
-            f(piece * per_piece..((piece + 1) * per_piece).min(n), sums);
+            f(piece * per_piece..((piece + 1) * per_piece).min(n), share, sums);
         }
     });
     partial

@@ -27,8 +27,8 @@ const VALUES: usize = 16;
 const GROUP_FLOATS: usize = 4_096;
 /// Tiles of a group: many enough to share a load of the weights, and a multiple of every register tile.
 const GROUP: Range<usize> = 32..64;
-/// Channels read or written from which on weights would be read from beyond L2 again and again.
-const MOST_CHANNELS: usize = 256;
+/// Channels read or written up to which it was measured to pay, though weights of 512 come from beyond L2 for every group of tiles.
+const MOST_CHANNELS: usize = 512;
 
 /// Channels read and written below which the transforms cost what the products gain.
 const LEAST_CHANNELS: usize = 48;
