@@ -60,7 +60,7 @@ def main():
         step += ["--seconds", str(args.seconds)] + (["--teacher", teacher[0]] if teacher else [])
         ours, theirs = [], []
         for _ in range(args.rounds):
-            how = ["--precision", "bf16"] if args.bf16 else ["--bound"]
+            how = ["--precision", "bf16"] if args.bf16 else ["--precision", "f32", "--bound"]
             ours.append(measured([args.synth, "bench", "step", *step, *how, "--json"]))
             theirs.append(measured([args.python, args.torch_step, *step, *(["--amp"] if args.bf16 else [])])["median_ms"])
         ratios = sorted(o["median_ms"] / t for o, t in zip(ours, theirs))

@@ -182,7 +182,7 @@ impl Step {
             ("steps", found.steps.to_string()),
             ("page faults", format!("{:.1} per step", found.page_faults_per_step)),
             ("threads", threads.to_string()),
-            ("device", format!("{}, {}", compute.name(), compute.precision.name())),
+            ("device", compute.to_string()),
         ];
         let infer = found.infer_ms.map(|infer| {
             let (ratio, batch) = (found.median_ms / infer, self.batch);

@@ -1,7 +1,7 @@
 //! `synth collect`: images from anywhere become a set.
 
 use super::options::{Common, Computing, Either, Lasting, ModelOptions};
-use super::{Global, print, print_json, table};
+use super::{Global, device, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -210,6 +210,7 @@ impl Collect {
             let (count, classes) = (unseen.len(), set.class_names.len());
             rows.push(("unseen", format!("{count} of {classes} classes: {listed}{more}")));
         }
+        rows.push(("device", device(about)));
         rows.push(("seconds", format!("{} ({} for the teacher's pass)", wall["total"], wall["pool"])));
         print(&table(&rows))
     }

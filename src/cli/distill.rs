@@ -2,7 +2,7 @@
 
 use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, minutes, spare};
 use super::recipe::Overrides;
-use super::{Global, print, print_json, table};
+use super::{Global, device, print, print_json, table};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -217,6 +217,7 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
         ("model", output.display().to_string()),
         ("network", format!("{}, {} parameters", model.config.architecture, model.network.arch.parameters())),
         ("start", start(provenance)),
+        ("device", device(provenance)),
         ("seconds", wall.to_string()),
     ];
     if let Some(share) = metrics["held_out_agreement"].as_f64() {

@@ -108,7 +108,7 @@ impl Eval {
         }
         match self.json {
             true => print_json(&self.as_json(&found, &model, (&data, &reading), matched, &compute, card.as_ref())),
-            false => print(&self.as_text(&found, &model, (&data, &reading), card.as_ref())),
+            false => print(&self.as_text(&found, &model, (&data, &reading), &compute, card.as_ref())),
         }
     }
 
@@ -189,6 +189,7 @@ impl Eval {
         found: &Evaluation,
         model: &Model,
         (data, reading): (&Labelled, &ReadOptions),
+        compute: &Compute,
         card: Option<&CardFile>,
     ) -> String {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
@@ -200,6 +201,7 @@ impl Eval {
         rows.push(("top-1", format!("{} ({} of {})", percent(found.top1), found.correct, found.count)));
         rows.extend(found.top5.map(|share| ("top-5", percent(share))));
         rows.push(("loss", format!("{:.4}", found.loss)));
+        rows.push(("device", compute.to_string()));
         rows.push(("images/s", format!("{:.0}", found.images_per_s)));
         rows.extend(card.map(|card| ("card", card.path().display().to_string())));
         let mut text = table(&rows);

@@ -59,7 +59,7 @@ impl Eval {
         }
         match self.json {
             true => print_json(&self.pixels_as_json(&found, model, (&data, &options), ignore, &compute)),
-            false => print(&as_text(&found, model, &data)),
+            false => print(&as_text(&found, model, &data, &compute)),
         }
     }
 
@@ -101,7 +101,7 @@ fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-fn as_text(found: &PixelEvaluation, model: &Model, data: &Segmented) -> String {
+fn as_text(found: &PixelEvaluation, model: &Model, data: &Segmented, compute: &Compute) -> String {
     let images = &data.images;
     let classes = found.iou.iter().flatten().count();
     let mut text = table(&[
@@ -114,6 +114,7 @@ fn as_text(found: &PixelEvaluation, model: &Model, data: &Segmented) -> String {
         ("pixel accuracy", format!("{} of {} labelled pixels", percent(found.pixel_accuracy), found.pixels)),
         ("mean accuracy", percent(found.mean_accuracy)),
         ("weighted IoU", percent(found.frequency_weighted_iou)),
+        ("device", compute.to_string()),
         ("images/s", format!("{:.1}", found.images_per_s)),
     ]);
     if found.iou.len() <= LISTED_CLASSES {

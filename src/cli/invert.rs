@@ -2,7 +2,7 @@
 
 use super::options::{Common, Computing, Either, Lasting, ModelOptions, minutes};
 use super::recipe::RecipeOptions;
-use super::{Global, print, print_json, table};
+use super::{Global, device, print, print_json, table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -97,6 +97,7 @@ impl Invert {
         rows.extend(
             agreement.map(|share| ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * share))),
         );
+        rows.push(("device", device(provenance)));
         rows.push(("seconds", wall["total"].to_string()));
         print(&table(&rows))
     }

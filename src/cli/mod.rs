@@ -139,6 +139,12 @@ pub fn table(rows: &[(&str, String)]) -> String {
     rows.iter().map(|(key, value)| format!("{key:<width$}  {}\n", value.replace(char::is_control, " "))).collect()
 }
 
+/// Where a result was computed, from what its `synth.json` says.
+pub fn device(about: &serde_json::Value) -> String {
+    let word = |key: &str| about[key].as_str().unwrap_or("?");
+    format!("{}, {}", word("device"), word("precision"))
+}
+
 /// A JSON result on stdout.
 pub fn print_json(value: &serde_json::Value) -> Result<()> {
     print(&format!("{value:#}\n"))

@@ -210,7 +210,7 @@ pub struct Computing {
     /// auto, cpu, cuda or cuda:N; auto takes a CUDA card if this program was built for it and one answers, else the CPU
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Precision of what convolutions multiply, on a card also of the maps between them; weights and sums are f32 always. bf16 needs a card, or Linux on a processor with AMX [default: bf16 on CUDA, f32 on the CPU]
+    /// Precision of what convolutions multiply, on a card also of the maps between them; weights and sums are f32 always. bf16 needs a card, or Linux on a processor with AMX [default: bf16 where it can be had, else f32]
     #[arg(long, value_enum)]
     precision: Option<PrecisionName>,
     /// On a card, queue every step call by call instead of recording it once as a CUDA graph: slower, to find faults

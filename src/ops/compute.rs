@@ -71,6 +71,12 @@ impl std::fmt::Display for DeviceChoice {
     }
 }
 
+impl std::fmt::Display for Compute {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}, {}", self.name(), self.precision.name())
+    }
+}
+
 impl Default for Compute {
     fn default() -> Self {
         Self::cpu()
@@ -83,8 +89,8 @@ impl Compute {
         CPU.clone()
     }
 
-    /// What was asked for; without a precision, bf16 on a card and f32 on the CPU. The second value says in words what was
-    /// taken and why.
+    /// What was asked for; without a precision, bf16 where the device has units for it (a card, or a CPU's tiles) and else f32. The
+    /// second value says in words what was taken and why.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a card was asked for by name and there is none, or bf16 of a CPU without tiles.
@@ -105,14 +111,15 @@ impl Compute {
                 }
             },
         };
-        let usual = if device.is_cuda() { Precision::Bf16 } else { Precision::F32 };
-        let precision = precision.unwrap_or(usual);
-        if precision == Precision::Bf16 && !device.is_cuda() && !has_tiles() {
+        let has_units = device.is_cuda() || has_tiles();
+        let precision = precision.unwrap_or(if has_units { Precision::Bf16 } else { Precision::F32 });
+        if precision == Precision::Bf16 && !has_units {
             let found = format!("{place} ({why}) has no tiles for it (AMX) and computes in f32");
             return Err(Error::invalid("precision bf16", found, "take --precision f32, or a CUDA device"));
         }
         let graphs = device.is_cuda();
-        Ok((Self { device, precision, graphs }, format!("{place} in {} ({why})", precision.name())))
+        let units = if precision == Precision::Bf16 && !graphs { "which has AMX; " } else { "" };
+        Ok((Self { device, precision, graphs }, format!("{place} in {} ({units}{why})", precision.name())))
     }
 
     /// Whether it is the CPU.
@@ -181,7 +188,8 @@ mod tests {
         let error = choose(Some(Precision::Bf16)).unwrap_err().to_string();
         simd::force(None);
         assert!(error.contains("bf16") && error.contains("--precision f32"), "{error}");
-        assert_eq!(choose(None).unwrap().0.precision, Precision::F32);
+        let usual = if has_tiles() { Precision::Bf16 } else { Precision::F32 };
+        assert_eq!(choose(None).unwrap().0.precision, usual);
         let rough = choose(Some(Precision::Bf16));
         assert_eq!(rough.is_ok(), has_tiles());
         assert!(rough.is_ok_and(|(compute, _)| compute.dtype() == DType::F32) || !has_tiles(), "maps are f32 on a CPU");

@@ -238,7 +238,7 @@ fn a_segformer_is_measured_per_pixel() {
     }
     let [model, data] = ["model", "data"].map(|name| at(name).display().to_string());
     let output = Command::new(env!("CARGO_BIN_EXE_synth"))
-        .args(["eval", &model, "--data", &data, "--device", "cpu", "--json"])
+        .args(["eval", &model, "--data", &data, "--device", "cpu", "--precision", "f32", "--json"])
         .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
