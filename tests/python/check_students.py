@@ -76,7 +76,8 @@ def check(args, folder, work):
         assert same == len(labels), f"{folder} in {name}: other answers"
     said = json.loads(
         subprocess.run(
-            [args.synth, "eval", folder, "--data", args.dataset, "--limit", str(args.count), "--resize", "--json"],
+            [args.synth, "eval", folder, "--data", args.dataset, "--limit", str(args.count), "--resize",
+             "--precision", "f32", "--json"],
             check=True,
             capture_output=True,
         ).stdout
