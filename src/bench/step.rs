@@ -4,11 +4,10 @@ use super::bound::{Need, Parts};
 use super::timing::{self, Timing};
 use crate::distill::StudentRecipe;
 use crate::invert::{Draws, Recipe, Synthesiser};
-use crate::nets::{Forward, Mode, Network, Passes, Task};
+use crate::nets::{Network, Passes, Task, reestimate};
 use crate::ops::mem::tensor;
 use crate::ops::{Compute, mem::page_faults};
 use crate::rng::{self, Streams};
-use crate::tape::{Tape, Var};
 use crate::teacher::Teacher;
 use crate::train::{Adam, Goal, Sgd, Stepper, trainable};
 use crate::{Error, Result};
@@ -141,10 +140,7 @@ fn sgd() -> Sgd {
 /// logits of a deep one are out of all bounds, a student soon agrees with them, and what is left of its gradients is smaller than
 /// normal numbers, which take many times as long.
 fn fit(teacher: &Network, x: &Tensor) -> Result<()> {
-    let tape = Tape::new();
-    let mode = Mode::Reestimate { momentum: 1.0 };
-    teacher.forward(&mut Forward::new(&tape, &teacher.weights, mode), Var::constant(x.clone()))?;
-    Ok(())
+    reestimate(teacher, x.clone(), 1.0)
 }
 
 /// The network as a frozen teacher.

@@ -9,12 +9,11 @@ use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::Pupil;
 use crate::loss::{Matching, agreement, compared};
 use crate::model::write_weights;
-use crate::nets::{Forward, Mode, Network};
+use crate::nets::{Network, reestimate};
 use crate::ops::place::place;
 use crate::rng::{Stream, Streams};
 use crate::set::Views;
 use crate::set::priority::Priorities;
-use crate::tape::{Tape, Var};
 use crate::teacher::{Teacher, Told};
 use crate::train::{Beside, Goal, Guard, Learner, LearnerRule, Prepared};
 use crate::{Error, Result};
@@ -269,10 +268,8 @@ impl Trainer {
             };
             let slices: Vec<&[u8]> = rows.iter().map(|&row| pool.images.image(row)).collect();
             let x = self.input.seen(self.input.placed(&slices, &places, self.student().compute())?)?;
-            let tape = Tape::new();
             // 1/(i+1): the plain mean over all batches.
-            let mode = Mode::Reestimate { momentum: 1.0 / (i + 1) as f64 };
-            network.forward(&mut Forward::new(&tape, &network.weights, mode), Var::constant(x))?;
+            reestimate(&network, x, 1.0 / (i + 1) as f64)?;
         }
         Ok(network)
     }

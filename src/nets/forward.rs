@@ -186,6 +186,16 @@ pub fn infer(network: &super::Network, x: &Tensor) -> Result<Tensor> {
     Ok(Tensor::cat(&logits, 0)?)
 }
 
+/// Moves the running statistics of `network`'s batch norms by `momentum` towards those of normalised images `x [N, H, W, C]`.
+///
+/// # Errors
+/// Images that the network cannot take.
+pub fn reestimate(network: &super::Network, x: Tensor, momentum: f64) -> Result<()> {
+    let tape = Tape::new();
+    network.forward(&mut Forward::new(&tape, &network.weights, Mode::Reestimate { momentum }), Var::constant(x))?;
+    Ok(())
+}
+
 /// [`infer`] of all images together.
 fn whole(network: &super::Network, x: Tensor) -> Result<Tensor> {
     let tape = Tape::new();

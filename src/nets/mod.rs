@@ -43,7 +43,7 @@ mod widths;
 pub use contrast_head::contrast_head;
 pub use convnext::ConvNeXt;
 pub use densenet::DenseNet;
-pub use forward::{Forward, Mode, Observed, ObservedEach, infer, trace, trace_from};
+pub use forward::{Forward, Mode, Observed, ObservedEach, infer, reestimate, trace, trace_from};
 pub use generator::{GeneratorConfig, generator, grain_values, seed_grid};
 pub use image_head::ImageHead;
 pub use inverted_residual::{InvertedResidualNet, Pad, Stage};

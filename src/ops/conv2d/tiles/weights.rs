@@ -63,7 +63,7 @@ pub(in super::super) unsafe fn outer(
 }
 
 /// Who works at a piece.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Threads {
     /// One thread.
     Apart,
@@ -124,7 +124,7 @@ unsafe fn add_piece(
             let products = Products { plan, phase, turned, row, pairs, positions, width, sums };
             match threads {
                 Threads::Apart => unsafe { products.add(0..plan.c, 0..columns / width) },
-                Threads::Together => products.share(),
+                Threads::Together => unsafe { products.share() },
             }
             // SAFETY: sums of all phases follow each other.
             sums = Shared(unsafe { sums.at(phase.taps.len() * plan.c * plan.c_out) });
@@ -267,7 +267,10 @@ struct Products<'a> {
 
 impl Products<'_> {
     /// Adds all of them, on all threads.
-    fn share(&self) {
+    ///
+    /// # Safety
+    /// As of [`Products::add`].
+    unsafe fn share(&self) {
         let blocks = self.plan.c_out.div_ceil(self.width);
         let [rows, columns] = [self.plan.c.div_ceil(SHARE[0]), blocks.div_ceil(SHARE[1])];
         par::each(rows * columns, |i| {
@@ -278,7 +281,7 @@ impl Products<'_> {
         });
     }
 
-    /// Adds those of some channels read, a multiple of 16 of them first, and some blocks of columns.
+    /// Adds those of some channels read, from a multiple of 16 on, and of some blocks of columns.
     ///
     /// # Safety
     /// Tiles are available, and nobody else adds to the same sums.
