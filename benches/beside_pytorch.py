@@ -2,14 +2,15 @@
 """Time `synth bench step` and PyTorch on the same work, alternating in one run, and print the ratios.
 
     cargo build --release && pip install torch
-    benches/beside_pytorch.py [--python PYTHON] [--rounds 3] [--seconds 6] [--only train] [--bf16]
+    benches/beside_pytorch.py [--python PYTHON] [--rounds 3] [--seconds 6] [--only train] [--bf16] [--muon]
 
 PyTorch's side is `torch_step.py` beside this file, in its faster memory layout. Each row alternates the two programs `--rounds` times; the table shows the median of
 each and of the ratios, and what the machine itself would allow: the bound is the step's multiplications at 85 % of the
 multiply-add rate measured in the same run, and its unavoidable bytes at the speed of a copy. The target is the larger of 0.70
 of PyTorch's time and 1.25 of the bound; "of target" is the median over the rounds of our time over that round's target (up to
 1.00: met), so that a machine whose speed drifts does not decide. With `--bf16` both multiply in bf16 (PyTorch by its autocast); the
-bound is one of f32 and is left out. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
+bound is one of f32 and is left out. With `--muon` the convolutions of the passes `train` and `distill` learn by Muon, PyTorch's by
+`torch.optim.Muon`. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
 """
 import argparse
 import json
@@ -48,6 +49,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--only", help="one pass: train, infer, invert or distill")
     p.add_argument("--bf16", action="store_true", help="products in bf16 on both sides, on a processor with AMX")
+    p.add_argument("--muon", action="store_true", help="students learn by Muon on both sides, and not by SGD")
     args = p.parse_args()
     of_bound = ["", ""] if args.bf16 else [" bound ms | of target |", "---:|---:|"]
     print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) |" + of_bound[0])
@@ -58,6 +60,7 @@ def main():
             continue
         step = ["--net", net, "--batch", str(batch), "--pass", kind, "--threads", str(args.threads)]
         step += ["--seconds", str(args.seconds)] + (["--teacher", teacher[0]] if teacher else [])
+        step += ["--muon"] if args.muon and kind in ("train", "distill") else []
         ours, theirs = [], []
         for _ in range(args.rounds):
             how = ["--precision", "bf16"] if args.bf16 else ["--precision", "f32", "--bound"]

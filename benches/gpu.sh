@@ -62,9 +62,9 @@ beside() { # beside PASS NET TEACHER BATCH PRECISION...
       "$ours" "$theirs" "$("$python" -c "print(round(${ours:-nan} / ${theirs:-nan}, 3))" 2>/dev/null)" | tee -a "$out/summary.tsv"
   done
 }
-graphs() { # graphs NET BATCH: the same training step as a CUDA graph and queued call by call
-  for how in "" --no-cuda-graphs; do
-    printf 'graphs\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-recorded}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
+with() { # with OPTION NET BATCH: the same training step without and with an option
+  for how in "" "$1"; do
+    printf 'with\t%s\t%s\t%s\t%s ms\n' "$2" "$3" "${how:-without $1}" "$("$programs/synth" bench step --net "$2" --batch "$3" --pass train \
       --seconds "$seconds" --device cuda $how --json | median)" |
       tee -a "$out/summary.tsv"
   done
@@ -107,9 +107,11 @@ if torch.cuda.is_available():
     print(f"copy\t{2 * c.numel() * 4 / ms(lambda: d.copy_(c)) / 1e9:.2f} TB/s")
 EOF
 
-step "CUDA graphs"
-graphed=${QUICK:+resnet8 4}
-while read -r net batch; do graphs "$net" "$batch" </dev/null; done <<<"${graphed:-resnet20 128
+step "CUDA graphs, and Muon in place of SGD"
+stepped=${QUICK:+resnet8 4}
+while read -r net batch; do
+  for option in --no-cuda-graphs --muon; do with $option "$net" "$batch" </dev/null; done
+done <<<"${stepped:-resnet20 128
 wrn-40-2 256
 cifar-resnet18 256}"
 

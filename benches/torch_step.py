@@ -147,7 +147,9 @@ class Work:
         return step
 
     def student(self):
-        return torch.optim.SGD(self.net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+        def sgd(parameters):
+            return torch.optim.SGD(parameters, 0.1, momentum=0.9, weight_decay=1e-4)
+        return Muon(self.net, sgd) if self.args.muon else sgd(self.net.parameters())
 
     def answers(self, net, x):
         with self.amp():
@@ -190,6 +192,34 @@ class Work:
         return self.learning(torch.optim.Adam(groups, betas=(0.5, 0.999)), loss)
 
 
+class Muon:
+    """PyTorch's Muon for the weights of convolutions, as matrices, and SGD for the rest."""
+
+    def __init__(self, net, sgd):
+        kernels = [p for p in net.parameters() if p.dim() == 4 and p.shape[2] > 1]
+        # The values of a matrix are those of its kernel, not a copy.
+        self.matrices = [(p, nn.Parameter(self.flat(p, p.detach()))) for p in kernels]
+        assert all(kernel.data_ptr() == matrix.data_ptr() for kernel, matrix in self.matrices)
+        self.rest = sgd([p for p in net.parameters() if all(p is not kernel for kernel in kernels)])
+        self.turned = torch.optim.Muon([matrix for _, matrix in self.matrices], lr=0.02, weight_decay=0.0)
+
+    @staticmethod
+    def flat(kernel, values):
+        """Values of a kernel as a matrix, in the order in which the kernel's own lie."""
+        return (values if kernel.is_contiguous() else values.permute(0, 2, 3, 1)).flatten(1)
+
+    def zero_grad(self, **how):
+        for kernel, _ in self.matrices:
+            kernel.grad = None
+        self.rest.zero_grad(**how)
+
+    def step(self):
+        for kernel, matrix in self.matrices:
+            matrix.grad = self.flat(kernel, kernel.grad)
+        self.turned.step()
+        self.rest.step()
+
+
 def median_ms(step, args):
     """Of the steps within `--seconds`, five at least, after some that are not counted."""
     def timed():
@@ -217,6 +247,7 @@ def main():
     p.add_argument("--seconds", type=float, default=10, help="for each memory layout")
     p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     p.add_argument("--amp", action="store_true", help="bf16 autocast")
+    p.add_argument("--muon", action="store_true", help="in passes train and distill: PyTorch's Muon for the convolutions")
     p.add_argument("--compile", metavar="MODE", help="mode of torch.compile; reduce-overhead records CUDA graphs")
     args = p.parse_args()
     torch.set_num_threads(args.threads)

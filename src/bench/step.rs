@@ -19,7 +19,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pass {
-    /// Supervised student step: forward, cross-entropy, backward, SGD.
+    /// Supervised student step: forward, cross-entropy, backward, update.
     Train,
     /// Frozen forward pass.
     Infer,
@@ -27,7 +27,7 @@ pub enum Pass {
     Answers,
     /// Generator, frozen teacher with statistic matching and cross-entropy, backward to the generator, Adam.
     Invert,
-    /// Teacher forward and student step on the divergence from it, by SGD.
+    /// Teacher forward and student step on the divergence from it.
     Distill,
 }
 
@@ -43,6 +43,8 @@ pub struct StepBench {
     pub dims: [usize; 3],
     pub classes: usize,
     pub seconds: f64,
+    /// For `train` and `distill`: whether convolutions learn by Muon, as the recipes' students do, in place of SGD.
+    pub muon: bool,
     /// For `invert`: channels of the generator's small maps (128 in the reference code).
     pub generator_width: usize,
 }
@@ -105,7 +107,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
         }
         Pass::Answers => answers(bench, &x),
         Pass::Train => {
-            let (mut sgd, mut stepper) = (sgd(), Stepper::new());
+            let (mut sgd, mut stepper) = (optimizer(bench), Stepper::new());
             let of_pixels: Vec<u8> = labels.iter().map(|label| *label as u8).collect();
             let goal = || match bench.net.arch.task {
                 Task::Classification => Goal::Labels(&labels),
@@ -117,7 +119,7 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
             let teacher = teacher_of(bench)?;
             fit(teacher, &x)?;
             let how = StudentRecipe::default().of_task(bench.net.arch.task).matching;
-            let (mut sgd, mut stepper) = (sgd(), Stepper::new());
+            let (mut sgd, mut stepper) = (optimizer(bench), Stepper::new());
             let passes = Passes::default();
             timed(bench.seconds, compute, || {
                 let answers = passes.infer(teacher, &x)?;
@@ -132,8 +134,9 @@ pub fn step(bench: &StepBench) -> Result<StepResult> {
     }
 }
 
-fn sgd() -> Sgd {
-    Sgd::new(0.9, false, 1e-4, crate::train::Decay::All)
+fn optimizer(bench: &StepBench) -> Sgd {
+    let turn = if bench.muon { StudentRecipe::default().turn(&bench.net) } else { 0.0 };
+    Sgd::new(0.9, false, 1e-4, crate::train::Decay::All).turning(turn as f32)
 }
 
 /// Gives the batch norms of a teacher the statistics of `x`, as those of a trained one have its data's. With a fresh network's the

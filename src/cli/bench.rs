@@ -49,6 +49,9 @@ struct Step {
     /// Channels of the generator's small maps in `--pass invert` (the reference code's generator has 128)
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
     generator_width: u16,
+    /// In the passes `train` and `distill`: update the convolutions by Muon, as students of `distill`, `ssd` and `synth` do, and not by SGD
+    #[arg(long)]
+    muon: bool,
     /// Timed seconds
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
@@ -130,7 +133,13 @@ impl Step {
             dims: [height, width, 3],
             classes: 10,
             seconds: self.seconds,
+            muon: self.muon,
         };
+        let learns = matches!(pass, Pass::Train | Pass::Distill);
+        if self.muon && !learns {
+            let found = "no convolution is updated in such a pass by it";
+            return Err(Error::invalid("--muon", found, "leave it out, or take --pass train or distill"));
+        }
         let unbound = match (compute.is_cpu(), compute.precision) {
             (false, _) => Some(("it measures the processor, not a card", "leave it out, or say --device cpu")),
             (true, Precision::Bf16) => Some(("it measures products in f32", "leave it out, or say --precision f32")),
@@ -148,6 +157,7 @@ impl Step {
                 "teacher": (pass == Pass::Distill).then_some(&self.teacher),
                 "batch": self.batch,
                 "pass": pass,
+                "muon": learns.then_some(self.muon),
                 "threads": threads,
                 "device": compute.name(),
                 "precision": compute.precision.name(),

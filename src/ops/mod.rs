@@ -41,6 +41,7 @@ pub mod simd;
 pub mod spatial;
 pub(crate) mod step;
 pub mod store;
+pub(crate) mod symmetric;
 pub mod threads;
 pub mod windows;
 

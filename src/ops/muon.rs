@@ -6,8 +6,10 @@
 
 use super::mem::{update, view};
 use super::step::{Update, blend};
+use super::symmetric::{gram, product};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
+use rayon::prelude::*;
 
 /// Iterations of Newton and Schulz, and their quintic polynomial `a·x + b·x³ + c·x⁵` (of the paper): singular values of 0.01 to 1 come to
 /// lie between 0.68 and 1.14.
@@ -28,6 +30,14 @@ pub struct MuonRule {
 /// # Errors
 /// As [`super::step::sgd_all`].
 pub fn muon_all(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    on_cuda!(first.param, muon(updates, rule));
+    // Each thread takes a matrix through all of it.
+    updates.par_chunks_mut(1).with_max_len(1).try_for_each(|one| muon(one, rule))
+}
+
+/// One launch for all matrices, where there are launches.
+fn muon(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
     let mut directions = Vec::with_capacity(updates.len());
     for each in updates.iter_mut() {
         if each.velocity.is_none() {
@@ -44,26 +54,56 @@ pub fn muon_all(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
         blend(&directions.iter().zip(grads).collect::<Vec<_>>(), 1.0, 1.0)?;
     }
     shorten(&directions)?;
-    let directions = directions.iter().map(orthogonal).collect::<Result<Vec<_>>>()?;
+    let directions = orthogonal(&directions)?;
     let pairs: Vec<_> = updates.iter().map(|each| each.param).zip(&directions).collect();
     turn(&pairs, rule)
 }
 
-/// The matrix of length 1 `[..., C]` with its singular values brought to about 1.
-fn orthogonal(matrix: &Tensor) -> Result<Tensor> {
-    let [a, b, c] = POLYNOMIAL;
-    let columns = matrix.dims().last().copied().unwrap_or(1);
-    let rows = matrix.elem_count() / columns.max(1);
-    let mut x = matrix.reshape((rows, columns))?;
-    for _ in 0..ITERATIONS {
-        let gram = if rows < columns { x.matmul(&x.t()?)? } else { x.t()?.matmul(&x)? };
-        let polynomial = gram.matmul(&gram)?;
-        blend(&[(&polynomial, &gram)], c, b)?;
-        let next = if rows < columns { polynomial.matmul(&x)? } else { x.matmul(&polynomial)? };
-        blend(&[(&next, &x)], 1.0, a)?;
-        x = next;
+/// Matrices of length 1 `[..., C]` with their singular values brought to about 1.
+///
+/// An iteration takes `X` to `X·p(G)`, with `G = Xᵀ·X` and `p(G) = a + b·G + c·G²`, and so `G` to `p·G·p`: all iterations are done on the
+/// small square matrices, which commute, and `X` is multiplied once, by the product of the polynomials. (With fewer rows than columns
+/// `G` is `X·Xᵀ`, from the left.) Rounding soon exceeds the least singular values of `G`, but their polynomial is `a` all the same.
+fn orthogonal(matrices: &[Tensor]) -> Result<Vec<Tensor>> {
+    let flat = matrices.iter().map(|matrix| Ok(matrix.flatten_to(D::Minus2)?)).collect::<Result<Vec<_>>>()?;
+    let mut grams = flat.iter().map(gram).collect::<Result<Vec<_>>>()?;
+    let mut factors = polynomials(&grams)?;
+    let mut products = factors.clone();
+    for _ in 1..ITERATIONS {
+        grams = times(&times(&factors, &grams)?, &factors)?;
+        factors = polynomials(&grams)?;
+        products = times(&products, &factors)?;
     }
-    Ok(x.reshape(matrix.dims())?)
+    let turned = |((x, product), matrix): ((&Tensor, &Tensor), &Tensor)| {
+        let is_wide = x.dim(0)? < x.dim(1)?;
+        let turned = if is_wide { product.matmul(x)? } else { x.matmul(product)? };
+        Ok(turned.reshape(matrix.dims())?)
+    };
+    flat.iter().zip(&products).zip(matrices).map(turned).collect()
+}
+
+/// Products of symmetric matrices that commute.
+fn times(left: &[Tensor], right: &[Tensor]) -> Result<Vec<Tensor>> {
+    left.iter().zip(right).map(|(left, right)| product(left, right)).collect()
+}
+
+/// `a + b·G + c·G²` of square matrices.
+fn polynomials(grams: &[Tensor]) -> Result<Vec<Tensor>> {
+    let [a, b, c] = POLYNOMIAL;
+    let squares = times(grams, grams)?;
+    blend(&squares.iter().zip(grams).collect::<Vec<_>>(), c, b)?;
+    raise(&squares, a)?;
+    Ok(squares)
+}
+
+/// Adds a number to the diagonals of square matrices.
+fn raise(squares: &[Tensor], by: f32) -> Result<()> {
+    let Some(first) = squares.first() else { return Ok(()) };
+    on_cuda!(first, super::cuda::step::raise(squares, by));
+    squares.iter().try_for_each(|square| {
+        let next = square.dim(0)? + 1;
+        update(square, |x| x.iter_mut().step_by(next).for_each(|x| *x += by))
+    })
 }
 
 /// Every tensor over its length; zeros stay.
@@ -72,9 +112,10 @@ fn shorten(tensors: &[Tensor]) -> Result<()> {
     on_cuda!(first, super::cuda::step::shorten(tensors));
     tensors.iter().try_for_each(|tensor| {
         update(tensor, |x| {
-            let length = product(x, x).sqrt();
+            let length = dot(x, x).sqrt();
             if length != 0.0 {
-                x.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+                let scale = (1.0 / length) as f32;
+                x.iter_mut().for_each(|x| *x *= scale);
             }
         })
     })
@@ -90,19 +131,32 @@ fn turn(pairs: &[(&Tensor, &Tensor)], rule: &MuonRule) -> Result<()> {
         }
         let o = view(direction)?;
         update(param, |p| {
-            let (own, theirs, both) = (product(p, p), product(&o, &o), product(p, &o));
+            let (own, theirs, both) = (dot(p, p), dot(&o, &o), dot(p, &o));
             if own == 0.0 || theirs == 0.0 {
                 return;
             }
             let step = f64::from(rule.lr * rule.per_rate) * (own / theirs).sqrt();
             let scale = (own / (own - 2.0 * step * both + step * step * theirs)).sqrt();
-            p.iter_mut().zip(o.iter()).for_each(|(p, o)| *p = (scale * (f64::from(*p) - step * f64::from(*o))) as f32);
+            let (scale, step) = (scale as f32, (scale * step) as f32);
+            p.iter_mut().zip(o.iter()).for_each(|(p, o)| *p = scale * *p - step * *o);
         })?;
     }
     Ok(())
 }
 
-/// Σ a·b
-fn product(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+/// Σ a·b, of a block in f32 by lanes, which the compiler makes vectors of, and of all blocks in f64.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    const BLOCK: usize = 1024;
+    let of_block = |(a, b): (&[f32], &[f32])| {
+        let mut sums = [0f32; LANES];
+        let add = |sums: &mut [f32; LANES], a: &[f32], b: &[f32]| {
+            sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += a * b);
+        };
+        let (whole, rest) = (a.chunks_exact(LANES).zip(b.chunks_exact(LANES)), a.len() - a.len() % LANES);
+        whole.for_each(|(a, b)| add(&mut sums, a, b));
+        add(&mut sums, &a[rest..], &b[rest..]);
+        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>()
+    };
+    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(of_block).sum()
 }

@@ -70,6 +70,59 @@ fn turning_keeps_the_length() {
     }
 }
 
+/// Beside the same in f64 by iterations on the whole matrix: on random matrices, tall and wide, and on one whose singular values fall
+/// over six powers of ten, of which most are below the rounding of their squares.
+#[test]
+fn turning_is_the_iteration_in_f64() {
+    let mut rng = Streams::new(0).stream("turning", 0);
+    for (shape, decay) in [([3, 3, 4, 96], 1.0), ([3, 3, 16, 20], 1.0), ([3, 3, 40, 80], 1.0), ([3, 3, 16, 64], 0.8)] {
+        let (columns, n) = (shape[3], shape.iter().product::<usize>());
+        let start = crate::rng::normal(&mut rng, n);
+        let mut grad = crate::rng::normal(&mut rng, n);
+        if decay < 1.0 {
+            // Columns that shrink: singular values do so with them.
+            grad.iter_mut().enumerate().for_each(|(i, g)| *g *= f64::powi(decay, (i % columns) as i32) as f32);
+        }
+        let weights = in_front_of_a_norm(shape, start.clone());
+        let mut sgd = Sgd::new(0.0, false, 0.0, Decay::All).turning(0.5);
+        sgd.step(&weights, &[Some(tensor(grad.clone(), &shape).unwrap()), None], 1.0).unwrap();
+        let expected = turned(&start, &grad, columns, 0.5);
+        let found = view(weights.iter().next().unwrap().1).unwrap();
+        let length = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let apart = length(&mut found.iter().zip(&expected).map(|(f, e)| f64::from(*f) - e));
+        let share = apart / length(&mut expected.iter().copied());
+        assert!(share < if decay < 1.0 { 1e-3 } else { 5e-6 }, "{shape:?}, {decay}: {share:.1e}");
+    }
+}
+
+/// Five iterations on the matrix over its length, and a step of a share of the weights' length against it, at that length.
+fn turned(start: &[f32], grad: &[f32], columns: usize, share: f64) -> Vec<f64> {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+    let product = |a: &[f64], b: &[f64], inner: usize| -> Vec<f64> {
+        let across = b.len() / inner;
+        let sum = |i: usize, j: usize| (0..inner).map(|k| a[i * inner + k] * b[k * across + j]).sum();
+        (0..a.len() / inner).flat_map(|i| (0..across).map(move |j| (i, j))).map(|(i, j)| sum(i, j)).collect()
+    };
+    let (start, mut x) = (wide(start), wide(grad));
+    let length = dot(&x, &x).sqrt();
+    x.iter_mut().for_each(|x| *x /= length);
+    let rows = x.len() / columns;
+    for _ in 0..5 {
+        let across: Vec<f64> = (0..x.len()).map(|i| x[i % rows * columns + i / rows]).collect();
+        let gram = product(&across, &x, rows);
+        let square = product(&gram, &gram, columns);
+        let factor: Vec<f64> = gram.iter().zip(square).map(|(g, s)| -4.775 * g + 2.0315 * s).collect();
+        let next = product(&x, &factor, columns);
+        x.iter_mut().zip(next).for_each(|(x, next)| *x = 3.4445 * *x + next);
+    }
+    let own = dot(&start, &start);
+    let step = share * (own / dot(&x, &x)).sqrt();
+    let moved: Vec<f64> = start.iter().zip(&x).map(|(p, o)| p - step * o).collect();
+    let scale = (own / dot(&moved, &moved)).sqrt();
+    moved.iter().map(|p| p * scale).collect()
+}
+
 /// Weights of a convolution `[KH, KW, C, C_out]`, whose values stand in memory as they are given, with the scale of a norm behind them.
 fn in_front_of_a_norm(shape: [usize; 4], values: Vec<f32>) -> Weights {
     let slot =

@@ -377,6 +377,7 @@ fn usage() {
     for (pass, seconds) in [("step", "-1"), ("step", "nan"), ("ops", "inf"), ("ops", "1e300")] {
         refused(2, &["bench", pass, &format!("--seconds={seconds}")], &["--seconds", "0 to 86400"]);
     }
+    refused(2, &["bench", "step", "--pass", "invert", "--muon"], &["--muon", "--pass train or distill"]);
     for command in ["run", "invert"] {
         refused(2, &[command, "x", "-o", "y", "--samples", "0"], &["--samples", "2..="]);
     }

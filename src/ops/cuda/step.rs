@@ -138,6 +138,15 @@ pub(crate) fn blend<'a>(
     }
 }
 
+/// See `ops::muon`: `by` onto the diagonals of square matrices.
+pub(crate) fn raise(squares: &[Tensor], by: f32) -> Result<()> {
+    let Some(first) = squares.first() else { return Ok(()) };
+    let gpu = of_device(first.device())?;
+    let mut table = Table::new([by, 0.0]);
+    squares.iter().try_for_each(|square| table.push(&[square], square.dim(0)? as u64))?;
+    table.launch(&gpu, "raise", |launch| launch)
+}
+
 /// See `ops::muon`: every tensor over its length.
 pub(crate) fn shorten(tensors: &[Tensor]) -> Result<()> {
     let Some(first) = tensors.first() else { return Ok(()) };
