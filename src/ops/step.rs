@@ -123,7 +123,10 @@ pub fn blend<'a>(pairs: &[(&'a Tensor, &'a Tensor)], alpha: f32, beta: f32) -> R
         }
         let b = view(b)?;
         let blended = |a: f32, b: f32| if alpha == 0.0 { beta * b } else { alpha * a + beta * b };
-        update(a, |a| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = blended(*a, *b)))?;
+        let piece = |(i, a): (usize, &mut [f32])| {
+            a.iter_mut().zip(&b[i * GRAIN..]).for_each(|(a, b)| *a = blended(*a, *b));
+        };
+        update(a, |a| par::each_chunk(a, GRAIN, piece))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use gemm::{Parallelism, gemm};
 
 /// Sides of squares on the diagonal that are computed as a whole: less is quicker multiplied than taken apart.
 const WHOLE: usize = 64;
-/// Sides of the squares that are copied to the other side of the diagonal, of rows of one cache line each.
+/// Sides of the squares in which the rest is copied to the other side of the diagonal.
 const SQUARE: usize = 8;
 
 /// The smaller one of `Xᵀ·X` and `X·Xᵀ`, of `X: [rows, columns]`: the latter if there are fewer rows than columns.
@@ -47,19 +47,15 @@ struct Side<'a> {
 
 /// The product of `[n, depth]` and `[depth, n]`, which is symmetric.
 fn half(n: usize, depth: usize, left: Side, right: Side) -> Result<Tensor> {
-    // SAFETY: the squares and what lies below them cover all on and below the diagonal, and the copies the rest.
-    unsafe {
-        build((n, n), |out| {
-            squares(Shared(out), n, depth, [0, n], left, right);
-        })
-    }
+    // SAFETY: the sizes are those of the sides, and all is written.
+    unsafe { build((n, n), |out| fill(Shared(out), n, depth, [0, n], left, right)) }
 }
 
-/// What lies on and below the diagonal of the rows `from..to`, from column `from` on, and at most a few squares more.
+/// Rows `from..to` of the columns `from..to`: both halves of the diagonal, then what lies below them, which is copied to the right of them.
 ///
 /// # Safety
 /// `out` has `n`² values, `left` `[n, depth]` and `right` `[depth, n]`.
-unsafe fn squares(out: Shared, n: usize, depth: usize, [from, to]: [usize; 2], left: Side, right: Side) {
+unsafe fn fill(out: Shared, n: usize, depth: usize, [from, to]: [usize; 2], left: Side, right: Side) {
     let block = |rows: [usize; 2], columns: [usize; 2]| {
         let strides = |side: Side| side.strides.map(|stride| stride as isize);
         let ([left_row, left_column], [right_row, right_column]) = (strides(left), strides(right));
@@ -94,8 +90,8 @@ unsafe fn squares(out: Shared, n: usize, depth: usize, [from, to]: [usize; 2], l
     let middle = from + (to - from).div_ceil(2).next_multiple_of(SQUARE).min(to - from);
     // SAFETY: as the caller promises.
     unsafe {
-        squares(out, n, depth, [from, middle], left, right);
-        squares(out, n, depth, [middle, to], left, right);
+        fill(out, n, depth, [from, middle], left, right);
+        fill(out, n, depth, [middle, to], left, right);
     }
     block([middle, to], [from, middle]);
     // SAFETY: the block was just written; its counterpart is nobody else's.
