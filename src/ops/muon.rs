@@ -16,6 +16,9 @@ use rayon::prelude::*;
 const ITERATIONS: usize = 5;
 const POLYNOMIAL: [f32; 3] = [3.4445, -4.7750, 2.0315];
 
+/// Below it a value of a matrix of length 1, or of its square matrices, is less than rounding leaves of the others.
+const LEAST: f32 = 1e-12;
+
 /// Numbers of an update.
 pub struct MuonRule {
     pub lr: f32,
@@ -66,7 +69,7 @@ fn muon(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
 /// `G` is `X·Xᵀ`, from the left.) Rounding soon exceeds the least singular values of `G`, but their polynomial is `a` all the same.
 fn orthogonal(matrices: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = matrices.iter().map(|matrix| Ok(matrix.flatten_to(D::Minus2)?)).collect::<Result<Vec<_>>>()?;
-    let mut grams = flat.iter().map(gram).collect::<Result<Vec<_>>>()?;
+    let mut grams = flat.iter().map(|x| settled(gram(x)?)).collect::<Result<Vec<_>>>()?;
     let mut factors = polynomials(&grams)?;
     let mut products = factors.clone();
     for _ in 1..ITERATIONS {
@@ -84,7 +87,20 @@ fn orthogonal(matrices: &[Tensor]) -> Result<Vec<Tensor>> {
 
 /// Products of symmetric matrices that commute.
 fn times(left: &[Tensor], right: &[Tensor]) -> Result<Vec<Tensor>> {
-    left.iter().zip(right).map(|(left, right)| product(left, right)).collect()
+    left.iter().zip(right).map(|(left, right)| settled(product(left, right)?)).collect()
+}
+
+/// The matrix without what does not count in it: on a CPU products of such values are too small to be normal numbers, and take many times
+/// as long. A channel that is dead has them, as its momentum dies away.
+fn settled(matrix: Tensor) -> Result<Tensor> {
+    on_cuda!(matrix, Ok(matrix));
+    update(&matrix, |x| x.iter_mut().for_each(|x| *x = settle(*x)))?;
+    Ok(matrix)
+}
+
+/// 0 instead of less than [`LEAST`]; NaN stays.
+fn settle(x: f32) -> f32 {
+    if x.abs() < LEAST { 0.0 } else { x }
 }
 
 /// `a + b·G + c·G²` of square matrices.
@@ -115,7 +131,7 @@ fn shorten(tensors: &[Tensor]) -> Result<()> {
             let length = dot(x, x).sqrt();
             if length != 0.0 {
                 let scale = (1.0 / length) as f32;
-                x.iter_mut().for_each(|x| *x *= scale);
+                x.iter_mut().for_each(|x| *x = settle(*x * scale));
             }
         })
     })

@@ -110,7 +110,9 @@ pub fn adam_all(updates: &mut [Moments], rule: &AdamRule) -> Result<()> {
     Ok(())
 }
 
-/// `a ← alpha·a + beta·b` for every pair of equally large tensors; with an `alpha` of 0, what `a` was is not looked at.
+/// `a ← alpha·a + beta·b` for every pair of equally large tensors; with an `alpha` of 0, what `a` was is not looked at. On a CPU, where
+/// numbers too small to be normal take many times as long, they become zeros: an average of zeros would come to the least of them and
+/// stay there.
 ///
 /// # Errors
 /// Pairs that differ in size or place.
@@ -122,7 +124,10 @@ pub fn blend<'a>(pairs: &[(&'a Tensor, &'a Tensor)], alpha: f32, beta: f32) -> R
             return Err(Error::shape("blend", format!("{:?} and {:?}", a.dims(), b.dims())));
         }
         let b = view(b)?;
-        let blended = |a: f32, b: f32| if alpha == 0.0 { beta * b } else { alpha * a + beta * b };
+        let blended = |a: f32, b: f32| {
+            let blend = if alpha == 0.0 { beta * b } else { alpha * a + beta * b };
+            if blend.abs() < f32::MIN_POSITIVE { 0.0 } else { blend }
+        };
         let piece = |(i, a): (usize, &mut [f32])| {
             a.iter_mut().zip(&b[i * GRAIN..]).for_each(|(a, b)| *a = blended(*a, *b));
         };
