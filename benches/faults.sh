@@ -3,7 +3,7 @@
 #
 #   benches/faults.sh
 #
-# Some minutes on two cores. As root it also mounts small file systems in memory below the temporary folder; with libfaketime
+# About ten minutes on two cores. As root it also mounts small file systems in memory below the temporary folder; with libfaketime
 # (package `faketime`) clocks jump in running processes, too.
 set -eu
 cd "$(dirname "$0")/.."
