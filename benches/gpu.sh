@@ -62,9 +62,9 @@ beside() { # beside PASS NET TEACHER BATCH PRECISION...
       "$ours" "$theirs" "$("$python" -c "print(round(${ours:-nan} / ${theirs:-nan}, 3))" 2>/dev/null)" | tee -a "$out/summary.tsv"
   done
 }
-with() { # with OPTION NET BATCH: the same training step without and with an option
-  for how in "" "$1"; do
-    printf 'with\t%s\t%s\t%s\t%s ms\n' "$2" "$3" "${how:-without $1}" "$("$programs/synth" bench step --net "$2" --batch "$3" --pass train \
+ways() { # ways NET BATCH: a training step recorded as a CUDA graph, queued call by call, and recorded with Muon in place of SGD
+  for how in "" --no-cuda-graphs --muon; do
+    printf 'ways\t%s\t%s\t%s\t%s ms\n' "$1" "$2" "${how:-recorded}" "$("$programs/synth" bench step --net "$1" --batch "$2" --pass train \
       --seconds "$seconds" --device cuda $how --json | median)" |
       tee -a "$out/summary.tsv"
   done
@@ -109,9 +109,7 @@ EOF
 
 step "CUDA graphs, and Muon in place of SGD"
 stepped=${QUICK:+resnet8 4}
-while read -r net batch; do
-  for option in --no-cuda-graphs --muon; do with $option "$net" "$batch" </dev/null; done
-done <<<"${stepped:-resnet20 128
+while read -r net batch; do ways "$net" "$batch" </dev/null; done <<<"${stepped:-resnet20 128
 wrn-40-2 256
 cifar-resnet18 256}"
 

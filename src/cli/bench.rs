@@ -137,8 +137,8 @@ impl Step {
         };
         let learns = matches!(pass, Pass::Train | Pass::Distill);
         if self.muon && !learns {
-            let found = "no convolution is updated in such a pass by it";
-            return Err(Error::invalid("--muon", found, "leave it out, or take --pass train or distill"));
+            let fix = "leave it out, or take --pass train or distill";
+            return Err(Error::invalid("--muon", "this pass trains no student", fix));
         }
         let unbound = match (compute.is_cpu(), compute.precision) {
             (false, _) => Some(("it measures the processor, not a card", "leave it out, or say --device cpu")),
