@@ -1,19 +1,19 @@
 //! An inversion under way: batches and updates of the adversary in batch, and everything that changes from one to the next.
 
+use super::keeping::{empty_buffer, pool_of, store};
 use super::memory::check_memory;
 use super::order::Order;
 use super::plan::{Phase, Plan, WARMUP_SHARE};
-use super::{Feed, Inversion, Options, PhiTarget, Recipe, Synthesised, Synthesiser};
+use super::{Feed, Inversion, Options, Recipe, Synthesised, Synthesiser};
 use crate::Result;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::collect::{Draw, Generated};
 use crate::data::Images;
-use crate::distill::{Answers, Pool, TrainReport, Trainer, record_all, view_list};
+use crate::distill::{TrainReport, Trainer, record_all};
 use crate::events::{Observer, Record};
-use crate::loss::{Verdicts, argmax};
-use crate::nets::{Network, Task, Weights};
+use crate::nets::{Network, Weights};
 use crate::rng::Streams;
-use crate::set::buffer::{Batch, BufferRule, ReplayBuffer};
+use crate::set::buffer::ReplayBuffer;
 use crate::signs::{Signs, Watch};
 use crate::teacher::Teacher;
 use crate::train::fitting;
@@ -288,15 +288,6 @@ impl<'a> Course<'a> {
     }
 }
 
-/// What the adversary learns from.
-fn pool_of<'a>(buffer: &'a mut ReplayBuffer, teacher: &'a Teacher, recipe: &Recipe) -> Pool<'a> {
-    let answers = match &mut buffer.views {
-        Some(views) if recipe.feed == Feed::Buffer => Answers::Recording(views, teacher),
-        _ => Answers::Live(teacher),
-    };
-    Pool { images: &buffer.images, gallery: None, rows: None, priorities: &mut buffer.priorities, answers }
-}
-
 impl Resumable for Course<'_> {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("batch", self.batch)?;
@@ -332,40 +323,6 @@ impl Resumable for Course<'_> {
         from.restore("watch", &mut self.watch)?;
         from.restore("trainer", &mut self.trainer)
     }
-}
-
-fn empty_buffer(teacher: &Teacher, recipe: &Recipe, views: usize, streams: &Streams) -> Result<ReplayBuffer> {
-    let rule = BufferRule {
-        capacity: recipe.samples(teacher.classes),
-        replacement: recipe.buffer.replacement,
-        guards: (recipe.buffer.guard_low, recipe.buffer.guard_high),
-        modulation: matches!(recipe.phi.target, PhiTarget::Replacement | PhiTarget::Both)
-            .then(|| recipe.phi.modulation()),
-        task: teacher.network.arch.task,
-        void: teacher.void,
-    };
-    let views = match views {
-        0 => Vec::new(),
-        count => view_list(count, &recipe.student.augment, &mut streams.stream("invert/views", 0)),
-    };
-    let [h, w] = teacher.size;
-    ReplayBuffer::new(rule, recipe.student.priority, [h, w, teacher.channels], teacher.classes, views)
-}
-
-/// Asks the teacher about 8-bit images and puts them into the buffer; the places that were written. Where they were not made for
-/// one label each, their labels are the teacher's answers.
-fn store(
-    buffer: &mut ReplayBuffer,
-    teacher: &Teacher,
-    images: Images,
-    labels: Option<Vec<u32>>,
-    round: u64,
-) -> Result<Vec<usize>> {
-    let Verdicts { logits, confidence } = teacher.verdicts(&images.pixels, images.len())?;
-    let answers = || logits.chunks_exact(teacher.classes).map(|row| argmax(row) as u32).collect();
-    let labels = labels.filter(|_| teacher.network.arch.task == Task::Classification).unwrap_or_else(answers);
-    let (pixels, labels) = (&images.pixels, &labels);
-    buffer.insert(&Batch { pixels, labels, logits: &logits, confidence: &confidence, round })
 }
 
 fn report_batch(

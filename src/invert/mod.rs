@@ -3,6 +3,7 @@
 mod contrast;
 mod course;
 mod embeddings;
+mod keeping;
 mod labels;
 mod layout;
 mod lifecycle;

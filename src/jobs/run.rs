@@ -147,10 +147,6 @@ impl RunJob<'_> {
         }
     }
 
-    fn sign(&self, provenance: &mut Value) {
-        provenance["job_sha256"] = json!(job_sha256(&self.fingerprint()));
-    }
-
     /// Runs both stages, or the one of `on_the_fly`.
     ///
     /// # Errors
@@ -162,24 +158,29 @@ impl RunJob<'_> {
         }
         let begin = Instant::now();
         let inverted = self.inversion().run(observer)?;
-        if self.on_the_fly {
-            let student = inverted.adversary.clone();
-            let provenance = merge(
-                inverted.set.provenance.clone(),
-                json!({
-                    "kind": "student",
-                    "teacher": identity(self.teacher),
-                    "start": inverted.set.provenance["adversary_start"],
-                    "on_the_fly": true,
-                    "steps": inverted.updates,
-                }),
-            );
-            let mut provenance = provenance;
-            self.sign(&mut provenance);
-            return Ok(Ran { inverted, student, provenance });
-        }
-        let left =
-            self.limit.map(|limit| limit.saturating_sub(begin.elapsed() + inverted.earlier).mul_f64(UPDATES_SHARE));
+        let (student, mut provenance) = match self.on_the_fly {
+            true => (inverted.adversary.clone(), self.on_the_fly_provenance(&inverted)),
+            false => self.finish(&inverted, begin, observer)?,
+        };
+        provenance["job_sha256"] = json!(job_sha256(&self.fingerprint()));
+        Ok(Ran { inverted, student, provenance })
+    }
+
+    /// What is said of an adversary that is the student.
+    fn on_the_fly_provenance(&self, inverted: &Inverted) -> Value {
+        let student = json!({
+            "kind": "student",
+            "teacher": identity(self.teacher),
+            "start": inverted.set.provenance["adversary_start"],
+            "on_the_fly": true,
+            "steps": inverted.updates,
+        });
+        merge(inverted.set.provenance.clone(), student)
+    }
+
+    /// The second stage of a run that this process began at `begin`, with what is said of both.
+    fn finish(&self, inverted: &Inverted, begin: Instant, observer: &mut dyn Observer) -> Result<(Model, Value)> {
+        let spent = begin.elapsed() + inverted.earlier;
         let job = DistillJob {
             set: &inverted.set,
             set_name: "set".into(),
@@ -195,7 +196,10 @@ impl RunJob<'_> {
                 _ => Start::Network(&inverted.adversary.network),
             },
             recipe: &self.second_stage(),
-            stop: Stop { limit: left, ..Stop::default() },
+            stop: Stop {
+                limit: self.limit.map(|limit| limit.saturating_sub(spent).mul_f64(UPDATES_SHARE)),
+                ..Stop::default()
+            },
             seed: self.seed,
             compute: self.compute,
         };
@@ -205,8 +209,7 @@ impl RunJob<'_> {
         let earlier = (whole - second.elapsed().as_secs_f64()).max(0.0) + inverted.earlier.as_secs_f64();
         provenance["wall_seconds"]["inversion"] = inverted.set.provenance["wall_seconds"]["total"].clone();
         provenance["wall_seconds"]["total"] = json!(seconds(begin.elapsed() + Duration::from_secs_f64(earlier)));
-        self.sign(&mut provenance);
-        Ok(Ran { inverted, student, provenance })
+        Ok((student, provenance))
     }
 }
 
