@@ -82,19 +82,19 @@ pub(crate) fn range(total: usize, pieces: usize, i: usize) -> Range<usize> {
 
 /// A pointer that several threads may write through, each to its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(pub *mut f32);
+pub(crate) struct Shared<T = f32>(pub *mut T);
 // SAFETY: users write disjoint ranges only, and the buffer outlives the parallel loop.
-unsafe impl Send for Shared {}
+unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above: shared references only hand out the pointer.
-unsafe impl Sync for Shared {}
+unsafe impl<T> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// The pointer at element `i`.
     ///
     /// # Safety
     /// `i` must lie inside the buffer.
     #[inline(always)]
-    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, i: usize) -> *mut T {
         // SAFETY: `i` lies inside the buffer, says the caller.
         unsafe { self.0.add(i) }
     }

@@ -4,6 +4,7 @@
 //! are contiguous in a padded image, so that a tile is loaded from where its pixels are, and nothing is copied for the kernel's taps.
 //! What a tile reads behind the end of a run meets weights of 0.
 
+mod bands;
 mod columns;
 pub(super) mod weights;
 

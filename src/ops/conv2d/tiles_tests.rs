@@ -55,6 +55,9 @@ fn tiles_multiply_what_was_rounded() {
         ([3, 9, 7, 9], 41, three.stride(2)),
         ([2, 16, 16, 64], 256, spec(1).stride(2)),
         ([2, 7, 7, 80], 72, spec(1)),
+        ([37, 12, 5, 24], 48, three.stride(2)),
+        ([40, 3, 3, 320], 200, spec(1)),
+        ([9, 40, 36, 24], 16, three),
         ([1, 1, 64, 65], 70, spec(1)),
         ([2, 8, 8, 16], 8, three.upsampled()),
         ([1, 17, 13, 12], 20, spec(3).padding(4).dilation(4)),
@@ -99,8 +102,8 @@ fn tiles_multiply_what_was_rounded() {
 
         let of_weights =
             |x: &Tensor, before, dy: &Tensor, spec| backward_weights(x, before, dy, spec, w.dims()).unwrap();
-        let strided = plain.stride != [1, 1];
-        let rounded = |t: &Tensor| if strided { t.clone() } else { rounded(t) };
+        // Few channels are summed in f32.
+        let rounded = |t: &Tensor| if dims[3].min(c_out) < 8 { t.clone() } else { rounded(t) };
         let expected = of_weights(&rounded(&seen), None, &rounded(&dy), &plain);
         near(&of_weights(&x, Some(&before), &dy, &tiled), &expected, &what);
     }

@@ -195,6 +195,132 @@ impl Tiles {
             );
         }
     }
+
+    /// Adds to sums of 48 rows and 32 columns, `[3][tile of 16 columns][16][16]`. The rows of third `i` begin, a cache line after the other, at each of
+    /// `offsets` (in bytes) behind `rows[i]`; `columns` has two tiles for each offset.
+    ///
+    /// # Safety
+    /// As of [`Tiles::two_by_two`].
+    #[inline(always)]
+    pub(crate) unsafe fn three_by_two(
+        &self,
+        rows: [*const u16; 3],
+        offsets: &[usize],
+        columns: *const u16,
+        sums: *mut f32,
+    ) {
+        // SAFETY: as of `two_by_two`.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{sums} + {row}]",
+                "tileloadd tmm1, [{sums} + {row} + 1024]",
+                "tileloadd tmm2, [{sums} + {row} + 2048]",
+                "tileloadd tmm3, [{sums} + {row} + 3072]",
+                "tileloadd tmm4, [{sums} + {row} + 4096]",
+                "tileloadd tmm5, [{sums} + {row} + 5120]",
+                "test {count}, {count}",
+                "jz 3f",
+                "2:",
+                "mov {at}, [{offsets}]",
+                "tileloadd tmm6, [{columns} + {row}]",
+                "lea {from}, [{a} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm0, tmm7, tmm6",
+                "lea {from}, [{b} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm2, tmm7, tmm6",
+                "lea {from}, [{c} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm4, tmm7, tmm6",
+                "tileloadd tmm6, [{columns} + {row} + 1024]",
+                "tdpbf16ps tmm5, tmm7, tmm6",
+                "lea {from}, [{b} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm3, tmm7, tmm6",
+                "lea {from}, [{a} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm1, tmm7, tmm6",
+                "add {offsets}, 8",
+                "add {columns}, 2048",
+                "dec {count}",
+                "jnz 2b",
+                "3:",
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 3072], tmm3",
+                "tilestored [{sums} + {row} + 4096], tmm4",
+                "tilestored [{sums} + {row} + 5120], tmm5",
+                a = in(reg) rows[0],
+                b = in(reg) rows[1],
+                c = in(reg) rows[2],
+                sums = in(reg) sums,
+                row = in(reg) ROW_BYTES,
+                offsets = inout(reg) offsets.as_ptr() => _,
+                count = inout(reg) offsets.len() => _,
+                columns = inout(reg) columns => _,
+                at = out(reg) _,
+                from = out(reg) _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// Adds to sums of 48 rows and 16 columns, `[3][16][16]`; `columns` has one tile for each offset, and all else is as of
+    /// [`Tiles::three_by_two`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn three_by_one(
+        &self,
+        rows: [*const u16; 3],
+        offsets: &[usize],
+        columns: *const u16,
+        sums: *mut f32,
+    ) {
+        // SAFETY: as of `two_by_two`.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{sums} + {row}]",
+                "tileloadd tmm1, [{sums} + {row} + 1024]",
+                "tileloadd tmm2, [{sums} + {row} + 2048]",
+                "test {count}, {count}",
+                "jz 3f",
+                "2:",
+                "mov {at}, [{offsets}]",
+                "tileloadd tmm4, [{columns} + {row}]",
+                "lea {from}, [{a} + {at}]",
+                "tileloadd tmm5, [{from} + {row}]",
+                "tdpbf16ps tmm0, tmm5, tmm4",
+                "lea {from}, [{b} + {at}]",
+                "tileloadd tmm6, [{from} + {row}]",
+                "tdpbf16ps tmm1, tmm6, tmm4",
+                "lea {from}, [{c} + {at}]",
+                "tileloadd tmm7, [{from} + {row}]",
+                "tdpbf16ps tmm2, tmm7, tmm4",
+                "add {offsets}, 8",
+                "add {columns}, 1024",
+                "dec {count}",
+                "jnz 2b",
+                "3:",
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                a = in(reg) rows[0],
+                b = in(reg) rows[1],
+                c = in(reg) rows[2],
+                sums = in(reg) sums,
+                row = in(reg) ROW_BYTES,
+                offsets = inout(reg) offsets.as_ptr() => _,
+                count = inout(reg) offsets.len() => _,
+                columns = inout(reg) columns => _,
+                at = out(reg) _,
+                from = out(reg) _,
+                options(nostack),
+            );
+        }
+    }
 }
 
 impl Drop for Tiles {
