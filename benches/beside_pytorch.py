@@ -8,8 +8,8 @@ PyTorch's side is `torch_step.py` beside this file, in its faster memory layout.
 each and of the ratios, and what the machine itself would allow: the bound is the step's multiplications at 85 % of the
 multiply-add rate measured in the same run, and its unavoidable bytes at the speed of a copy. The target is the larger of 0.70
 of PyTorch's time and 1.25 of the bound; "of target" is the median over the rounds of our time over that round's target (up to
-1.00: met), so that a machine whose speed drifts does not decide. With `--bf16` both multiply in bf16 (PyTorch by its autocast); the
-bound is one of f32 and is left out. With `--muon` the convolutions of the passes `train` and `distill` learn by Muon, PyTorch's by
+1.00: met), so that a machine whose speed drifts does not decide. With `--bf16` both multiply in bf16 (PyTorch by its autocast), and
+the rate is that of tiles. With `--muon` the convolutions of the passes `train` and `distill` learn by Muon, PyTorch's by
 `torch.optim.Muon`. Run it on a machine that does nothing else: a ratio of two times is only as quiet as the machine.
 """
 import argparse
@@ -51,9 +51,8 @@ def main():
     p.add_argument("--bf16", action="store_true", help="products in bf16 on both sides, on a processor with AMX")
     p.add_argument("--muon", action="store_true", help="students learn by Muon on both sides, and not by SGD")
     args = p.parse_args()
-    of_bound = ["", ""] if args.bf16 else [" bound ms | of target |", "---:|---:|"]
-    print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) |" + of_bound[0])
-    print("|---|---|---|---:|---:|---|" + of_bound[1], flush=True)
+    print("| pass | networks | batch | synth ms | PyTorch ms | ratio (lowest to highest) | bound ms | of target |")
+    print("|---|---|---|---:|---:|---|---:|---:|", flush=True)
     peaks = []
     for kind, net, batch, *teacher in ROWS:
         if args.only not in (None, kind):
@@ -63,7 +62,7 @@ def main():
         step += ["--muon"] if args.muon and kind in ("train", "distill") else []
         ours, theirs = [], []
         for _ in range(args.rounds):
-            how = ["--precision", "bf16"] if args.bf16 else ["--precision", "f32", "--bound"]
+            how = ["--precision", "bf16" if args.bf16 else "f32", "--bound"]
             ours.append(measured([args.synth, "bench", "step", *step, *how, "--json"]))
             theirs.append(measured([args.python, args.torch_step, *step, *(["--amp"] if args.bf16 else [])])["median_ms"])
         ratios = sorted(o["median_ms"] / t for o, t in zip(ours, theirs))
@@ -71,16 +70,11 @@ def main():
         names = f"{teacher[0]} -> {net}" if teacher else net
         row = f"| {kind} | {names} | {batch} | {mine:.0f} | {torch:.0f} | "
         row += f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-        if args.bf16:
-            print(row, flush=True)
-            continue
         peaks += [(o["peak_gflops"], o["copy_gbytes_per_s"]) for o in ours]
         bound = statistics.median(o["bound_ms"] for o in ours)
         targets = [max(0.70 * t, 1.25 * o["bound_ms"]) for o, t in zip(ours, theirs)]
         of_target = statistics.median(o["median_ms"] / target for o, target in zip(ours, targets))
         print(f"{row} {bound:.0f} | {of_target:.2f} |", flush=True)
-    if args.bf16:
-        return
     flops, copy = zip(*peaks)
     print(f"\nmultiply-adds {min(flops):.0f} to {max(flops):.0f} GFLOP/s, copies {min(copy):.0f} to {max(copy):.0f} GB/s")
 

@@ -4,11 +4,11 @@ use super::bound::ATTAINABLE;
 use super::timing::{Timing, median, timed};
 use crate::Result;
 use crate::ops::activation::Activation;
-use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_weights, forward};
+use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_weights, forward, precisions};
 use crate::ops::mem::tensor;
 use crate::ops::norm::{self, BackwardAffine};
 use crate::ops::spatial::{Pool, PoolKind};
-use crate::ops::{peak, place, pointwise, spatial};
+use crate::ops::{Precision, peak, place, pointwise, spatial};
 use crate::rng::{Streams, normal};
 use candle_core::Tensor;
 use serde::Serialize;
@@ -20,13 +20,15 @@ pub struct OpResult {
     pub op: String,
     /// What it works on.
     pub shape: String,
+    /// In which precision it multiplies.
+    pub precision: Precision,
     pub median_ms: f64,
     pub min_ms: f64,
     /// Multiply-adds that the operation asks for, counted as two.
     pub flop: f64,
     /// Bytes of what it must read and write, each once.
     pub bytes: f64,
-    /// Share of the multiply-add peak, 0 without multiply-adds: every call is held against a burst of multiply-adds right behind it,
+    /// Share of the multiply-add peak in its precision, 0 without multiply-adds: every call is held against a burst of multiply-adds right behind it,
     /// since the speed of many machines drifts with their neighbours; the median.
     pub of_peak: f64,
     /// Share of the speed of a copy, the faster of one before all calls and one behind them.
@@ -46,6 +48,7 @@ impl OpResult {
 struct Case<'a> {
     op: &'static str,
     shape: String,
+    precision: Precision,
     flop: f64,
     bytes: f64,
     run: Box<dyn FnMut() -> Result<()> + 'a>,
@@ -54,10 +57,10 @@ struct Case<'a> {
 impl Case<'_> {
     /// Times it for `seconds`. `copy` is the bytes/s of a copy before, and then those of one behind.
     fn timed(mut self, seconds: f64, copy: &mut f64) -> Result<OpResult> {
-        let (flop, mut shares) = (self.flop, Vec::new());
+        let (flop, precision, mut shares) = (self.flop, self.precision, Vec::new());
         let beside_peak = |ms: f64| {
             if flop > 0.0 {
-                shares.push(flop / (ms / 1e3) / peak::multiply_add_burst());
+                shares.push(flop / (ms / 1e3) / peak::multiply_add_burst(precision));
             }
         };
         let Timing { median_ms, min_ms, .. } = timed(seconds, &mut self.run, || (), beside_peak)?;
@@ -65,6 +68,7 @@ impl Case<'_> {
         Ok(OpResult {
             op: self.op.into(),
             shape: self.shape,
+            precision,
             median_ms,
             min_ms,
             flop,
@@ -108,11 +112,18 @@ const CONVOLUTIONS: &[(usize, usize, usize, usize, usize, usize)] = &[
 /// (side, channels) of what the passes over pixels are timed on: larger than the caches at batch 64 and above.
 const MAPS: &[(usize, usize)] = &[(32, 16), (32, 64), (8, 256)];
 
-/// Times all operations whose name and shape contain `only`, for `seconds` each, and hands every result to `each`.
+/// Times all operations whose name and shape contain `only`, for `seconds` each, and hands every result to `each`. Convolutions that
+/// can multiply in `precision` do.
 ///
 /// # Errors
 /// What an operation reports.
-pub fn ops(batch: usize, seconds: f64, only: &str, mut each: impl FnMut(OpResult) -> Result<()>) -> Result<()> {
+pub fn ops(
+    batch: usize,
+    precision: Precision,
+    seconds: f64,
+    only: &str,
+    mut each: impl FnMut(OpResult) -> Result<()>,
+) -> Result<()> {
     let mut copy = peak::copy_rate();
     let mut measure = |case: Case| {
         let name = format!("{} {}", case.op, case.shape);
@@ -122,7 +133,7 @@ pub fn ops(batch: usize, seconds: f64, only: &str, mut each: impl FnMut(OpResult
         each(case.timed(seconds, &mut copy)?)
     };
     for &shape in CONVOLUTIONS {
-        convolution(batch, shape, &mut measure)?;
+        convolution(batch, precision, shape, &mut measure)?;
     }
     for &(side, channels) in MAPS {
         passes_over_pixels(batch, side, channels, &mut measure)?;
@@ -141,10 +152,11 @@ fn bytes(tensors: &[&Tensor]) -> f64 {
 
 fn convolution(
     batch: usize,
+    products: Precision,
     (side, c_in, c_out, kernel, stride, groups): (usize, usize, usize, usize, usize, usize),
     measure: &mut impl FnMut(Case) -> Result<()>,
 ) -> Result<()> {
-    let spec = Conv2dSpec::new(kernel).padding(kernel / 2).stride(stride).groups(groups);
+    let spec = Conv2dSpec { products, ..Conv2dSpec::new(kernel).padding(kernel / 2).stride(stride).groups(groups) };
     let x = random(&[batch, side, side, c_in])?;
     let w = random(&[kernel, kernel, c_in / groups, c_out])?;
     let (y, _) = forward(&x, None, &w, &spec, &After::NOTHING)?;
@@ -152,11 +164,13 @@ fn convolution(
     let shape = format!("{kind}{kernel}x{kernel}/{stride} {c_in}->{c_out} on {side}x{side}");
     let flop = 2.0 * (y.elem_count() * kernel * kernel * c_in / groups) as f64;
     let bytes = bytes(&[&x, &w, &y]);
-    let mut pass =
-        |op, run: Box<dyn FnMut() -> Result<()> + '_>| measure(Case { op, shape: shape.clone(), flop, bytes, run });
-    pass("conv forward", Box::new(|| forward(&x, None, &w, &spec, &After::NOTHING).map(drop)))?;
-    pass("conv input gradient", Box::new(|| backward_input(&y, &w, &spec, x.dims()).map(drop)))?;
-    pass("conv weight gradient", Box::new(|| backward_weights(&x, None, &y, &spec, w.dims()).map(drop)))
+    let [to_result, to_input, to_weights] = precisions(&spec, x.dims(), w.dims())?;
+    let mut pass = |op, precision, run: Box<dyn FnMut() -> Result<()> + '_>| {
+        measure(Case { op, shape: shape.clone(), precision, flop, bytes, run })
+    };
+    pass("conv forward", to_result, Box::new(|| forward(&x, None, &w, &spec, &After::NOTHING).map(drop)))?;
+    pass("conv input gradient", to_input, Box::new(|| backward_input(&y, &w, &spec, x.dims()).map(drop)))?;
+    pass("conv weight gradient", to_weights, Box::new(|| backward_weights(&x, None, &y, &spec, w.dims()).map(drop)))
 }
 
 fn passes_over_pixels(
@@ -178,7 +192,7 @@ fn passes_over_pixels(
     let pooled = spatial::pool(&x, &halves)?;
     let shape = format!("{channels} channels on {side}x{side}");
     let mut pass = |op, arrays: f64, run: Box<dyn FnMut() -> Result<()> + '_>| {
-        measure(Case { op, shape: shape.clone(), flop: 0.0, bytes: arrays * whole, run })
+        measure(Case { op, shape: shape.clone(), precision: Precision::F32, flop: 0.0, bytes: arrays * whole, run })
     };
     pass("norm sums", 1.0, Box::new(|| norm::sums(&x).map(drop)))?;
     pass("norm apply", 2.0, Box::new(|| norm::apply(&x, &affine, None).map(drop)))?;

@@ -1,6 +1,6 @@
 //! `synth bench`: how long the real work takes here, and how well methods do.
 
-use super::options::{Computing, sides};
+use super::options::{Computing, PrecisionName, sides};
 use super::suite::SuiteRun;
 use super::{Global, print, print_json, table};
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use synth::bench::{OpResult, Pass, StepBench, need, ops, step};
 use synth::nets::Network;
 use synth::nets::registry::{Shape, from_name};
-use synth::ops::{Precision, peak};
+use synth::ops::{Compute, DeviceChoice, Precision, peak};
 use synth::rng::Streams;
 use synth::{Error, Result};
 
@@ -55,8 +55,8 @@ struct Step {
     /// Timed seconds
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
-    /// Measure the machine as well, and say how fast the step could be: its multiplications at 85 % of the peak, and the bytes
-    /// that it cannot avoid at the speed of a copy
+    /// Measure the machine as well, and say how fast the step could be: its multiplications at 85 % of the peak in the precision of
+    /// convolutions, and the bytes that it cannot avoid at the speed of a copy
     #[arg(long)]
     bound: bool,
     #[command(flatten)]
@@ -75,6 +75,9 @@ struct Ops {
     /// Timed seconds per operation and shape
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     seconds: f64,
+    /// What convolutions multiply in, where they can; bf16 needs Linux on a processor with AMX [default: bf16 where it can be had, else f32]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionName>,
     /// Only rows with all of these words in their operation and shape, as in `--only "forward 3x3/1 64->64"`
     #[arg(long, default_value = "")]
     only: String,
@@ -140,17 +143,13 @@ impl Step {
             let fix = "leave it out, or take --pass train or distill";
             return Err(Error::invalid("--muon", "this pass trains no student", fix));
         }
-        let unbound = match (compute.is_cpu(), compute.precision) {
-            (false, _) => Some(("it measures the processor, not a card", "leave it out, or say --device cpu")),
-            (true, Precision::Bf16) => Some(("it measures products in f32", "leave it out, or say --precision f32")),
-            (true, Precision::F32) => None,
-        };
-        if let Some((found, fix)) = unbound.filter(|_| self.bound) {
-            return Err(Error::invalid("--bound", found, fix));
+        if self.bound && !compute.is_cpu() {
+            let fix = "leave it out, or say --device cpu";
+            return Err(Error::invalid("--bound", "it measures the processor, not a card", fix));
         }
         let found = step(&bench)?;
         let threads = rayon::current_num_threads();
-        let bound = self.bound.then(|| bound(&bench)).transpose()?;
+        let bound = self.bound.then(|| bound(&bench, compute.precision)).transpose()?;
         if self.json {
             return print_json(&json!({
                 "net": self.net,
@@ -216,9 +215,9 @@ struct Bound {
     copy: f64,
 }
 
-fn bound(bench: &StepBench) -> Result<Bound> {
+fn bound(bench: &StepBench, precision: Precision) -> Result<Bound> {
     let need = need(bench)?;
-    let (peak, copy) = (peak::multiply_add_rate(), peak::copy_rate());
+    let (peak, copy) = (peak::multiply_add_rate(precision), peak::copy_rate());
     let batch = bench.batch as f64;
     Ok(Bound {
         milliseconds: need.milliseconds(bench.batch, peak, copy),
@@ -233,22 +232,25 @@ impl Ops {
     fn run(&self) -> Result<()> {
         let level = synth::ops::simd::level().name();
         let threads = rayon::current_num_threads();
+        let (Compute { precision, .. }, _) = Compute::choose(DeviceChoice::Cpu, self.precision.map(Precision::from))?;
         if !self.json {
             print(&format!(
-                "{threads} threads, {level}: {:.0} GFLOP/s of multiply-adds, copies move {:.1} GB/s; batch {}\n\n\
-                 | operation | shape | ms | GFLOP/s | of peak | GB/s | of copy | of bound |\n\
-                 |---|---|---:|---:|---:|---:|---:|---:|\n",
-                peak::multiply_add_rate() / 1e9,
+                "{threads} threads, {level}: {:.0} GFLOP/s of multiply-adds in {}, copies move {:.1} GB/s; batch {}\n\n\
+                 | operation | shape | products | ms | GFLOP/s | of peak | GB/s | of copy | of bound |\n\
+                 |---|---|---|---:|---:|---:|---:|---:|---:|\n",
+                peak::multiply_add_rate(precision) / 1e9,
+                precision.name(),
                 peak::copy_rate() / 1e9,
                 self.batch
             ))?;
         }
-        ops(self.batch as usize, self.seconds, &self.only, |r| {
+        ops(self.batch as usize, precision, self.seconds, &self.only, |r| {
             let seconds = r.median_ms / 1e3;
             let (rate, moved) = (r.flop / seconds / 1e9, r.bytes / seconds / 1e9);
             if self.json {
                 return print_json(&json!({
                     "op": r.op, "shape": r.shape, "batch": self.batch, "threads": threads, "instructions": level,
+                    "precision": r.precision.name(),
                     "median_ms": r.median_ms, "min_ms": r.min_ms, "gflops": rate, "of_peak": r.of_peak,
                     "gbytes_per_s": moved, "of_copy": r.of_copy, "of_bound": r.of_bound(),
                 }));
@@ -260,11 +262,11 @@ impl Ops {
 
 /// A row of the table, with GFLOP/s and GB/s.
 fn row(r: &OpResult, rate: f64, moved: f64) -> String {
-    let arithmetic = match r.flop > 0.0 {
-        true => format!("{rate:.0} | {:.0} %", 100.0 * r.of_peak),
-        false => "| ".into(),
+    let (products, arithmetic) = match r.flop > 0.0 {
+        true => (r.precision.name(), format!("{rate:.0} | {:.0} %", 100.0 * r.of_peak)),
+        false => ("", "| ".into()),
     };
     let OpResult { op, shape, median_ms, .. } = r;
     let [copy, bound] = [r.of_copy, r.of_bound()].map(|share| format!("{:.0} %", 100.0 * share));
-    format!("| {op} | {shape} | {median_ms:.2} | {arithmetic} | {moved:.1} | {copy} | {bound} |")
+    format!("| {op} | {shape} | {products} | {median_ms:.2} | {arithmetic} | {moved:.1} | {copy} | {bound} |")
 }

@@ -219,9 +219,18 @@ pub struct Computing {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum PrecisionName {
+pub enum PrecisionName {
     F32,
     Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Computing {
@@ -237,11 +246,7 @@ impl Computing {
 
     /// The device; a program that knows CUDA says on stderr what it took.
     pub fn open(&self, quiet: bool) -> Result<Compute> {
-        let precision = self.precision.map(|name| match name {
-            PrecisionName::F32 => Precision::F32,
-            PrecisionName::Bf16 => Precision::Bf16,
-        });
-        let (compute, why) = Compute::choose(self.device, precision)?;
+        let (compute, why) = Compute::choose(self.device, self.precision.map(Precision::from))?;
         if cfg!(feature = "cuda") && !quiet {
             tell(&format!("computing on {why}"));
         }

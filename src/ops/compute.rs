@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor};
 
 /// Of what convolutions multiply, and on a card also of the images and maps between layers. Weights, statistics, sums, losses and
 /// gradients of weights are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Strictly: products in f32 too, no TF32.
     F32,

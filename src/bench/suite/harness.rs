@@ -18,6 +18,7 @@ use crate::events::check_interrupt;
 use crate::files::write_atomic;
 use crate::jobs::Access;
 use crate::ops::Compute;
+use crate::ops::Precision;
 use crate::ops::peak::multiply_add_rate;
 use crate::{Error, Result};
 use std::fs::{self, File};
@@ -169,7 +170,7 @@ impl Work<'_> {
     /// What is noted of a process before it starts: the program may be another one than at the last run.
     fn about(&self) -> Result<Made> {
         let program = Program::here(&self.options.program, &self.options.places.suite)?;
-        let peak_gflops = Some(multiply_add_rate() / 1e9);
+        let peak_gflops = Some(multiply_add_rate(Precision::F32) / 1e9);
         Ok(Made { program, machine: self.machine.clone(), peak_gflops, ..Made::default() })
     }
 

@@ -155,6 +155,23 @@ unsafe fn run(
     }
 }
 
+/// In which precision the passes forward, to the input and to the weights multiply on a CPU: [`Conv2dSpec::products`] allows bf16, for which
+/// some convolutions are too small.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn precisions(spec: &Conv2dSpec, x: &[usize], w: &[usize]) -> Result<[Precision; 3]> {
+    let z = spec.sizes(x, w)?;
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if spec.products == Precision::Bf16 {
+        let [forward, to_input] = [Plan::forward(spec, &z), Plan::backward(spec, &z)].map(|plan| tiles::applies(&plan));
+        let on_tiles = [forward, to_input, tiles::weights::applies(&Plan::weights(spec, &z))];
+        return Ok(on_tiles.map(|on_tiles| if on_tiles { Precision::Bf16 } else { Precision::F32 }));
+    }
+    let _ = z;
+    Ok([Precision::F32; 3])
+}
+
 /// Gradient with respect to what the convolution multiplied (after its prologue): `[N, H, W, C]`.
 ///
 /// `input` are the dimensions of the forward input.

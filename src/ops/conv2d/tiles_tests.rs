@@ -1,4 +1,4 @@
-use crate::ops::conv2d::{Affine, After, Conv2dSpec, Padding, backward_input, backward_weights, forward};
+use crate::ops::conv2d::{Affine, After, Conv2dSpec, Padding, backward_input, backward_weights, forward, precisions};
 use crate::ops::mem::{tensor, view};
 use crate::ops::simd::{CHOICE, Level, amx, force};
 use crate::ops::{Activation, Precision};
@@ -102,8 +102,11 @@ fn tiles_multiply_what_was_rounded() {
 
         let of_weights =
             |x: &Tensor, before, dy: &Tensor, spec| backward_weights(x, before, dy, spec, w.dims()).unwrap();
-        // Few channels are summed in f32.
-        let rounded = |t: &Tensor| if dims[3].min(c_out) < 8 { t.clone() } else { rounded(t) };
+        let few = dims[3].min(c_out) < 8;
+        let [to_result, _, to_weights] = precisions(&tiled, &dims, w.dims()).unwrap();
+        assert_eq!(to_result, Precision::Bf16, "{what}");
+        assert_eq!(to_weights, if few { Precision::F32 } else { Precision::Bf16 }, "{what}");
+        let rounded = |t: &Tensor| if few { t.clone() } else { rounded(t) };
         let expected = of_weights(&rounded(&seen), None, &rounded(&dy), &plain);
         near(&of_weights(&x, Some(&before), &dy, &tiled), &expected, &what);
     }

@@ -71,6 +71,34 @@ impl Tiles {
         Self(PhantomData)
     }
 
+    /// Multiplies tiles of zeros, four in every round, and keeps nothing; the number of multiply-adds.
+    pub(crate) fn products(&self, rounds: usize) -> usize {
+        // SAFETY: the tiles are configured while `self` lives, and nothing else is touched.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "tilezero tmm4",
+                "tilezero tmm5",
+                "test {count}, {count}",
+                "jz 3f",
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm5",
+                "tdpbf16ps tmm1, tmm4, tmm5",
+                "tdpbf16ps tmm2, tmm4, tmm5",
+                "tdpbf16ps tmm3, tmm4, tmm5",
+                "dec {count}",
+                "jnz 2b",
+                "3:",
+                count = inout(reg) rounds => _,
+                options(nostack, nomem),
+            );
+        }
+        rounds * 4 * ROWS * ROWS * DEPTH
+    }
+
     /// Sums of 32 rows and 32 columns: `[2][16][32]` at `to`. Row `r` of half `i` begins `r·step` bytes behind `rows[i]`; its values are
     /// [`DEPTH`] at each of `offsets` (in bytes) from there. `columns` has two tiles for each offset.
     ///
