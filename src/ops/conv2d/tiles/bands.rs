@@ -18,8 +18,10 @@ const LEAST_ROWS: usize = 4;
 pub(super) struct Bands {
     pub rows: usize,
     pub per_image: usize,
-    /// Rows of the padded image that a band reads.
+    /// Rows of the padded image from a band's first to its last.
     pub high: usize,
+    /// Which of these, and which columns of the padded image, are read: of 1x1 kernels with stride not all.
+    read: [Vec<bool>; 2],
 }
 
 impl Bands {
@@ -38,7 +40,14 @@ impl Bands {
         // Of those that leave the fewest rows empty behind an image's last one the highest.
         let rows = (1..=all).filter(fits).min_by_key(|rows| (rows * all.div_ceil(*rows), all - rows));
         let rows = rows.unwrap_or(1);
-        Self { rows, per_image: all.div_ceil(rows), high: high(rows) }
+        let by = |phase: &Phase, from: usize, axis: usize, count: usize, place: usize| {
+            let behind = place.checked_sub(phase.origin[axis] + from);
+            behind.is_some_and(|behind| behind % phase.step[axis] == 0 && behind / phase.step[axis] < count)
+        };
+        let row = |y: usize| plan.phases.iter().any(|p| p.taps.iter().any(|tap| by(p, tap.dy, 0, rows, y)));
+        let column = |x: usize| plan.phases.iter().any(|p| p.taps.iter().any(|tap| by(p, tap.dx, 1, p.cols, x)));
+        let read = [(0..high(rows)).map(row).collect(), (0..plan.wp).map(column).collect()];
+        Self { rows, per_image: all.div_ceil(rows), high: high(rows), read }
     }
 }
 
@@ -82,27 +91,30 @@ impl Piece<'_> {
         lanes
     }
 
-    /// Up to [`CHANNELS`] channels, from `first` on, of row `y` of what the bands read: `[pixel][channel][band]` for every 16 channels, which
-    /// are `pitch` values apart.
+    /// Up to [`CHANNELS`] channels, from `first` on, of row `y` of the bands, as far as it is read: `[pixel][channel][band]` for every 16
+    /// channels, which are `pitch` values apart.
     ///
     /// # Safety
     /// There is room.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     pub unsafe fn images(&self, y: usize, first: usize, to: *mut u16, pitch: usize) {
-        let plan = self.plan;
+        let (plan, [rows, columns]) = (self.plan, &self.bands.read);
+        if !rows[y] {
+            return;
+        }
         let step = self.bands.rows * step(plan);
         let row = |band: usize| (band * step + y).checked_sub(plan.pad_top).filter(|row| *row < plan.h);
         let lanes = self.lanes(self.x, plan.h * plan.w * plan.c, |band| Some(row(band)? * plan.w * plan.c));
-        let (left, right) = (plan.pad_left, plan.wp - plan.pad_left - plan.w);
         for (i, first) in (first..plan.c.min(first + CHANNELS)).step_by(ROWS).enumerate() {
             let seen = Seen::new(self.prologue, first, plan.c);
-            // SAFETY: as the caller promises; pixels lie in the rows.
-            unsafe {
-                let to = to.add(i * pitch);
-                to.write_bytes(0, left * TILE);
-                to.add((left + plan.w) * TILE).write_bytes(0, right * TILE);
-                for x in 0..plan.w {
-                    lanes.tile::<true>(x * plan.c + first, &seen, to.add((left + x) * TILE));
+            for x in (0..plan.wp).filter(|x| columns[*x]) {
+                // SAFETY: as the caller promises; pixels lie in the rows.
+                unsafe {
+                    let to = to.add(i * pitch + x * TILE);
+                    match x.checked_sub(plan.pad_left).filter(|x| *x < plan.w) {
+                        Some(x) => lanes.tile::<true>(x * plan.c + first, &seen, to),
+                        None => to.write_bytes(0, TILE),
+                    }
                 }
             }
         }

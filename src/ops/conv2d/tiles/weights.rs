@@ -1,7 +1,7 @@
 //! The gradient of the weights on tiles: `dW[tap, ci, co] = Σ_pixels x[pixel + tap, ci] · dy[pixel, co]`, 32 pixels at a time.
 //!
 //! These 32 are no neighbours, but one pixel of each of 32 *bands*, some rows of an image each. So a tile lies in memory as it is loaded,
-//! wherever its tap stands; narrow maps fill it as wide ones do, and strides cost nothing.
+//! wherever its tap stands, and narrow maps and strides fill it as wide maps do.
 
 use super::LINE;
 use super::bands::{Bands, CHANNELS, Piece, TILE, width};
