@@ -50,6 +50,26 @@ fn is_lent() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST.0, REQUEST.1) == 0 }
 }
 
+/// A loop over `offsets` of products of three rows of tiles.
+macro_rules! of_three {
+    ($rows:ident, $offsets:ident, $columns:ident, $sums:ident, $($line:literal,)*) => {
+        asm!(
+            $($line,)*
+            a = in(reg) $rows[0],
+            b = in(reg) $rows[1],
+            c = in(reg) $rows[2],
+            sums = in(reg) $sums,
+            row = in(reg) ROW_BYTES,
+            offsets = inout(reg) $offsets.as_ptr() => _,
+            count = inout(reg) $offsets.len() => _,
+            columns = inout(reg) $columns => _,
+            at = out(reg) _,
+            from = out(reg) _,
+            options(nostack),
+        )
+    };
+}
+
 /// The tiles of this thread, all of 16 rows of 64 bytes, until it is dropped.
 pub(crate) struct Tiles(PhantomData<*const ()>);
 
@@ -239,7 +259,11 @@ impl Tiles {
     ) {
         // SAFETY: as of `two_by_two`.
         unsafe {
-            asm!(
+            of_three!(
+                rows,
+                offsets,
+                columns,
+                sums,
                 "tileloadd tmm0, [{sums} + {row}]",
                 "tileloadd tmm1, [{sums} + {row} + 1024]",
                 "tileloadd tmm2, [{sums} + {row} + 2048]",
@@ -279,17 +303,6 @@ impl Tiles {
                 "tilestored [{sums} + {row} + 3072], tmm3",
                 "tilestored [{sums} + {row} + 4096], tmm4",
                 "tilestored [{sums} + {row} + 5120], tmm5",
-                a = in(reg) rows[0],
-                b = in(reg) rows[1],
-                c = in(reg) rows[2],
-                sums = in(reg) sums,
-                row = in(reg) ROW_BYTES,
-                offsets = inout(reg) offsets.as_ptr() => _,
-                count = inout(reg) offsets.len() => _,
-                columns = inout(reg) columns => _,
-                at = out(reg) _,
-                from = out(reg) _,
-                options(nostack),
             );
         }
     }
@@ -309,7 +322,11 @@ impl Tiles {
     ) {
         // SAFETY: as of `two_by_two`.
         unsafe {
-            asm!(
+            of_three!(
+                rows,
+                offsets,
+                columns,
+                sums,
                 "tileloadd tmm0, [{sums} + {row}]",
                 "tileloadd tmm1, [{sums} + {row} + 1024]",
                 "tileloadd tmm2, [{sums} + {row} + 2048]",
@@ -335,17 +352,6 @@ impl Tiles {
                 "tilestored [{sums} + {row}], tmm0",
                 "tilestored [{sums} + {row} + 1024], tmm1",
                 "tilestored [{sums} + {row} + 2048], tmm2",
-                a = in(reg) rows[0],
-                b = in(reg) rows[1],
-                c = in(reg) rows[2],
-                sums = in(reg) sums,
-                row = in(reg) ROW_BYTES,
-                offsets = inout(reg) offsets.as_ptr() => _,
-                count = inout(reg) offsets.len() => _,
-                columns = inout(reg) columns => _,
-                at = out(reg) _,
-                from = out(reg) _,
-                options(nostack),
             );
         }
     }
