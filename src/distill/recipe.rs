@@ -131,6 +131,11 @@ impl StudentRecipe {
         Self { batch, ..self }
     }
 
+    /// Whether every update that is shown an image sees the same pixels of it.
+    pub(super) fn shows_images_as_they_are(&self) -> bool {
+        self.augment == CropFlip { crop: 0, flip: false } && self.scale >= 1.0
+    }
+
     /// The recipe of an adversary, which learns from images that change: answers on crops.
     pub fn of_adversary(self) -> Self {
         Self { signal: Signal::default(), rand_augment: 0, ..self }

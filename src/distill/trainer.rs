@@ -2,6 +2,7 @@
 //! student of the distillation stage are both this.
 
 use super::pool::{Answers, Pool, placement};
+use super::shown::Shown;
 use super::signal::Hints;
 use super::{Input, StudentRecipe};
 use crate::augment::{Mixing, Zoom};
@@ -179,20 +180,25 @@ impl Trainer {
         Ok(Some(report))
     }
 
-    /// One update on images `[N, H, W, C]` in pixel values that are in no pool, augmented as the recipe says and answered by
-    /// `teacher`; `None` as of [`Trainer::step`].
+    /// One update on images that are in no pool, augmented as the recipe says and answered by `teacher`, once for all updates where
+    /// nothing in them changes; `None` as of [`Trainer::step`].
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn step_on(&mut self, images: &Tensor, teacher: &Teacher) -> Result<Option<TrainReport>> {
+    pub fn step_on(&mut self, shown: &mut Shown, teacher: &Teacher) -> Result<Option<TrainReport>> {
         if let Prepared::WentBack = self.learner.prepare()? {
             return Ok(None);
         }
         let mut rng = self.streams.stream(self.purpose, self.done() as u64);
-        let places = self.recipe.augment.draw(images.dims()[0], &mut rng);
-        let x = self.zoomed(place(images, &places, &self.input.mean, &self.input.std)?, &mut rng)?;
-        let told = self.asked(teacher, &x)?;
-        Ok(self.update(x, &told, None, None)?.map(|(report, _)| report))
+        let places = self.recipe.augment.draw(shown.images.dims()[0], &mut rng);
+        let x = self.zoomed(place(&shown.images, &places, &self.input.mean, &self.input.std)?, &mut rng)?;
+        let told = match shown.told.take() {
+            Some(told) => told,
+            None => self.asked(teacher, &x)?,
+        };
+        let report = self.update(x, &told, None, None)?.map(|(report, _)| report);
+        shown.told = self.recipe.shows_images_as_they_are().then_some(told);
+        Ok(report)
     }
 
     /// What the teacher tells, as far as somebody listens.

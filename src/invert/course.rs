@@ -9,7 +9,7 @@ use crate::Result;
 use crate::checkpoint::{Clock, Resumable, Saved, Saver};
 use crate::collect::{Draw, Generated};
 use crate::data::Images;
-use crate::distill::{TrainReport, Trainer, record_all};
+use crate::distill::{Shown, TrainReport, Trainer, record_all};
 use crate::events::{Observer, Record};
 use crate::nets::{Network, Weights};
 use crate::rng::Streams;
@@ -17,7 +17,6 @@ use crate::set::buffer::ReplayBuffer;
 use crate::signs::{Signs, Watch};
 use crate::teacher::Teacher;
 use crate::train::fitting;
-use candle_core::Tensor;
 use std::time::{Duration, Instant};
 
 /// The name of the stage in states.
@@ -38,7 +37,7 @@ pub(super) struct Course<'a> {
     buffer: ReplayBuffer,
     trainer: Trainer,
     /// The last batch as it left the generator, where the adversary learns from it.
-    last: Option<Tensor>,
+    last: Option<Shown>,
     watch: Watch,
     /// The generator's weights at its start.
     start: Weights,
@@ -133,7 +132,7 @@ impl<'a> Course<'a> {
             let labels = self.recipe.has_labels().then_some(made.labels);
             self.keep(images, labels)?;
         }
-        self.last = (self.recipe.feed == Feed::Batch).then_some(made.images);
+        self.last = (self.recipe.feed == Feed::Batch).then(|| Shown::new(made.images));
         self.over(phase, start);
         observer.signs(&self.signs()?)
     }
@@ -239,11 +238,11 @@ impl<'a> Course<'a> {
     /// schedules of both sides follow it. A student on the fly that learns from the buffer goes on while no further round fits.
     pub fn adversary_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let start = Instant::now();
-        let (report, images) = match (self.recipe.feed, &self.last) {
-            (Feed::Batch, Some(images)) => (self.trainer.step_on(images, self.teacher)?, self.recipe.batch),
+        let (report, images) = match (self.recipe.feed, &mut self.last) {
+            (Feed::Batch, Some(shown)) => (self.trainer.step_on(shown, self.teacher)?, self.recipe.batch),
             (Feed::Fresh, _) => {
-                let images = self.synthesiser.fresh(self.trainer.done())?;
-                (self.trainer.step_on(&images, self.teacher)?, self.recipe.student.batch)
+                let mut shown = Shown::new(self.synthesiser.fresh(self.trainer.done())?);
+                (self.trainer.step_on(&mut shown, self.teacher)?, self.recipe.student.batch)
             }
             _ => (self.step_on_buffer()?, self.recipe.student.batch),
         };
@@ -292,7 +291,7 @@ impl Resumable for Course<'_> {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("batch", self.batch)?;
         to.value("plan", [self.plan.practice, self.plan.fill, self.plan.rounds, self.plan.more_updates])?;
-        self.last.as_ref().map_or(Ok(()), |images| to.tensor("last", images))?;
+        self.last.as_ref().map_or(Ok(()), |shown| to.tensor("last", &shown.images))?;
         to.part("clock", &self.clock)?;
         let times = [self.rounds_begin, self.synthesis_time, self.adversary_time];
         to.owned("times", &times.map(|time| time.as_secs_f64()));
@@ -307,7 +306,7 @@ impl Resumable for Course<'_> {
         let [practice, fill, rounds, more_updates] = from.value("plan")?;
         self.plan = Plan { practice, fill, rounds, more_updates, ..self.plan };
         self.last = match from.has("last") {
-            true => Some(self.teacher.network.compute().bring(&from.tensor("last")?)?),
+            true => Some(Shown::new(self.teacher.network.compute().bring(&from.tensor("last")?)?)),
             false => None,
         };
         from.restore("clock", &mut self.clock)?;

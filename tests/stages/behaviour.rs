@@ -7,8 +7,9 @@ use crate::common::{distance, values};
 use crate::random::random_model;
 use candle_core::Tensor;
 use std::time::Duration;
+use synth::augment::CropFlip;
 use synth::checkpoint::{Resumable, Saver};
-use synth::distill::{StudentRecipe, Trainer};
+use synth::distill::{Shown, StudentRecipe, Trainer};
 use synth::events::{Observer, Record, Silent};
 use synth::invert::{
     AdversaryMode, Draws, Feed, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle, LossRecipe, Options, Order,
@@ -361,8 +362,38 @@ fn after_a_round(teacher: &Teacher, recipe: &Recipe) -> Network {
 fn after_an_update(teacher: &Teacher, recipe: &Recipe, images: &Tensor) -> Network {
     let rule = StudentRecipe { steps: 1, ..recipe.student.clone() };
     let mut trainer = Trainer::new(student(teacher), rule, teacher.input(), Streams::new(SEED), "test").unwrap();
-    trainer.step_on(images, teacher).unwrap().expect("a loss that is a number");
+    let shown = &mut Shown::new(images.clone());
+    trainer.step_on(shown, teacher).unwrap().expect("a loss that is a number");
     trainer.student().clone()
+}
+
+/// A batch that is shown as it is has the same answers in every update: the teacher is asked for them once. Crops are other images.
+#[test]
+fn the_teacher_is_asked_once_about_what_does_not_change() {
+    let teacher = teacher();
+    let other = Teacher::of(&random_model("resnet14", &Shape { channels: 3, height: 16, width: 16, num_classes: 4 }));
+    let recipe = tiny("dafl");
+    let images = synthesiser(&teacher, &recipe).fresh(0).unwrap();
+    let trained = |rule: &StudentRecipe, teachers: [&Teacher; 2], anew: bool| {
+        let rule = StudentRecipe { steps: 2, lr: 1.0, ..rule.clone() };
+        let mut trainer = Trainer::new(student(&teacher), rule, teacher.input(), Streams::new(SEED), "test").unwrap();
+        let mut shown = Shown::new(images.clone());
+        for teacher in teachers {
+            if anew {
+                shown = Shown::new(images.clone());
+            }
+            trainer.step_on(&mut shown, teacher).unwrap().expect("a loss that is a number");
+        }
+        trainer.student().clone()
+    };
+    let still = recipe.student;
+    let asked_twice = trained(&still, [&teacher, &teacher], true);
+    assert_eq!(apart(&trained(&still, [&teacher, &teacher], false), &asked_twice), 0.0);
+    assert_eq!(apart(&trained(&still, [&teacher, &other], false), &asked_twice), 0.0, "the second teacher was asked");
+    assert!(apart(&trained(&still, [&teacher, &other], true), &asked_twice) > 0.0);
+    let moved = StudentRecipe { augment: CropFlip { crop: 2, flip: true }, ..still };
+    let shown_anew = trained(&moved, [&teacher, &other], true);
+    assert_eq!(apart(&trained(&moved, [&teacher, &other], false), &shown_anew), 0.0);
 }
 
 /// `feed = batch`: the student learns from the images as they left the generator, not from their 8 bits: before its
