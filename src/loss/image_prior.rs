@@ -3,8 +3,9 @@
 
 use super::{Loss, Value};
 use crate::Result;
-use crate::ops::{mem, spatial::nhwc};
+use crate::ops::{mem, par, spatial::nhwc};
 use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How the differences of neighbours are summed up.
@@ -22,37 +23,25 @@ const NEIGHBOURS: [(usize, isize); 4] = [(0, 1), (1, 0), (1, -1), (1, 1)];
 
 /// Total variation of images `[N, H, W, C]`: the sum over right, lower, lower left and lower right neighbours.
 pub fn total_variation(images: &Tensor, how: Variation) -> Result<Loss> {
-    let [n, h, w, c] = nhwc("total_variation", images)?;
+    let [_, h, w, c] = nhwc("total_variation", images)?;
     let host = mem::host(images)?;
-    let x = mem::view(&host)?;
-    let mut grad = vec![0f64; x.len()];
-    let mut value = 0.0;
-    for (dy, dx) in NEIGHBOURS {
-        let pairs = Pairs { n, h, w, c, dy, dx };
-        let difference = |(a, b): (usize, usize)| f64::from(x[a]) - f64::from(x[b]);
-        let (mut sum, mut count) = (0.0, 0usize);
-        pairs.each(|pair| {
-            let d = difference(pair);
-            sum += if how == Variation::L1 { d.abs() } else { d * d };
-            count += 1;
-        });
-        let scale = match how {
-            Variation::L1 => 1.0 / count.max(1) as f64,
-            Variation::L2 if sum == 0.0 => 0.0,
-            Variation::L2 => 1.0 / sum.sqrt(),
-        };
-        value += sum * scale;
-        pairs.each(|pair| {
-            let d = difference(pair);
-            let slope = match how {
-                Variation::L1 if d == 0.0 => 0.0,
-                Variation::L1 => scale * d.signum(),
-                Variation::L2 => scale * d,
-            };
-            grad[pair.0] += slope;
-            grad[pair.1] -= slope;
-        });
-    }
+    let (x, len) = (mem::view(&host)?, (h * w * c).max(1));
+    let pairs = NEIGHBOURS.map(|(dy, dx)| Pairs::of([h, w, c], dy, dx));
+    let of_images: Vec<[f64; 4]> =
+        x.par_chunks_exact(len).map(|image| pairs.each_ref().map(|pairs| pairs.sum(image, how))).collect();
+    let sums: [f64; 4] = std::array::from_fn(|k| of_images.iter().map(|image| image[k]).sum());
+    let scales: [f64; 4] = std::array::from_fn(|k| match how {
+        Variation::L1 => 1.0 / (of_images.len() * pairs[k].count()).max(1) as f64,
+        Variation::L2 if sums[k] == 0.0 => 0.0,
+        Variation::L2 => 1.0 / sums[k].sqrt(),
+    });
+    let mut grad = vec![0f32; x.len()];
+    par::each_chunk(&mut grad, len, |(i, grad)| {
+        for (pairs, scale) in pairs.iter().zip(scales) {
+            pairs.add_slopes(&x[i * len..][..len], how, scale as f32, grad);
+        }
+    });
+    let value = sums.iter().zip(scales).map(|(sum, scale)| sum * scale).sum();
     finished(value, grad, images)
 }
 
@@ -60,45 +49,86 @@ pub fn total_variation(images: &Tensor, how: Variation) -> Result<Loss> {
 pub fn image_norm(images: &Tensor) -> Result<Loss> {
     let [n, h, w, c] = nhwc("image_norm", images)?;
     let host = mem::host(images)?;
-    let x = mem::view(&host)?;
-    let mut value = 0.0;
-    let mut grad = Vec::with_capacity(x.len());
-    for image in x.chunks_exact(h * w * c) {
-        let norm = image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        value += norm / n as f64;
-        let scale = if norm > 0.0 { 1.0 / (norm * n as f64) } else { 0.0 };
-        grad.extend(image.iter().map(|v| scale * f64::from(*v)));
-    }
-    finished(value, grad, images)
+    let (x, len) = (mem::view(&host)?, (h * w * c).max(1));
+    let zero = vec![0f32; len];
+    let norms: Vec<f64> =
+        x.par_chunks_exact(len).map(|image| summed(image, &zero, |d| f64::from(d).powi(2)).sqrt()).collect();
+    let mut grad = vec![0f32; x.len()];
+    par::each_chunk(&mut grad, len, |(i, grad)| {
+        let scale = if norms[i] > 0.0 { (1.0 / (norms[i] * n as f64)) as f32 } else { 0.0 };
+        grad.iter_mut().zip(&x[i * len..]).for_each(|(g, v)| *g = scale * v);
+    });
+    finished(norms.iter().sum::<f64>() / n as f64, grad, images)
 }
 
-fn finished(value: f64, grad: Vec<f64>, images: &Tensor) -> Result<Loss> {
-    let grad = mem::tensor(grad.into_iter().map(|v| v as f32).collect(), images.dims())?;
-    Ok(Loss { value: Value::Known(value), grad: grad.to_device(images.device())? })
+fn finished(value: f64, grad: Vec<f32>, images: &Tensor) -> Result<Loss> {
+    Ok(Loss { value: Value::Known(value), grad: mem::tensor(grad, images.dims())?.to_device(images.device())? })
 }
 
-/// All pairs of a pixel and its neighbour at (dy, dx), channel by channel.
+/// All pairs of a pixel and a neighbour in an image `[H, W, C]`, channel by channel: stretches of the image beside stretches of it.
 struct Pairs {
-    n: usize,
-    h: usize,
-    w: usize,
-    c: usize,
-    dy: usize,
-    dx: isize,
+    /// Where the first stretch of the pixels begins, and that of their neighbours.
+    from: usize,
+    to: usize,
+    stretches: usize,
+    /// From one stretch to the next, and the length of each.
+    step: usize,
+    len: usize,
 }
 
 impl Pairs {
-    fn each(&self, mut f: impl FnMut((usize, usize))) {
-        let Self { n, h, w, c, dy, dx } = *self;
-        let columns = dx.min(0).unsigned_abs()..w - dx.max(0).unsigned_abs().min(w);
-        for i in 0..n {
-            for y in 0..h.saturating_sub(dy) {
-                for x in columns.clone() {
-                    let from = ((i * h + y) * w + x) * c;
-                    let to = ((i * h + y + dy) * w + x.wrapping_add_signed(dx)) * c;
-                    (0..c).for_each(|ch| f((from + ch, to + ch)));
-                }
-            }
+    /// Pixels and their neighbours `dy` rows and `dx` columns further.
+    fn of([h, w, c]: [usize; 3], dy: usize, dx: isize) -> Self {
+        let (left, right) = (dx.min(0).unsigned_abs(), dx.max(0).unsigned_abs());
+        let len = w.saturating_sub(left + right) * c;
+        let stretches = if len > 0 { h.saturating_sub(dy) } else { 0 };
+        Self { from: left * c, to: (dy * w + right) * c, stretches, step: w * c, len }
+    }
+
+    fn count(&self) -> usize {
+        self.stretches * self.len
+    }
+
+    /// The places of pixels and neighbours of each stretch.
+    fn places(&self) -> impl Iterator<Item = [std::ops::Range<usize>; 2]> {
+        let Self { from, to, step, len, .. } = *self;
+        (0..self.stretches).map(move |i| [from, to].map(|at| at + i * step..at + i * step + len))
+    }
+
+    /// Σ|d| or Σd² of the differences d.
+    fn sum(&self, x: &[f32], how: Variation) -> f64 {
+        let of = |[from, to]: [std::ops::Range<usize>; 2]| match how {
+            Variation::L1 => summed(&x[from], &x[to], |d| f64::from(d.abs())),
+            Variation::L2 => summed(&x[from], &x[to], |d| f64::from(d).powi(2)),
+        };
+        self.places().map(of).sum()
+    }
+
+    /// Adds what each difference gives to the gradient of both of its pixels.
+    fn add_slopes(&self, x: &[f32], how: Variation, scale: f32, grad: &mut [f32]) {
+        let slope = |a: f32, b: f32| match how {
+            Variation::L1 if a == b => 0.0,
+            Variation::L1 => scale.copysign(a - b),
+            Variation::L2 => scale * (a - b),
+        };
+        for [from, to] in self.places() {
+            let pairs = || x[from.clone()].iter().zip(&x[to.clone()]);
+            grad[from.clone()].iter_mut().zip(pairs()).for_each(|(g, (a, b))| *g += slope(*a, *b));
+            grad[to.clone()].iter_mut().zip(pairs()).for_each(|(g, (a, b))| *g -= slope(*a, *b));
         }
     }
+}
+
+/// Σ f(a − b), in several sums at a time.
+fn summed(a: &[f32], b: &[f32], f: impl Fn(f32) -> f64) -> f64 {
+    const SUMS: usize = 8;
+    let mut sums = [0f64; SUMS];
+    let (a, b) = (a.chunks_exact(SUMS), b.chunks_exact(SUMS));
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| f(a - b)).sum();
+    for (a, b) in a.zip(b) {
+        for i in 0..SUMS {
+            sums[i] += f(a[i] - b[i]);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
