@@ -31,7 +31,7 @@ fn convolutions(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("conv {k}x{k}/{stride} {c_in}->{c_out} on {side}x{side}"));
         group.throughput(Throughput::Elements((y.elem_count() * k * k * c_in) as u64)).sample_size(20);
         group.bench_function("forward", |b| b.iter(|| forward(&x, None, &w, &spec, &After::NOTHING).unwrap()));
-        group.bench_function("input gradient", |b| b.iter(|| backward_input(&y, &w, &spec, x.dims()).unwrap()));
+        group.bench_function("input gradient", |b| b.iter(|| backward_input(&y, &w, &spec, x.dims(), None).unwrap()));
         group
             .bench_function("weight gradient", |b| b.iter(|| backward_weights(&x, None, &y, &spec, w.dims()).unwrap()));
         group.finish();

@@ -169,7 +169,7 @@ fn convolution(
         measure(Case { op, shape: shape.clone(), precision, flop, bytes, run })
     };
     pass("conv forward", to_result, Box::new(|| forward(&x, None, &w, &spec, &After::NOTHING).map(drop)))?;
-    pass("conv input gradient", to_input, Box::new(|| backward_input(&y, &w, &spec, x.dims()).map(drop)))?;
+    pass("conv input gradient", to_input, Box::new(|| backward_input(&y, &w, &spec, x.dims(), None).map(drop)))?;
     pass("conv weight gradient", to_weights, Box::new(|| backward_weights(&x, None, &y, &spec, w.dims()).map(drop)))
 }
 

@@ -203,7 +203,8 @@ fn whole(network: &super::Network, x: Tensor) -> Result<Tensor> {
     network.forward(&mut f, Var::constant(x))?.tensor()
 }
 
-/// Equal parts of the images of a batch, a multiple of the threads, or one. Every part folds and packs all weights, at some 0.6 ns
+/// Equal parts of the images of a batch, or one: a multiple of the threads, but of a network that only answers as many everywhere, since the
+/// products of matrices there are rounded otherwise in parts of another size. Every part folds and packs all weights, at some 0.6 ns
 /// each; a pixel takes 0.14 µs and more. There are few for each thread: one that waits inside of a part may begin another on top of it.
 fn parts(network: &super::Network, x: &Tensor) -> usize {
     const WEIGHTS_PER_PIXEL: usize = 16;
@@ -213,6 +214,9 @@ fn parts(network: &super::Network, x: &Tensor) -> usize {
         return 1;
     }
     let least = network.weights.count().div_ceil(WEIGHTS_PER_PIXEL * (h * w).max(1)).max(1);
+    if !network.arch.trains() {
+        return (n / least).clamp(1, 2 * PER_THREAD);
+    }
     let threads = rayon::current_num_threads();
     ((n / least).min(PER_THREAD * threads) / threads * threads).max(1)
 }

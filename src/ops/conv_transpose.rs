@@ -52,7 +52,7 @@ pub fn forward(x: &Tensor, w: &Tensor, spec: &ConvTransposeSpec) -> Result<Tenso
         return Err(fail());
     };
     let (oh, ow) = oh.zip(ow).ok_or_else(fail)?;
-    conv2d::backward_input(x, w, &spec.convolution(), &[n, oh, ow, c_out])
+    conv2d::backward_input(x, w, &spec.convolution(), &[n, oh, ow, c_out], None)
 }
 
 /// Gradient of [`forward`] with respect to its input.

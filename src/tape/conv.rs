@@ -72,7 +72,8 @@ fn convolve(
             grads.add(&w, conv2d::backward_weights(raw, before, &dy, &spec, w.dims())?)?;
         }
         if x.needs_grad() {
-            grads.add(&x, conv2d::backward_input(&dy, &w.tensor()?, &spec, x.dims())?)?;
+            let others = grads.take(&x);
+            grads.add(&x, conv2d::backward_input(&dy, &w.tensor()?, &spec, x.dims(), others.as_ref())?)?;
         }
         match residual {
             Some(r) => grads.add(&r, dy),

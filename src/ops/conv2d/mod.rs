@@ -174,17 +174,34 @@ pub fn precisions(spec: &Conv2dSpec, x: &[usize], w: &[usize]) -> Result<[Precis
 
 /// Gradient with respect to what the convolution multiplied (after its prologue): `[N, H, W, C]`.
 ///
-/// `input` are the dimensions of the forward input.
-pub fn backward_input(dy: &Tensor, w: &Tensor, spec: &Conv2dSpec, input: &[usize]) -> Result<Tensor> {
-    on_cuda!(dy, super::cuda::conv::backward_input(dy, w, spec, input));
+/// `input` are the dimensions of the forward input; `others` is what others who read it have found, to which this is added.
+pub fn backward_input(
+    dy: &Tensor,
+    w: &Tensor,
+    spec: &Conv2dSpec,
+    input: &[usize],
+    others: Option<&Tensor>,
+) -> Result<Tensor> {
+    on_cuda!(dy, {
+        let dx = super::cuda::conv::backward_input(dy, w, spec, input)?;
+        match others {
+            Some(others) => super::norm::add_into(others, &dx).map(|()| others.clone()),
+            None => Ok(dx),
+        }
+    });
     let z = spec.sizes(input, w.dims())?;
     let (dyv, wv) = (view(dy)?, view(w)?);
     check_len("output gradient", dyv.len(), z.n * z.out_h * z.out_w * z.c_out)?;
+    let others = others.map(view).transpose()?;
+    if let Some(others) = &others {
+        check_len("gradient of others", others.len(), z.n * z.h * z.w * z.c_in)?;
+    }
+    let epilogue = Epilogue { residual: others.as_deref(), ..Epilogue::NONE };
     let plan = Plan::backward(spec, &z);
     // SAFETY: lengths were checked; the phases of the plan cover every input pixel.
     unsafe {
         build((z.n, z.h, z.w, z.c_in), |out| {
-            run(&plan, z.n, &dyv, (&wv, spec, true), None, Epilogue::NONE, out);
+            run(&plan, z.n, &dyv, (&wv, spec, true), None, epilogue, out);
         })
     }
 }

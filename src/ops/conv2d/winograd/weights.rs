@@ -72,7 +72,7 @@ pub(in super::super) unsafe fn outer(
             });
         }
     });
-    collect(plan, cb, &partial, len, kernel)
+    collect(plan, [cb, len], level, &partial, kernel)
 }
 
 /// Adds the products of a piece and some columns to `sums [16][channel read][column]`.
@@ -94,7 +94,8 @@ unsafe fn outer_piece(
             // SAFETY: the buffers hold the values of a group, `sums` a row for each value and channel read.
             unsafe {
                 transform_inputs(tiles, range.clone(), group, frames.as_ptr(), inputs.as_mut_ptr());
-                transform_gradients(tiles, range.clone(), group, columns.clone(), dy.as_ptr(), gradients.as_mut_ptr());
+                let to = gradients.as_mut_ptr();
+                transform_gradients(tiles, range.clone(), group, columns.clone(), level, dy.as_ptr(), to);
                 for xi in 0..VALUES {
                     for block in 0..writes / cb {
                         run_tile(&Tile {
@@ -118,8 +119,14 @@ unsafe fn outer_piece(
 
 simd_fn!(
     fn transform_gradients(
-        tiles: Tiles, range: Range<usize>, group: usize, columns: Range<usize>, dy: *const f32, out: *mut f32
-    ) = transform_gradients_kernel
+        tiles: Tiles,
+        range: Range<usize>,
+        group: usize,
+        columns: Range<usize>,
+        level: Level,
+        dy: *const f32,
+        out: *mut f32,
+    ) = transform_gradients_kernel, at level
 );
 
 /// `A y Aᵀ` of some columns of a group's tiles: `[16][tile][column]`.
@@ -129,6 +136,7 @@ unsafe fn transform_gradients_kernel<S: Simd>(
     range: Range<usize>,
     group: usize,
     columns: Range<usize>,
+    _level: Level,
     dy: *const f32,
     out: *mut f32,
 ) {
@@ -157,7 +165,7 @@ unsafe fn transform_gradients_kernel<S: Simd>(
 }
 
 /// Adds the lanes in order and goes back to 3x3: `Gᵀ s G`, for every pair of channels.
-fn collect(plan: &Plan, cb: usize, partial: &[f32], len: usize, kernel: [usize; 2]) -> Vec<f32> {
+fn collect(plan: &Plan, [cb, len]: [usize; 2], level: Level, partial: &[f32], kernel: [usize; 2]) -> Vec<f32> {
     let (reads, writes) = (plan.c, plan.c_out);
     let (plane, taps) = (reads * writes, &plan.phases[0].taps);
     let mut out = vec![0f32; kernel[0] * kernel[1] * plane];
@@ -171,6 +179,7 @@ fn collect(plan: &Plan, cb: usize, partial: &[f32], len: usize, kernel: [usize; 
                 unsafe { shared.at((ky * kernel[1] + kx) * plane + r * writes + columns.start) }
             };
             let row = Row {
+                level,
                 sums: &partial[first..],
                 lane: len,
                 value: reads * columns.len(),
@@ -186,6 +195,7 @@ fn collect(plan: &Plan, cb: usize, partial: &[f32], len: usize, kernel: [usize; 
 
 /// The columns of a share for one channel read.
 struct Row<'a> {
+    level: Level,
     /// Of the first lane, from the first value on.
     sums: &'a [f32],
     /// From one lane to the next.
@@ -198,7 +208,7 @@ struct Row<'a> {
     to: [*mut f32; 9],
 }
 
-simd_fn!(fn transform_sums(row: &Row) = transform_sums_kernel);
+simd_fn!(fn transform_sums(row: &Row) = transform_sums_kernel, at row.level);
 
 #[inline(always)]
 unsafe fn transform_sums_kernel<S: Simd>(row: &Row) {
