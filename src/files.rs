@@ -16,6 +16,12 @@ use std::path::{Path, PathBuf};
 /// small files on ext4: 8 s one by one, 0.3 s by 16 threads).
 const FLUSHES: usize = 16;
 
+/// The file of a result folder that says how it came about. Its presence is what tells the folder from others.
+pub(crate) const PROVENANCE: &str = "synth.json";
+
+/// What the folder of a run holds: its stages have a [`PROVENANCE`] each.
+const OF_A_RUN: [&str; 4] = ["set", "student", "metrics.jsonl", "snapshots"];
+
 /// The largest `synth.json` that is read, in bytes. Parsed JSON can take 80 times its text.
 pub(crate) const PROVENANCE_LIMIT: u64 = 4 << 20;
 
@@ -268,19 +274,15 @@ pub(crate) fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a folder is what a command leaves: it has a file that results have, or pictures alone, as `export --to png` does.
+/// Whether a folder is what a command leaves: it says so itself, or it holds both stages of a run and nothing else.
 fn is_result(folder: &Path) -> bool {
-    let marks = ["synth.json", "student/synth.json", "set/synth.json", "legend.txt"];
-    marks.iter().any(|mark| folder.join(mark).is_file()) || is_pictures(folder, 1)
+    let stages = ["set", "student"].iter().any(|stage| folder.join(stage).join(PROVENANCE).is_file());
+    folder.join(PROVENANCE).is_file() || stages && holds_nothing_but(folder, &OF_A_RUN)
 }
 
-/// Whether all files of a folder, and of those in it down to a `depth`, are PNGs.
-fn is_pictures(folder: &Path, depth: usize) -> bool {
-    let of_picture = |path: PathBuf| match path.is_dir() {
-        true => depth > 0 && is_pictures(&path, depth - 1),
-        false => path.extension().is_some_and(|ending| ending == "png"),
-    };
-    fs::read_dir(folder).is_ok_and(|entries| entries.into_iter().all(|e| e.is_ok_and(|e| of_picture(e.path()))))
+fn holds_nothing_but(folder: &Path, names: &[&str]) -> bool {
+    let is_one = |entry: fs::DirEntry| names.iter().any(|name| entry.file_name() == *name);
+    fs::read_dir(folder).is_ok_and(|entries| entries.into_iter().all(|entry| entry.is_ok_and(is_one)))
 }
 
 /// Removes what dead processes left for `target`, and puts an older result back that a kill had left set aside.

@@ -1,6 +1,6 @@
 //! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
 
-use crate::files::{PROVENANCE_LIMIT, json_text, write_atomic};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, json_text, write_atomic};
 use crate::nets::registry::{self, Identity, Shape};
 use crate::nets::{Kind, Network, Weights};
 use crate::ops::mem::view;
@@ -73,11 +73,13 @@ impl Model {
         if source.config.is_none() && arch.is_none() {
             return Err(unnamed(&source.weights));
         }
-        arch.map(registry::usual_input).transpose()?; // an unknown name is said before a long read
+        // A network that is not here is said before a long read.
+        arch.map(registry::usual_input).transpose()?;
+        let stated = source.config.map(|config| known(config, arch, overrides)).transpose()?;
         let checkpoint = Checkpoint::read(&source.weights)?;
-        let bare = source.config.is_none();
-        let config = match source.config {
-            Some(config) => overridden(config, arch, overrides),
+        let bare = stated.is_none();
+        let config = match stated {
+            Some(config) => Ok(config),
             None => described(arch.unwrap_or_default(), &checkpoint, overrides),
         };
         let model = config.and_then(|config| Self::from_parts(config, checkpoint, &path.display().to_string()));
@@ -93,6 +95,14 @@ impl Model {
             tracing::warn!("{}: no --mean and --std, so pixels are only divided by 255", path.display());
         }
         Ok(model)
+    }
+
+    /// Whether the network that the configuration in `folder` describes is here; weights are not looked at.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn is_known(folder: &Path, arch: Option<&str>, overrides: &Overrides) -> Result<()> {
+        known(ModelConfig::read(folder)?, arch, overrides).map(drop)
     }
 
     /// The weights of a model folder, or of a bare file, as `config` describes them: what was said of them before, in place of all
@@ -134,7 +144,7 @@ impl Model {
         Checkpoint::write_safetensors(folder.join(WEIGHTS_NAME), &tensors, &metadata)?;
         self.config.write(folder)?;
         write_atomic(folder.join("README.md"), card.as_bytes())?;
-        let path = folder.join("synth.json");
+        let path = folder.join(PROVENANCE);
         let text = json_text(synth_json, PROVENANCE_LIMIT)
             .map_err(|e| Error::file(&path, format!("it cannot be written ({e})"), "check the provenance"))?;
         write_atomic(&path, text.as_bytes())
@@ -189,6 +199,13 @@ fn unnamed(weights: &Path) -> Error {
         None => format!("name it with --arch: {}", registry::families()),
     };
     Error::file(weights, "a bare checkpoint does not say what architecture it is", hint)
+}
+
+/// [`overridden`], if there is such a network here.
+fn known(config: ModelConfig, arch: Option<&str>, overrides: &Overrides) -> Result<ModelConfig> {
+    let config = overridden(config, arch, overrides)?;
+    registry::from_config(&config)?;
+    Ok(config)
 }
 
 /// A folder's configuration with what a person says on top of it.

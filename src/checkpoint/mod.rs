@@ -25,6 +25,7 @@ pub use state::{Plain, Saved, Saver};
 pub use unfinished::{Begin, Unfinished};
 
 use crate::Result;
+use crate::ops::mem::peak_memory;
 use std::time::{Duration, Instant};
 
 /// Something that can be put away in the middle of its work.
@@ -53,19 +54,21 @@ impl Resumable for () {
     }
 }
 
-/// The time that a stage has taken over all processes that worked on it.
+/// The time that a stage has taken over all processes that worked on it, and the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// What earlier processes spent.
     pub earlier: Duration,
-    /// How often the stage was taken up again.
+    /// How often the stage was taken up again, or one that follows it in the same run.
     pub resumed: u32,
     begin: Instant,
+    /// Peak of earlier processes, in bytes.
+    earlier_peak: u64,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { earlier: Duration::ZERO, resumed: 0, begin: Instant::now() }
+        Self { earlier: Duration::ZERO, resumed: 0, begin: Instant::now(), earlier_peak: 0 }
     }
 }
 
@@ -74,18 +77,25 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         self.earlier + self.begin.elapsed()
     }
+
+    /// The most memory that one of the processes has had, in bytes; see [`peak_memory`].
+    pub fn peak_memory(&self) -> u64 {
+        self.earlier_peak.max(peak_memory())
+    }
 }
 
 impl Resumable for Clock {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
         to.value("resumed", self.resumed)?;
+        to.value("peak_memory", self.peak_memory())?;
         to.value("seconds", self.elapsed().as_secs_f64().to_bits())
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         let seconds = f64::from_bits(from.value("seconds")?);
         let earlier = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        *self = Self { earlier, resumed: from.value::<u32>("resumed")?.saturating_add(1), begin: Instant::now() };
+        let (resumed, earlier_peak) = (from.value::<u32>("resumed")?.saturating_add(1), from.value("peak_memory")?);
+        *self = Self { earlier, resumed, begin: Instant::now(), earlier_peak };
         Ok(())
     }
 }

@@ -103,7 +103,7 @@ impl Collect {
             let hint = "take a larger one, fewer --samples, or --balance nayak, which makes copies";
             return Err(Error::invalid("--pool", format!("{pool} images for a set of {samples}"), hint));
         }
-        let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, Some(pool), &access)?;
+        let sources = open_sources(&self.from, &Teacher::of(&teacher), self.common.seed, pool, &access)?;
         let job = CollectJob {
             teacher: &teacher,
             sources,

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use synth::distill::StudentRecipe;
-use synth::invert::Recipe;
+use synth::invert::{Recipe, Unread};
 use synth::model::Model;
 use synth::nets::Task;
 use synth::overlay::overlaid;
@@ -41,13 +41,17 @@ impl RecipeOptions {
     /// A name that no recipe has; as [`Overrides::apply`].
     pub fn resolve(&self, teacher: &Model) -> Result<Recipe> {
         let task = teacher.network.arch.task;
-        let mut recipe = self.overrides.apply(&Recipe::named(&self.name)?.of_task(task))?;
+        let file = self.overrides.file()?;
+        let mut recipe = self.overrides.over(&Recipe::named(&self.name)?.of_task(task), file.as_deref())?;
         recipe.views = self.views.unwrap_or(recipe.views);
-        let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-        Ok(match self.samples {
-            Some(samples) => recipe.of_samples(samples as usize, task, [h, w]),
-            None => recipe,
-        })
+        if let Some(samples) = self.samples {
+            let [_, h, w] = teacher.config.pretrained_cfg.input_size;
+            let stated = self.overrides.state("fill", file.as_deref()).then_some(recipe.fill);
+            recipe = recipe.of_samples(samples as usize, task, [h, w]);
+            recipe.fill = stated.unwrap_or(recipe.fill);
+        }
+        self.overrides.have_none_of(&recipe.unread())?;
+        Ok(recipe)
     }
 
     /// Says so if fewer images were made than were asked for.
@@ -77,26 +81,40 @@ impl Overrides {
     /// # Errors
     /// An unreadable file, a key that the recipe does not have, a value of the wrong kind.
     pub fn apply<T: Serialize + DeserializeOwned>(&self, base: &T) -> Result<T> {
-        let text = self.config.as_deref().map(read).transpose()?;
-        overlaid(base, text.as_deref().zip(self.config.as_deref()), &self.values)
+        self.over(base, self.file()?.as_deref())
     }
-}
 
-impl Overrides {
+    /// The text of the file, if there is one.
+    fn file(&self) -> Result<Option<String>> {
+        self.config.as_deref().map(read).transpose()
+    }
+
+    /// `base` with the text of the file and the single values over it.
+    fn over<T: Serialize + DeserializeOwned>(&self, base: &T, file: Option<&str>) -> Result<T> {
+        overlaid(base, file.zip(self.config.as_deref()), &self.values)
+    }
+
+    /// Whether a single value, or the file, says what the whole recipe's `key` is.
+    fn state(&self, key: &str, file: Option<&str>) -> bool {
+        let in_file = || file.and_then(|text| text.parse::<toml::Table>().ok()).is_some_and(|t| t.contains_key(key));
+        self.values.iter().any(|pair| is_of(pair, key)) || in_file()
+    }
+
     /// Refuses single values of `keys`, which have no part in what is to be done. (A file may be a whole recipe, with what is for
     /// others.)
     ///
     /// # Errors
     /// [`Error::Invalid`] with `why` and `hint`.
     pub fn have_none(&self, keys: &[&str], why: &str, hint: &str) -> Result<()> {
-        let is_of = |pair: &String, key: &str| {
-            let named = pair.split('=').next().unwrap_or_default().trim();
-            named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         match keys.iter().find(|key| self.values.iter().any(|pair| is_of(pair, key))) {
             Some(key) => Err(Error::invalid(format!("--set {key}"), why, hint)),
             None => Ok(()),
         }
+    }
+
+    /// The same for keys with a reason and a hint each.
+    fn have_none_of(&self, unread: &[Unread]) -> Result<()> {
+        unread.iter().try_for_each(|Unread { key, why, hint }| self.have_none(&[key], why, hint))
     }
 
     /// The default recipe's `student` for `task` with the file and the values over it. The file may be a whole recipe, of which the
@@ -113,10 +131,47 @@ impl Overrides {
     }
 }
 
+/// Whether `KEY=VALUE` is of `key` or of a part of it.
+fn is_of(pair: &str, key: &str) -> bool {
+    let named = pair.split('=').next().unwrap_or_default().trim();
+    named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The text of a recipe file, as far as one can be long; what is longer is refused by [`overlaid`].
 fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
     file.take(READ_LIMIT).read_to_string(&mut text).map_err(Error::io("read", path))?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use synth::jobs::{Access, SHIPPED, open_model};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        recipe: RecipeOptions,
+    }
+
+    /// `--samples` makes the buffer begin with what the rounds would not add, unless somebody has said with how much it begins:
+    /// the numbers of a run with a limit on its time, given to another one, make the same set.
+    #[test]
+    fn a_fill_that_is_stated_stays() {
+        let teacher = open_model(Path::new(SHIPPED), None, &Default::default(), &Access::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("recipe.toml");
+        std::fs::write(&file, "fill = 3\n").unwrap();
+        let fill = |more: &[&str]| {
+            let line = [&["x", "--samples", "5000", "--set", "rounds=6"][..], more].concat();
+            Line::parse_from(line).recipe.resolve(&teacher).unwrap().fill
+        };
+        assert_eq!(fill(&["--set", "fill=8"]), 8);
+        assert_eq!(fill(&["--config", file.to_str().unwrap()]), 3);
+        assert_eq!((fill(&[]), fill(&["--set", "batch=1000"])), (20, 20));
+        assert_eq!(fill(&["--set", "batch=100"]), 44);
+    }
 }

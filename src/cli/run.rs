@@ -109,6 +109,13 @@ impl Run {
         if job.goes_on() {
             let hint = "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch";
             overrides.have_none(&["student.steps"], "the student goes on from the adversary", hint)?;
+        } else {
+            let why = "the student starts anew, with a number of updates of its own";
+            overrides.have_none(&["finish_steps"], why, "say student.steps")?;
+        }
+        if job.init != Init::TeacherBlocks {
+            let why = "the student does not start with the teacher's blocks";
+            overrides.have_none(&["blocks_share"], why, "leave it out, or say --init teacher-blocks")?;
         }
         if job.on_the_fly {
             let why = "the student is finished when the rounds are";

@@ -2,8 +2,8 @@
 
 use super::encoded::{Decoding, Encoded};
 use super::source::{Each, Source, Tally};
-use crate::data::shards_for;
 use crate::data::table::{Cells, Table};
+use crate::data::{Portion, shards_for};
 use crate::files::{sha256_bytes, sha256_file};
 use crate::set::{OWN_COLUMNS, UNKNOWN, holds_inverted};
 use crate::{Error, Result};
@@ -24,16 +24,16 @@ pub struct Dataset {
 
 impl Dataset {
     /// The parquet file `path`, or those of a split in the folder `path`: `split`, else `train`, else the one that evaluation
-    /// would take; with a limit the first files that hold so many rows, though others may be missing. `name` is how provenance
+    /// would take; of numbered files those that hold the `portion`, though others may be missing. `name` is how provenance
     /// calls it.
     ///
     /// # Errors
     /// As [`crate::data::Labelled::read`], for files, columns and splits; labels are not looked at.
-    pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) -> Result<Self> {
+    pub fn open(path: &Path, name: &str, split: Option<&str>, portion: Portion) -> Result<Self> {
         let (files, split) = match path.is_file() {
             true => (vec![path.to_path_buf()], None),
             false => {
-                let (split, files) = found(path, split, limit)?
+                let (split, files) = found(path, split, portion)?
                     .ok_or_else(|| Error::file(path, "there is no parquet file in this folder", "name another"))?;
                 (files, Some(split))
             }
@@ -59,11 +59,11 @@ impl Dataset {
     }
 }
 
-fn found(path: &Path, asked: Option<&str>, limit: Option<usize>) -> Result<Option<(String, Vec<PathBuf>)>> {
+fn found(path: &Path, asked: Option<&str>, portion: Portion) -> Result<Option<(String, Vec<PathBuf>)>> {
     match asked {
-        Some(_) => shards_for(path, asked, limit),
-        None => match shards_for(path, Some("train"), limit) {
-            Err(Error::NoSplit { .. }) => shards_for(path, None, limit),
+        Some(_) => shards_for(path, asked, portion),
+        None => match shards_for(path, Some("train"), portion) {
+            Err(Error::NoSplit { .. }) => shards_for(path, None, portion),
             found => found,
         },
     }

@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use super::{Archive, Dataset, Folder, Generated, Leaves, Noise, Shaders, archive};
-use crate::data::shards;
+use crate::data::{Portion, shards};
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -62,17 +62,17 @@ impl Wish {
 }
 
 /// What lies at a path: a tar file or a folder of them, a parquet file or a folder with some (a dataset, a set), or a folder
-/// of pictures. `name` is how provenance calls it; of a dataset only the first files that hold `limit` rows are needed.
+/// of pictures. `name` is how provenance calls it; of a dataset with numbered files only those that hold the `portion` are needed.
 ///
 /// # Errors
 /// [`Error::Io`] where nothing is there; a split of what has none; as [`Archive::open`], [`Dataset::open`] and [`Folder::open`].
-pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) -> Result<Box<dyn Source>> {
+pub fn open(path: &Path, name: &str, split: Option<&str>, portion: Portion) -> Result<Box<dyn Source>> {
     let about = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if about.is_file() {
         no_split(name, split)?;
         return match path.extension().is_some_and(|ending| ending == "tar") {
             true => Ok(Box::new(Archive::open(path)?)),
-            false => Ok(Box::new(Dataset::open(path, name, None, None)?)),
+            false => Ok(Box::new(Dataset::open(path, name, None, Portion::Whole)?)),
         };
     }
     if !archive::tars_in(path)?.is_empty() {
@@ -84,7 +84,7 @@ pub fn open(path: &Path, name: &str, split: Option<&str>, limit: Option<usize>) 
             no_split(name, split)?;
             Ok(Box::new(Folder::open(path)?))
         }
-        _ => Ok(Box::new(Dataset::open(path, name, split, limit)?)),
+        _ => Ok(Box::new(Dataset::open(path, name, split, portion)?)),
     }
 }
 
@@ -126,9 +126,9 @@ mod tests {
             std::fs::create_dir_all(folder).unwrap();
             std::fs::write(folder.join(file), b"").unwrap();
         }
-        assert!(open(&pictures, "x", None, None).is_ok());
+        assert!(open(&pictures, "x", None, Portion::Whole).is_ok());
         for path in [pictures, tars.join("a.tar"), tars.join("a.parquet"), tars] {
-            let refusal = open(&path, "x", Some("val"), None).err().unwrap().to_string();
+            let refusal = open(&path, "x", Some("val"), Portion::Whole).err().unwrap().to_string();
             assert!(refusal.starts_with("--from: x has no splits; leave out :val"), "{refusal}");
         }
     }

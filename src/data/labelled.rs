@@ -2,7 +2,7 @@
 
 use super::decode::{Collector, Refusal};
 use super::table::{Cells, Table, guard, integers};
-use super::{Labelled, MAX_CLASSES, MAX_SIDE, ReadOptions, image_folder, locate};
+use super::{Labelled, MAX_CLASSES, MAX_SIDE, Portion, ReadOptions, image_folder, locate};
 use crate::files::{sha256_bytes, sha256_file};
 use crate::{Error, Result};
 use arrow_array::RecordBatch;
@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Labelled> {
         locate::check_split(path, options.split.as_deref())?;
         return read_tables(path, &[path.to_path_buf()], name, options);
     }
-    match locate::shards_for(path, options.split.as_deref(), options.limit)? {
+    match locate::shards_for(path, options.split.as_deref(), Portion::first(options.limit))? {
         Some((split, files)) => read_tables(path, &files, format!("{name}/{split}"), options),
         None => {
             check_no_columns(path, options)?;

@@ -1,5 +1,6 @@
 //! Which parquet files of a dataset folder hold the split that is asked for.
 
+use super::portion::Portion;
 use super::table::Table;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -22,18 +23,14 @@ pub(crate) fn shards(root: &Path, asked: Option<&str>) -> Result<Option<(String,
     pick(root, files, asked)
 }
 
-/// As [`shards`], for the first `limit` rows: those shards that hold them, though others may be missing.
-pub(crate) fn shards_for(
-    root: &Path,
-    asked: Option<&str>,
-    limit: Option<usize>,
-) -> Result<Option<(String, Vec<PathBuf>)>> {
-    let Some(limit) = limit else { return shards(root, asked) };
+/// As [`shards`], for a portion of the rows: those shards that hold it, though others may be missing.
+pub(crate) fn shards_for(root: &Path, asked: Option<&str>, portion: Portion) -> Result<Option<(String, Vec<PathBuf>)>> {
+    let Some(rows) = portion.rows() else { return shards(root, asked) };
     let mut files = Vec::new();
     collect(root, 0, &mut files)?;
     let Some((split, files)) = of_split(root, files, asked)? else { return Ok(None) };
-    match first_rows(&files, limit)? {
-        Some(first) => Ok(Some((split, first))),
+    match holding(&files, portion, rows)? {
+        Some(some) => Ok(Some((split, some))),
         None => whole(&files).map(|()| Some((split, files))),
     }
 }
@@ -93,6 +90,11 @@ pub(super) fn alias(split: &str) -> &str {
         "eval" | "evaluation" => "test",
         other => other,
     }
+}
+
+/// Whether a split is taken before all others where none is asked for.
+pub(crate) fn comes_first(split: &str) -> bool {
+    alias(split) == "test"
 }
 
 /// Whether a name is that of a split rather than of a class.
@@ -175,17 +177,23 @@ pub(crate) fn says_its_place(file: &Path) -> bool {
     numbered(&file.file_stem().unwrap_or_default().to_string_lossy()).is_some()
 }
 
-/// The shards from the first one on that have `limit` rows, if those are there.
-fn first_rows(files: &[PathBuf], limit: usize) -> Result<Option<Vec<PathBuf>>> {
-    let mut rows = 0;
-    for (i, file) in files.iter().enumerate() {
+/// The shards that hold a portion of `rows` rows, in the order of their numbers, if those are there.
+fn holding(files: &[PathBuf], portion: Portion, rows: usize) -> Result<Option<Vec<PathBuf>>> {
+    let mut shards = BTreeMap::new();
+    let mut count = 0;
+    for file in files {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        if numbered(&stem).is_none_or(|(_, index, _)| index != i) {
-            return Ok(None);
-        }
-        rows += Table::open(file)?.rows();
-        if rows >= limit {
-            return Ok(Some(files[..=i].to_vec()));
+        let Some((_, index, of)) = numbered(&stem) else { return Ok(None) };
+        shards.insert(index, file);
+        count = count.max(of);
+    }
+    let (mut taken, mut found) = (BTreeMap::new(), 0);
+    for index in portion.order(count) {
+        let Some(file) = shards.get(&index) else { break };
+        taken.insert(index, PathBuf::clone(file));
+        found += Table::open(file)?.rows();
+        if found >= rows {
+            return Ok(Some(taken.into_values().collect()));
         }
     }
     Ok(None)

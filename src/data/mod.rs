@@ -10,6 +10,7 @@ mod image_folder;
 mod labelled;
 mod locate;
 mod pages;
+mod portion;
 mod segmented;
 pub(crate) mod table;
 
@@ -22,7 +23,8 @@ pub(crate) use decode::{Collector, in_channels};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub use framing::{Filter, Framing};
 pub(crate) use labelled::{labels_of, push_pictures};
-pub(crate) use locate::{is_shard_of, pick as pick_shards, says_its_place, shards, shards_for};
+pub(crate) use locate::{comes_first, is_shard_of, pick as pick_shards, says_its_place, shards, shards_for};
+pub use portion::Portion;
 pub use segmented::{LabelCodes, Segmented, VOID};
 
 use self::table::Table;

@@ -11,9 +11,9 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use parquet::basic::Compression;
 use parquet::file::metadata::ColumnChunkMetaData;
 
-/// The largest page, and the largest dictionary, uncompressed: writers begin a new one at some megabytes.
+/// The largest page, or dictionary, uncompressed. Writers begin a new one at some megabytes, but Arrow's only looks after each 1,024 values,
+/// or a whole group of fewer rows.
 const PAGE_LIMIT: u64 = 256 << 20;
-const DICTIONARY_LIMIT: u64 = 64 << 20;
 /// Snappy's best case is 64 bytes for 3.
 const GROWTH: u64 = 24;
 /// Every value of a dictionary takes this much at least: a number, or the length of a text.
@@ -34,6 +34,27 @@ pub(super) struct Pages {
     pub value_bytes: u64,
 }
 
+/// Why a column is not read.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// It is not what a writer leaves, in words.
+    Damaged(String),
+    /// A page of so many bytes.
+    TooLarge(u64),
+}
+
+impl From<String> for Refusal {
+    fn from(found: String) -> Self {
+        Self::Damaged(found)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(found: &str) -> Self {
+        Self::Damaged(found.into())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Header {
     kind: i64,
@@ -45,8 +66,8 @@ struct Header {
 /// Walks over the pages of a column chunk, which lies within the file.
 ///
 /// # Errors
-/// In words, for a header that cannot be read or promises more than its page can hold.
-pub(super) fn walk(file: &File, chunk: &ColumnChunkMetaData) -> Result<Pages, String> {
+/// For a header that cannot be read or promises more than its page can hold, and for a page that is too large.
+pub(super) fn walk(file: &File, chunk: &ColumnChunkMetaData) -> Result<Pages, Refusal> {
     let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     let start = u64::try_from(start).map_err(|_| "a negative offset")?;
     let end = start.saturating_add(u64::try_from(chunk.compressed_size()).map_err(|_| "a negative size")?);
@@ -58,8 +79,8 @@ pub(super) fn walk(file: &File, chunk: &ColumnChunkMetaData) -> Result<Pages, St
         let header = input.page_header()?;
         let (bytes, values) = sizes(&header, input.end - input.at, chunk.compression())?;
         match header.kind {
-            DICTIONARY_PAGE if bytes > DICTIONARY_LIMIT || values > bytes / LEAST_VALUE => {
-                return Err(format!("a dictionary of {values} values in {bytes} bytes"));
+            DICTIONARY_PAGE if values > bytes / LEAST_VALUE => {
+                return Err(format!("a dictionary of {values} values in {bytes} bytes").into());
             }
             DICTIONARY_PAGE => dictionary = bytes,
             DATA_PAGE | DATA_PAGE_V2 => {
@@ -75,12 +96,15 @@ pub(super) fn walk(file: &File, chunk: &ColumnChunkMetaData) -> Result<Pages, St
 }
 
 /// Uncompressed bytes and values of a page, if `room` bytes and the compression can hold them.
-fn sizes(header: &Header, room: u64, compression: Compression) -> Result<(u64, u64), String> {
+fn sizes(header: &Header, room: u64, compression: Compression) -> Result<(u64, u64), Refusal> {
     let natural = |number: i64, what: &str| u64::try_from(number).map_err(|_| format!("a page with {number} {what}"));
     let (bytes, packed) = (natural(header.uncompressed, "bytes")?, natural(header.compressed, "bytes")?);
     let grown = compression != Compression::UNCOMPRESSED && bytes > packed.saturating_mul(GROWTH).saturating_add(1024);
-    if packed > room || bytes > PAGE_LIMIT || grown {
-        return Err(format!("a page of {packed} bytes that promises {bytes}"));
+    if packed > room || grown {
+        return Err(format!("a page of {packed} bytes that promises {bytes}").into());
+    }
+    if bytes > PAGE_LIMIT {
+        return Err(Refusal::TooLarge(bytes));
     }
     Ok((bytes, natural(header.values, "values")?))
 }
@@ -228,7 +252,7 @@ mod tests {
         [parts.concat(), vec![0; body]].concat()
     }
 
-    fn walked(compression: Compression, bytes: &[u8]) -> Result<Pages, String> {
+    fn walked(compression: Compression, bytes: &[u8]) -> Result<Pages, Refusal> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         let schema = parse_message_type("message m { required int64 label; }").unwrap();
@@ -247,6 +271,17 @@ mod tests {
         assert_eq!(walked(SNAPPY, &[]), Ok(Pages::default()));
     }
 
+    /// Arrow puts the first 1,024 pictures of a file into its dictionary.
+    #[test]
+    fn a_dictionary_may_hold_large_pictures_and_has_an_end() {
+        let of = |megabytes: i64| {
+            let packed = (megabytes << 20) / 16;
+            walked(SNAPPY, &page(DICTIONARY_PAGE, megabytes << 20, packed, 1024, packed as usize))
+        };
+        assert_eq!(of(120), Ok(Pages { values: 0, value_bytes: 120 << 20 }));
+        assert_eq!(of(257), Err(Refusal::TooLarge(257 << 20)));
+    }
+
     #[test]
     fn pages_that_promise_more_than_they_hold_are_refused() {
         for (bytes, part) in [
@@ -263,7 +298,8 @@ mod tests {
             (vec![0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "too long a number"),
         ] {
             let found = walked(SNAPPY, &bytes);
-            assert!(found.as_ref().is_err_and(|found| found.contains(part)), "{part}: {found:?}");
+            let said = matches!(&found, Err(Refusal::Damaged(found)) if found.contains(part));
+            assert!(said, "{part}: {found:?}");
         }
         assert!(walked(Compression::UNCOMPRESSED, &page(DATA_PAGE, 2000, 30, 1, 30)).is_ok()); // not believed by anybody
     }

@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, BinaryArray, RecordBatch};
 use arrow_schema::DataType;
+use arrow_select::concat::concat_batches;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
@@ -19,6 +20,9 @@ const BATCH_ROWS: usize = 1024;
 
 /// Bytes that a batch may take where its rows are large.
 const BATCH_BYTES: u64 = 128 << 20;
+
+/// Bytes of batches that are passed on together.
+const WAITING_BYTES: usize = 32 << 20;
 
 /// The largest description of features: the names of [`MAX_CLASSES`] classes stay below this.
 const FEATURES_LIMIT: usize = 4 << 20;
@@ -174,17 +178,55 @@ impl Table {
         guard(&path, || {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
             let builder = builder.with_projection(mask).with_batch_size(batch_rows).with_limit(limit);
-            let mut start = 0;
+            let (mut start, mut waiting) = (0, Waiting::default());
             for batch in builder.build().map_err(|e| damaged(&path, &e))? {
-                let batch = batch.map_err(|e| damaged(&path, &e))?;
-                each(start, &batch)?;
-                start += batch.num_rows();
+                waiting.take(batch.map_err(|e| damaged(&path, &e))?);
+                if waiting.rows >= BATCH_ROWS || waiting.bytes >= WAITING_BYTES {
+                    start += waiting.pass_on(&path, start, &mut each)?;
+                }
             }
+            start += waiting.pass_on(&path, start, &mut each)?;
             if start < limit && start as i64 != promised {
                 return Err(damaged(&path, &format!("{start} rows instead of {promised}")));
             }
             Ok(())
         })
+    }
+}
+
+/// Batches that are one to whoever reads: where a dictionary says little of how large a row is, the reader has to make small ones, and
+/// pictures are decoded in parallel within one.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn take(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += batch.get_array_memory_size();
+        self.batches.push(batch);
+    }
+
+    /// Passes on what waits, if something does, of which the first row is `start`; gives how many rows that are.
+    fn pass_on(
+        &mut self,
+        path: &Path,
+        start: usize,
+        each: &mut impl FnMut(usize, &RecordBatch) -> Result<()>,
+    ) -> Result<usize> {
+        let Self { batches, rows, .. } = std::mem::take(self);
+        match &batches[..] {
+            [] => {}
+            [one] => each(start, one)?,
+            [first, ..] => {
+                let whole = concat_batches(first.schema_ref(), &batches).map_err(|e| damaged(path, &e))?;
+                each(start, &whole)?;
+            }
+        }
+        Ok(rows)
     }
 }
 
@@ -222,7 +264,13 @@ fn check_pages(path: &Path, file: &File, metadata: &ArrowReaderMetadata, leaves:
         let mut largest = 0;
         for group in metadata.metadata().row_groups() {
             let chunk = group.columns().get(leaf).ok_or_else(|| damaged(path, &"a column is missing"))?;
-            let found = pages::walk(file, chunk).map_err(|found| damaged(path, &found))?;
+            let found = pages::walk(file, chunk).map_err(|refusal| match refusal {
+                pages::Refusal::Damaged(found) => damaged(path, &found),
+                pages::Refusal::TooLarge(bytes) => {
+                    let found = format!("one of its pages has {bytes} bytes, more than are read at once");
+                    Error::file(path, found, "write it anew with smaller groups of rows, or without a dictionary")
+                }
+            })?;
             // An empty list takes a level too.
             let rows = u64::try_from(group.num_rows()).unwrap_or(0);
             if found.values > rows.saturating_mul(most.max(1) as u64) {

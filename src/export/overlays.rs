@@ -1,9 +1,11 @@
 //! Predictions of a segmentation network as pictures: the image, the labels over it, the answers over it, side by side.
 
+use super::say;
 use crate::data::VOID;
 use crate::{Error, Result};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ pub struct Overlays {
 }
 
 impl Overlays {
-    /// Makes the folder, with the colours of the classes in `legend.txt`, for `count` images. For a folder that appears at once,
+    /// Makes the folder, with the colours of the classes in `legend.txt` and a `synth.json` that says what it is, for `count` images. For a folder that appears at once,
     /// make it in a [`crate::files::Staging`].
     ///
     /// # Errors
@@ -33,6 +35,7 @@ impl Overlays {
         let legend: String = colours.iter().zip(class_names).map(line).collect();
         let path = folder.join("legend.txt");
         fs::write(&path, legend).map_err(Error::io("write", &path))?;
+        say(&folder, &json!({ "kind": "overlays", "count": count }))?;
         Ok(Self { folder, colours, digits: count.saturating_sub(1).to_string().len() })
     }
 

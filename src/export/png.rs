@@ -1,9 +1,11 @@
 //! The images of a set as PNG files in one folder per class, which `--data` and every image-folder reader takes.
 
+use super::say;
 use crate::events::check_interrupt;
 use crate::set::SyntheticSet;
 use crate::{Error, Result};
 use rayon::prelude::*;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -25,7 +27,7 @@ pub struct Pictures {
 }
 
 /// Writes every image of `set` as `folder/CLASS/INDEX.png`, losslessly; INDEX counts over the whole set, and a class
-/// without images has an empty folder. For a folder that appears at once, write into a [`crate::files::Staging`].
+/// without images has an empty folder. `synth.json` beside them says that they are pictures of the set, and what is known of it. For a folder that appears at once, write into a [`crate::files::Staging`].
 ///
 /// Folders have the names of the classes. If one of these could not be a folder that readers list (separators, control
 /// characters, a leading dot, ...) or two are the same, all folders get the number of their class in front, so that their
@@ -53,6 +55,8 @@ pub fn write_pictures(set: &SyntheticSet, folder: impl AsRef<Path>) -> Result<Pi
         let chunk = start..(start + CHUNK).min(set.len());
         bytes += chunk.into_par_iter().map(write).collect::<Result<Vec<_>>>()?.iter().sum::<u64>();
     }
+    let license = &set.provenance["license"];
+    say(folder, &json!({ "kind": "pictures", "count": set.len(), "license": license, "set": set.provenance }))?;
     Ok(Pictures { count: set.len(), bytes, folders })
 }
 

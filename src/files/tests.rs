@@ -115,10 +115,16 @@ fn force_replaces_results_alone() {
         }
         Staging::create(&target, true).map(drop).map_err(|error| error.to_string())
     };
-    for files in [&["synth.json", "data"][..], &["student/synth.json"], &["cat/1.png", "dog/2.png"], &["legend.txt"]] {
+    for files in [&["synth.json", "data"][..], &["student/synth.json", "metrics.jsonl"], &["set/synth.json"]] {
         assert_eq!(with(files), Ok(()), "{files:?}");
     }
-    for files in [&["mine/synth.json"][..], &["a.png", "b.jpg"], &["2024/may/1.png"], &["config.json", "x.pth"]] {
+    for files in [
+        &["mine/synth.json"][..],
+        &["set/synth.json", "student/synth.json", "notes.txt"],
+        &["cat/1.png", "dog/2.png"],
+        &["legend.txt", "1.png"],
+        &["config.json", "x.pth"],
+    ] {
         assert!(with(files).unwrap_err().contains("this program did not make"), "{files:?}");
     }
 }

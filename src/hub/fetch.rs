@@ -10,6 +10,7 @@ use super::name::{HubName, is_commit};
 use super::push::SET;
 use super::transfer::{Wanted, bring};
 use super::{Hub, Watch, select};
+use crate::data::Portion;
 use crate::weights::{folder, sharded};
 use crate::{Error, Result, data};
 
@@ -44,10 +45,25 @@ impl Hub {
     /// [`Error::Hub`] for everything that goes wrong there or on the way, [`Error::File`] and [`Error::Io`] for the cache,
     /// [`Error::Interrupted`].
     pub fn model(&self, name: &HubName, watch: &mut dyn Watch) -> Result<Fetched> {
+        self.model_if(name, &|_| Ok(()), watch)
+    }
+
+    /// As [`Hub::model`], but for weights that are not in the cache: those are fetched only if `accept` does not refuse the folder with
+    /// what is to lie beside them.
+    ///
+    /// # Errors
+    /// Those of `accept` too.
+    pub fn model_if(
+        &self,
+        name: &HubName,
+        accept: &dyn Fn(&Path) -> Result<()>,
+        watch: &mut dyn Watch,
+    ) -> Result<Fetched> {
         let whole = |fetched: &Fetched| folder::is_whole(&fetched.folder);
         self.fetch(name, name.revision(), &whole, &select::EXTRAS, &mut |listing| {
             let files = select::model_files(name, listing)?;
             self.bring(name, listing, &files.small, watch)?;
+            accept(&self.fetched(name, listing.commit.clone()).folder)?;
             self.bring(name, listing, std::slice::from_ref(&files.weights), watch)?;
             if select::has_parts(&files.weights) {
                 let index = self.cache(name).snapshot(&listing.commit).join(&files.weights);
@@ -63,28 +79,37 @@ impl Hub {
     }
 
     /// The folder of a dataset, with the parquet files of `split` (as [`data::Labelled::read`] chooses it) and, of a set, its
-    /// `synth.json`; of shards that say in their names how many there are, the first ones that hold `limit` rows.
+    /// `synth.json`; of shards that say in their names how many there are, those that hold the `portion`.
     ///
     /// A dataset without parquet files is looked for in the form that the Hub has converted it to.
     ///
     /// # Errors
-    /// As [`Hub::model`]; a split that is not there, or that several folders have.
+    /// As [`Hub::model`]; a split that is not there, or that several folders have. Where no split is asked for and the Hub is not, one
+    /// that nothing tells from the one that is meant.
     pub fn dataset(
         &self,
         name: &HubName,
         split: Option<&str>,
-        limit: Option<usize>,
+        portion: Portion,
         watch: &mut dyn Watch,
     ) -> Result<Fetched> {
-        let found = self.dataset_at(name, name.revision(), split, limit, watch)?;
-        let found = match found {
-            None if name.revision.is_none() => match self.dataset_at(name, CONVERTED, split, limit, watch) {
+        let found = match self.dataset_at(name, name.revision(), split, portion, watch) {
+            Ok(None) if name.revision.is_none() => match self.dataset_at(name, CONVERTED, split, portion, watch) {
                 Err(Error::Hub { absent: true, .. }) => None, // it was not converted
                 converted => converted?,
             },
-            found => found,
+            // Without the Hub nobody knows that there are no tables in `main`: what it has converted may be in the cache.
+            Err(error @ Error::Hub { .. }) if name.revision.is_none() && self.knows(name, CONVERTED) => {
+                self.dataset_at(name, CONVERTED, split, portion, watch).map_err(|_| error)?
+            }
+            found => found?,
         };
         found.ok_or_else(|| nothing_for(name, "it has no parquet file"))
+    }
+
+    /// Whether the cache knows a commit of `revision`.
+    fn knows(&self, name: &HubName, revision: &str) -> bool {
+        self.cache(name).commit_of(revision).is_some()
     }
 
     /// The folder of a set that `synth push` has sent, with all that belongs to it.
@@ -107,16 +132,18 @@ impl Hub {
         name: &HubName,
         revision: &str,
         split: Option<&str>,
-        limit: Option<usize>,
+        portion: Portion,
         watch: &mut dyn Watch,
     ) -> Result<Option<Fetched>> {
         let mut empty = false;
-        let whole =
-            |fetched: &Fetched| data::shards_for(&fetched.folder, split, limit).is_ok_and(|found| found.is_some());
+        let chosen = |fetched: &Fetched| data::shards_for(&fetched.folder, split, portion).ok().flatten();
+        // The cache may lack the split that would be taken where none is asked for.
+        let is_meant = |found: &str| split.is_some() || data::comes_first(found);
+        let whole = |fetched: &Fetched| chosen(fetched).is_some_and(|(found, _)| is_meant(&found));
         let fetched = self.fetch(name, revision, &whole, &[], &mut |listing| {
             let files = select::dataset_files(name, listing, split)?;
             empty = files.is_none();
-            self.bring_rows(name, listing, &files.unwrap_or_default(), limit, watch)?;
+            self.bring_rows(name, listing, &files.unwrap_or_default(), portion, watch)?;
             match self.bring(name, listing, &select::about_set(name, listing), watch) {
                 Err(fault) if !matches!(fault, Fault::Interrupted) => {
                     // What a set says of itself is good to have, and nothing that its images have to wait for.
@@ -125,28 +152,37 @@ impl Hub {
                 }
                 brought => brought,
             }
+        });
+        let cached = || self.cache(name).commit_of(revision).and_then(|commit| chosen(&self.fetched(name, commit)));
+        let fetched = fetched.map_err(|error| match (error, split.map_or_else(cached, |_| None)) {
+            (Error::Hub { name, found, hint, absent }, Some((split, _))) => {
+                let hint = format!("{hint}; or name the split `{split}`, which is in the cache, if that is meant");
+                Error::Hub { name, found, hint, absent }
+            }
+            (error, _) => error,
         })?;
         Ok((!empty).then_some(fetched))
     }
 
-    /// Fetches shards, one after another until there are `limit` rows. A missing shard that nobody would notice afterwards is
+    /// Fetches shards, one after another until they hold the `portion`. A missing shard that nobody would notice afterwards is
     /// not left out.
     fn bring_rows(
         &self,
         name: &HubName,
         listing: &Listing,
         files: &[String],
-        limit: Option<usize>,
+        portion: Portion,
         watch: &mut dyn Watch,
     ) -> std::result::Result<(), Fault> {
-        let Some(limit) = limit.filter(|_| files.iter().all(|file| data::says_its_place(Path::new(file)))) else {
+        let numbered = files.iter().all(|file| data::says_its_place(Path::new(file)));
+        let Some(wanted) = portion.rows().filter(|_| numbered) else {
             return self.bring(name, listing, files, watch);
         };
         let mut rows = 0;
-        for file in files {
+        for file in portion.order(files.len()).map(|number| &files[number]) {
             self.bring(name, listing, std::slice::from_ref(file), watch)?;
             rows += data::rows(&self.cache(name).snapshot(&listing.commit).join(file))?;
-            if rows >= limit {
+            if rows >= wanted {
                 break;
             }
         }

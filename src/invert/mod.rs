@@ -28,7 +28,7 @@ pub use plan::Plan;
 pub use prior::LayoutPrior;
 pub use recipe::{
     AdversaryMode, BufferRecipe, ContrastRecipe, Feed, FillWith, FreshWeights, GeneratorRecipe, Input, Keep, Lifecycle,
-    LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target,
+    LossRecipe, Output, PhiRecipe, PhiTarget, Quantise, Recipe, Target, Unread,
 };
 pub use synthesis::{Draws, Synthesised, Synthesiser, Terms};
 pub use wish::Wish;

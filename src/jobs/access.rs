@@ -1,7 +1,7 @@
 //! From what a person typed to files: a path, or a name on the Hub.
 
 use crate::Result;
-use crate::data::{LabelCodes, Labelled, ReadOptions, Segmented};
+use crate::data::{LabelCodes, Labelled, Portion, ReadOptions, Segmented};
 use crate::hub::{Fetched, Hub, HubName, Kind, Settings};
 use crate::report::Transfer;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,13 @@ impl Access {
         Ok(Hub::new(Settings { offline: settings.offline || self.offline, ..settings }))
     }
 
-    /// The model that a name on the Hub stands for, fetched; `None` if `path` is a path.
+    /// The model that a name on the Hub stands for, fetched if `accept` does not refuse it; `None` if `path` is a path.
     ///
     /// # Errors
-    /// As [`HubName::of_path`] and [`Hub::model`].
-    pub fn model(&self, path: &Path) -> Result<Option<Fetched>> {
+    /// As [`HubName::of_path`] and [`Hub::model_if`].
+    pub fn model(&self, path: &Path, accept: &dyn Fn(&Path) -> Result<()>) -> Result<Option<Fetched>> {
         let Some(name) = HubName::of_path(path, Kind::Model)? else { return Ok(None) };
-        self.hub()?.model(&name, &mut Transfer::stderr("fetching", self.quiet)).map(Some)
+        self.hub()?.model_if(&name, accept, &mut Transfer::stderr("fetching", self.quiet)).map(Some)
     }
 
     /// The folder of a set behind a path or a name on the Hub, and how provenance calls it.
@@ -77,7 +77,7 @@ impl Access {
     ) -> Result<Option<(PathBuf, impl Fn(&str) -> String + use<>)>> {
         let Some(name) = HubName::of_path(path, Kind::Dataset)? else { return Ok(None) };
         let transfer = &mut Transfer::stderr("fetching", self.quiet);
-        let fetched = self.hub()?.dataset(&name, options.split.as_deref(), options.limit, transfer)?;
+        let fetched = self.hub()?.dataset(&name, options.split.as_deref(), Portion::first(options.limit), transfer)?;
         let source = fetched.source();
         let inner = name.folder.map_or(String::new(), |folder| format!("/{folder}"));
         let called = move |read: &str| {

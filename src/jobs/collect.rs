@@ -11,7 +11,6 @@ use crate::loss::argmax;
 use crate::model::Model;
 use crate::nets::Task;
 use crate::ops::Compute;
-use crate::ops::mem::peak_memory;
 use crate::report::Health;
 use crate::rng::Streams;
 use crate::set::{SyntheticSet, most_images};
@@ -163,7 +162,7 @@ impl CollectJob<'_> {
             logits,
             class_names: names,
             views,
-            provenance: merge(provenance(self.teacher, times), facts),
+            provenance: merge(provenance(self.teacher, times, observer.clock.peak_memory()), facts),
         };
         set.provenance = merge(set.provenance.take(), circumstances(self.seed, self.compute));
         add_course(&mut set.provenance, &fingerprint, &observer.clock, &[]);
@@ -232,14 +231,14 @@ fn check_size([samples, boundary]: [usize; 2], dims: [usize; 3], classes: usize,
     Err(Error::invalid("--samples", found, hint))
 }
 
-fn provenance(teacher: &Model, [pass, total]: [Duration; 2]) -> Value {
+fn provenance(teacher: &Model, [pass, total]: [Duration; 2], peak: u64) -> Value {
     json!({
         "task": teacher.network.arch.task.name(),
         "kind": "collected",
         "teacher": identity(teacher),
         "license": teacher.config.pretrained_cfg.license,
         "wall_seconds": { "total": seconds(total), "pool": seconds(pass) },
-        "peak_memory_mib": mib(peak_memory()),
+        "peak_memory_mib": mib(peak),
     })
 }
 

@@ -7,9 +7,9 @@ use super::{
 use crate::data::Images;
 use crate::distill::{AnswerSource, Input, Stop, StudentRecipe, distill, start_from};
 use crate::events::Observer;
+use crate::files::PROVENANCE;
 use crate::model::{Model, Overrides};
 use crate::nets::{Network, Task};
-use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::report::health::Balance;
 use crate::report::{Health, few_classes};
@@ -78,7 +78,7 @@ pub struct DistillJob<'a> {
 /// whose number and size decide how much memory a student takes.
 pub fn teacher_config(set: &SyntheticSet, folder: &Path) -> Result<ModelConfig> {
     let hint = "get the set again, or name the teacher with --teacher";
-    let refuse = |found: String| Error::file(folder.join("synth.json"), found, hint);
+    let refuse = |found: String| Error::file(folder.join(PROVENANCE), found, hint);
     let stated = &set.provenance["teacher"]["config"];
     if stated.is_null() {
         return Err(refuse("it does not say what the teacher read".into()));
@@ -180,7 +180,7 @@ impl DistillJob<'_> {
             "parameters": student.network.arch.parameters(),
             "steps": done.steps,
             "wall_seconds": { "distillation": seconds(begin.elapsed() + done.clock.earlier) },
-            "peak_memory_mib": mib(peak_memory()),
+            "peak_memory_mib": mib(done.clock.peak_memory()),
             "metrics": { "held_out_agreement": done.held_out_agreement, "held_out_kl": done.held_out_kl },
         });
         add_health(&mut provenance, &health, &set.provenance, observer)?;

@@ -8,7 +8,6 @@ use crate::events::Observer;
 use crate::invert::{Input, Inversion, LabelEmbeddings, Options, Plan, Recipe, invert};
 use crate::model::Model;
 use crate::nets::Network;
-use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::report::Health;
 use crate::rng::Streams;
@@ -166,7 +165,7 @@ impl InvertJob<'_> {
             },
             "label_embeddings": self.embeddings_used(),
             "wall_seconds": times,
-            "peak_memory_mib": mib(peak_memory()),
+            "peak_memory_mib": mib(inversion.clock.peak_memory()),
             "metrics": {
                 "synthesised": inversion.synthesised,
                 "adversary_updates": inversion.plan.all_updates(),

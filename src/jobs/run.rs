@@ -157,11 +157,15 @@ impl RunJob<'_> {
             return Err(Error::invalid("on_the_fly", "the adversary is the student and would have no update", hint));
         }
         let begin = Instant::now();
-        let inverted = self.inversion().run(observer)?;
+        let mut inverted = self.inversion().run(observer)?;
         let (student, mut provenance) = match self.on_the_fly {
             true => (inverted.adversary.clone(), self.on_the_fly_provenance(&inverted)),
             false => self.finish(&inverted, begin, observer)?,
         };
+        if self.goes_on() && !self.on_the_fly {
+            // Beside the numbers of batches and rounds: with a limit, the recipe's own says nothing.
+            inverted.set.provenance["recipe"]["finish_steps"] = provenance["steps"].clone();
+        }
         provenance["job_sha256"] = json!(job_sha256(&self.fingerprint()));
         Ok(Ran { inverted, student, provenance })
     }

@@ -3,7 +3,7 @@
 use super::job_sha256;
 use crate::checkpoint::{Checkpoints, Resumable, Saved, Unfinished};
 use crate::events::{Observer, Pupil, Record, check_interrupt};
-use crate::files::{PROVENANCE_LIMIT, Staging};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, Staging};
 use crate::ops::{self, Compute};
 use crate::report::{Every, Reporter, Snapshots, alarms_under_way, duration};
 use crate::signs::Signs;
@@ -214,11 +214,17 @@ pub fn clear_up(place: Unfinished, fingerprint: &Value) -> Result<()> {
 /// What `synth.json` in `folder` says of the finished result of the run of `fingerprint`.
 ///
 /// # Errors
-/// [`Error::File`] if it is that of another run, or none of ours.
+/// [`Error::Invalid`] if there is none; [`Error::File`] if it is that of another run, or none of ours.
 pub fn finished(folder: &Path, fingerprint: &Value) -> Result<Value> {
-    let path = folder.join("synth.json");
+    let path = folder.join(PROVENANCE);
     let again = "choose another name, or use --force to replace it";
-    let about = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
+    let about = std::fs::metadata(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let found = "it is not there, though the output exists, which is no result of this command";
+            Error::invalid(path.display().to_string(), found, "choose another name")
+        }
+        _ => Error::io("read", &path)(error),
+    })?;
     if about.len() > PROVENANCE_LIMIT {
         return Err(Error::file(&path, "it is too large for a result of ours", again));
     }

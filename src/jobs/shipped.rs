@@ -22,7 +22,8 @@ pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access
     if path == Path::new(SHIPPED) && !path.exists() {
         return shipped(arch, overrides);
     }
-    fetched(path, access, |path| Model::load(path, arch, overrides))
+    let accept = |folder: &Path| Model::is_known(folder, arch, overrides);
+    fetched(path, access, &accept, |path| Model::load(path, arch, overrides))
 }
 
 /// The teacher that provenance describes as [`super::identity`] does: that commit on the Hub, or that path, with the `config` that it had
@@ -33,7 +34,8 @@ pub fn open_model(path: &Path, arch: Option<&str>, overrides: &Overrides, access
 pub fn open_again(identity: &Value, config: ModelConfig, access: &Access) -> Result<Model> {
     match (identity["id"].as_str(), identity["revision"].as_str()) {
         (Some(id), Some(commit)) => {
-            fetched(Path::new(&format!("hf://{id}@{commit}")), access, |path| Model::load_as(path, config))
+            let path = format!("hf://{id}@{commit}");
+            fetched(Path::new(&path), access, &|_| Ok(()), |path| Model::load_as(path, config))
         }
         (Some(SHIPPED), None) => open_model(Path::new(SHIPPED), None, &Overrides::default(), access),
         (Some(path), None) => Model::load_as(path, config),
@@ -42,8 +44,13 @@ pub fn open_again(identity: &Value, config: ModelConfig, access: &Access) -> Res
 }
 
 /// What `load` makes of the folder at `path`, or of that which comes from the Hub if `path` is a name there.
-fn fetched(path: &Path, access: &Access, load: impl FnOnce(&Path) -> Result<Model>) -> Result<Model> {
-    let Some(fetched) = access.model(path)? else { return load(path) };
+fn fetched(
+    path: &Path,
+    access: &Access,
+    accept: &dyn Fn(&Path) -> Result<()>,
+    load: impl FnOnce(&Path) -> Result<Model>,
+) -> Result<Model> {
+    let Some(fetched) = access.model(path, accept)? else { return load(path) };
     Ok(Model { source: fetched.source(), ..load(&fetched.folder)? })
 }
 

@@ -5,7 +5,6 @@ use crate::events::Observer;
 use crate::model::Model;
 use crate::nets::Network;
 use crate::nets::registry::{self, Shape};
-use crate::ops::mem::peak_memory;
 use crate::ops::{CPU, Compute};
 use crate::rng::Streams;
 use crate::teacher::Teacher;
@@ -92,7 +91,7 @@ impl TrainJob<'_> {
             "recipe": self.recipe,
             "license": self.license,
             "wall_seconds": { "training": seconds(begin.elapsed() + trained.clock.earlier) },
-            "peak_memory_mib": mib(peak_memory()),
+            "peak_memory_mib": mib(trained.clock.peak_memory()),
         });
         add_course(&mut provenance, &self.fingerprint(), &trained.clock, &[("network", trained.halvings)]);
         Ok((model, merge(provenance, circumstances(self.seed, self.compute))))

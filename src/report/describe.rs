@@ -33,7 +33,7 @@ pub struct Description {
 pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Description> {
     let health = Health::of(set, teacher)?;
     let criteria = Criteria::of(set, &health, teacher)?;
-    let raised = alarms_of(&set.provenance, &health);
+    let raised = alarms_of(&set.provenance, &as_it_was_made(set, &health));
     let confidence = quantiles(set.teacher_confidence().into_iter().map(f64::from).collect());
     let entropy = quantiles((0..set.len()).map(|i| super::health::entropy(set.answer(i))).collect());
     let images = &set.images;
@@ -55,6 +55,13 @@ pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Des
     let text = page(set, &health, &criteria, [&confidence, &entropy], &raised);
     let html = super::page::html(set, &health, &criteria, &raised, &text)?;
     Ok(Description { text, json, html })
+}
+
+/// The health of a set with what only the inversion has seen, and without a teacher what it said of the batch norms.
+fn as_it_was_made(set: &SyntheticSet, health: &Health) -> Health {
+    let then: Option<Health> = serde_json::from_value(set.provenance["health"].clone()).ok();
+    let (signs, fit) = then.map_or((None, None), |then| (then.signs, then.fit));
+    Health { signs, fit: health.fit.clone().or(fit), ..health.clone() }
 }
 
 fn page(
@@ -192,6 +199,7 @@ fn by_quantile(values: &[f64; 5]) -> Value {
 mod tests {
     use super::*;
     use crate::report::tests::set_of;
+    use crate::signs::Signs;
 
     #[test]
     fn a_description_has_the_numbers_and_the_names() {
@@ -214,6 +222,22 @@ mod tests {
         // softmax(4, 0)
         assert!((json["confidence"]["0.5"].as_f64().unwrap() - 0.982_013_8).abs() < 1e-6);
         assert!(json["alarms"].as_array().unwrap().iter().any(|a| a["name"] == "few images"), "{json:#}");
+    }
+
+    /// What an inversion has shown on its way cannot be seen in its images.
+    #[test]
+    fn alarms_of_the_inversion_are_those_of_its_set() {
+        let mut set =
+            set_of(&[0, 1, 0, 1], &[[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]], |i, j| (i * 60 + j) as u8);
+        let raised = |set: &SyntheticSet| {
+            let json = describe_set(set, None).unwrap().json;
+            json["alarms"].as_array().unwrap().iter().any(|a| a["name"] == "generator stands still")
+        };
+        assert!(!raised(&set));
+        let signs = Signs { batches: 100, bn: None, agreement: None, rounds: 80, difference: 0.3, movement: 0.0 };
+        let health = Health::of(&set, None).unwrap().with_signs(signs);
+        set.provenance = json!({ "health": health });
+        assert!(raised(&set));
     }
 
     #[test]

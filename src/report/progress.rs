@@ -26,6 +26,8 @@ enum Screen {
 struct Stage {
     name: &'static str,
     began: Instant,
+    /// What was done at its first record, and when: a stage that is taken up again has not begun at 0.
+    from: (usize, Instant),
     rate: Rate,
     bar: Option<ProgressBar>,
     /// When the last plain line was written.
@@ -62,7 +64,7 @@ impl Progress {
         }
         let at = self.stages.iter().position(|s| s.name == record.stage).unwrap_or_else(|| {
             let begun = now.checked_sub(spent).unwrap_or(now);
-            self.stages.push(Stage::new(record.stage, begun));
+            self.stages.push(Stage::new(record, begun, now));
             self.stages.len() - 1
         });
         let stage = &mut self.stages[at];
@@ -70,14 +72,15 @@ impl Progress {
         match &mut self.screen {
             Screen::Quiet => {}
             Screen::Bars(bars) => stage.draw(bars, record),
-            Screen::Lines(out) => stage.tell(out.as_mut(), record, now),
+            Screen::Lines(out) => stage.tell(out.as_mut(), record, now, spent),
         }
     }
 }
 
 impl Stage {
-    fn new(name: &'static str, began: Instant) -> Self {
-        Self { name, began, rate: Rate::default(), bar: None, told: began, finished: false }
+    fn new(first: &Record, began: Instant, now: Instant) -> Self {
+        let from = (first.done, now);
+        Self { name: first.stage, began, from, rate: Rate::default(), bar: None, told: began, finished: false }
     }
 
     fn draw(&mut self, bars: &MultiProgress, record: &Record) {
@@ -87,6 +90,8 @@ impl Stage {
                 bar.set_style(style);
             }
             bar.set_prefix(self.name);
+            bar.set_position(record.done as u64);
+            bar.reset_eta();
             bar
         });
         bar.set_length(record.total as u64);
@@ -97,20 +102,28 @@ impl Stage {
         }
     }
 
-    fn tell(&mut self, out: &mut dyn Write, record: &Record, now: Instant) {
+    /// What the rest will take if it goes on as since the first record of this process, or like the one step that there was.
+    fn left(&self, record: &Record, now: Instant, spent: Duration) -> Duration {
+        let (first, then) = self.from;
+        let (steps, time) = match record.done.saturating_sub(first) {
+            0 => (1, spent),
+            steps => (steps, now.saturating_duration_since(then)),
+        };
+        time.mul_f64(record.total.saturating_sub(record.done) as f64 / steps as f64)
+    }
+
+    fn tell(&mut self, out: &mut dyn Write, record: &Record, now: Instant, spent: Duration) {
         let ends = record.done >= record.total && !self.finished;
         if !ends && now.saturating_duration_since(self.told) < EVERY {
             return;
         }
         self.finished |= ends;
         self.told = now;
-        let since = now.saturating_duration_since(self.began);
         let percent = 100 * record.done / record.total.max(1);
         let time = if ends {
-            format!("took {}", duration(since))
+            format!("took {}", duration(now.saturating_duration_since(self.began)))
         } else {
-            let left = record.total.saturating_sub(record.done) as f64 / record.done.max(1) as f64;
-            format!("{} left", duration(since.mul_f64(left)))
+            format!("{} left", duration(self.left(record, now, spent)))
         };
         let numbers = numbers(record, self.rate.per_second());
         // Nobody reads stderr any more: no reason to stop.
@@ -238,6 +251,19 @@ mod tests {
         assert_eq!(lines[3], "distill 100/100 (100 %), took 1m40s: loss 0.0100, lr 0.100, 128 images/s");
         assert_eq!(lines.len(), 4);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    }
+
+    #[test]
+    fn a_stage_that_is_taken_up_again_knows_what_is_left() {
+        let page = Page::default();
+        let mut progress = Progress::lines(Box::new(page.clone()));
+        let (start, three) = (Instant::now(), Duration::from_secs(3));
+        for step in 1..=10 {
+            let record = Record { stage: "distill", done: 3600 + step, total: 4000, images: 128, values: Vec::new() };
+            progress.take(&record, start + three * step as u32, three);
+        }
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("distill 3610/4000 (90 %), 19m30s left: "), "{text}");
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Resumable for Snapshots {
 
 /// The refusal of a state of a run that was begun with other snapshots than this one.
 pub(super) fn begun_otherwise(from: &Saved, how: &str) -> Error {
-    let hint = "go on with what it was begun with, or start anew with --force";
+    let hint = "go on with what it was begun with, or start anew: with --force, or without the folder NAME.unfinished";
     Error::file(from.source(), format!("its run was begun {how}"), hint)
 }
 

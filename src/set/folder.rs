@@ -3,7 +3,7 @@
 use super::{MAX_VIEWS, SyntheticSet, View, Views, card, most_images, preview, rows};
 use crate::data::table::guard;
 use crate::data::{Images, MAX_SIDE, shards};
-use crate::files::{PROVENANCE_LIMIT, json_text, write_atomic};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, json_text, write_atomic};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -13,7 +13,6 @@ use std::path::Path;
 pub(super) const SHARD_PIXEL_BYTES: usize = 256 << 20;
 
 const FORMAT: u32 = 1;
-const JSON: &str = "synth.json";
 
 /// The entry `set` of `synth.json`: what a reader checks the table against.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,7 +66,7 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
     let json = json_text(&provenance, PROVENANCE_LIMIT).map_err(|e| json_error(folder, &e))?;
     if json.len() as u64 > PROVENANCE_LIMIT {
         let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", json.len());
-        return Err(Error::file(folder.join(JSON), found, "shorten the teacher's config.json, which is in it"));
+        return Err(Error::file(folder.join(PROVENANCE), found, "shorten the teacher's config.json, which is in it"));
     }
 
     fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
@@ -82,7 +81,7 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
     preview::write_preview(folder.join("preview.png"), &set.images, &set.labels, classes)?;
     let card = card::card(set, bytes, &provenance, &folder_name(folder));
     write_atomic(folder.join("README.md"), card.as_bytes())?;
-    write_atomic(folder.join(JSON), json.as_bytes())
+    write_atomic(folder.join(PROVENANCE), json.as_bytes())
 }
 
 pub(super) fn read(folder: &Path) -> Result<SyntheticSet> {
@@ -116,7 +115,7 @@ pub(super) fn read(folder: &Path) -> Result<SyntheticSet> {
 }
 
 pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description)> {
-    let path = folder.join(JSON);
+    let path = folder.join(PROVENANCE);
     let refuse =
         |found: String| Error::file(&path, found, "name a folder that `synth invert` or `synth collect` finished");
     let size = fs::metadata(&path).map_err(|e| refuse(format!("no finished set ({e})")))?.len();
@@ -133,7 +132,7 @@ pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description
 }
 
 fn json_error(folder: &Path, e: &serde_json::Error) -> Error {
-    Error::file(folder.join(JSON), format!("it cannot be written ({e})"), "check the provenance")
+    Error::file(folder.join(PROVENANCE), format!("it cannot be written ({e})"), "check the provenance")
 }
 
 /// The folder's name for the card's title; a hidden temporary folder gives the name that it will get.

@@ -1,6 +1,6 @@
 //! The licence that a model folder states: in `config.json` as timm has it, else in the head of its `README.md`.
 
-use crate::files::PROVENANCE_LIMIT;
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT};
 use std::io::Read;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub fn stated_in(folder: &Path) -> Option<String> {
 /// knows it may have put it in place of `other`.
 pub fn is_known(folder: &Path) -> bool {
     let known = || {
-        let file = std::fs::File::open(folder.join("synth.json")).ok()?;
+        let file = std::fs::File::open(folder.join(PROVENANCE)).ok()?;
         let json: serde_json::Value = serde_json::from_reader(file.take(PROVENANCE_LIMIT)).ok()?;
         json["license"].as_str().map(is_identifier)
     };

@@ -262,6 +262,17 @@ fn options_without_a_part() {
     let run = |more: &[&'static str]| [&["run", "-o", &out, "--student", "resnet14"][..], more].concat();
     refused(2, &run(&["--set", "student.steps=5"]), &["--set student.steps", "finish_steps", "--init scratch"]);
     refused(2, &run(&["--set", "student.schedule=constant"]), &["--set student.schedule", "--on-the-fly"]);
+    let scratch = ["--init", "scratch", "--set", "finish_steps=5"];
+    refused(2, &run(&scratch), &["--set finish_steps", "starts anew", "student.steps"]);
+    refused(2, &run(&["--init", "adversary", "--set", "blocks_share=0.1"]), &["--set blocks_share", "teacher-blocks"]);
+    for (recipe, value, part) in [
+        ("deepinversion", "generator.inner_steps=9", "generator.warmup_steps"),
+        ("deepinversion", "generator.lr=0.1", "generator.lr_latent"),
+        ("dafl", "generator.warmup_steps=9", "generator.inner_steps"),
+        ("dafl", "generator.lr_latent=0.1", "say generator.lr"),
+    ] {
+        refused(2, &run(&["--recipe", recipe, "--set", value]), &[value.split('=').next().unwrap(), part]);
+    }
     let fly = ["--on-the-fly", "--set", "finish_steps=5"];
     refused(2, &run(&fly), &["--set finish_steps", "--on-the-fly"]);
     refused(2, &run(&["--recipe", "fast", "--set", "student.rand_augment=2"]), &["--set student.rand_augment"]);

@@ -314,6 +314,13 @@ fn hyper_parameters_that_are_not_there_are_refused_by_name() {
     ] {
         parse(timm(), key, value);
     }
+    // Its answers would be taken for probabilities of which one is meant.
+    let (mut config, _) = vit();
+    config["problem_type"] = "single_label_classification".into();
+    assert!(ModelConfig::parse(config.to_string().as_bytes(), "test").is_ok());
+    config["problem_type"] = "multi_label_classification".into();
+    let refused = ModelConfig::parse(config.to_string().as_bytes(), "test").err().unwrap().to_string();
+    assert!(refused.contains("multi_label_classification") && !refused.contains('\n'), "{refused}");
     let (mut pooled, _) = convnext();
     pooled["global_pool"] = "max".into();
     let pooled = ModelConfig::parse(pooled.to_string().as_bytes(), "test").unwrap();

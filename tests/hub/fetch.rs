@@ -8,7 +8,7 @@ use crate::hub::repo::Files;
 use crate::hub::{self, Answer, HubServer, Manner, Repo, TOKEN, git_blob, sha256};
 use crate::table::table;
 use serde_json::json;
-use synth::data::{Labelled, ReadOptions};
+use synth::data::{Labelled, Portion, ReadOptions};
 use synth::events::Silent;
 use synth::hub::{Fetched, Hub, HubName, Kind, Patience, Settings, Watch};
 use synth::weights::{Checkpoint, RawData, RawTensor};
@@ -29,7 +29,7 @@ fn fetch(hub: &Hub, text: &str) -> synth::Result<Fetched> {
 }
 
 fn dataset(hub: &Hub, text: &str, split: Option<&str>) -> synth::Result<Fetched> {
-    hub.dataset(&HubName::parse(text, Kind::Dataset).unwrap(), split, None, &mut Silent)
+    hub.dataset(&HubName::parse(text, Kind::Dataset).unwrap(), split, Portion::Whole, &mut Silent)
 }
 
 fn read(folder: &Path, name: &str) -> Vec<u8> {
@@ -315,6 +315,22 @@ fn weights_in_parts_are_fetched_with_all_their_parts() {
     assert!(fetch(&offline, "a/b").is_err());
 }
 
+/// A network that is not here is refused for some kilobytes, not for all of its weights.
+#[test]
+fn weights_are_only_fetched_for_a_configuration_that_is_accepted() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    server.add("models/a/b", model());
+    let (hub, name) = (server.hub(folder.path()), HubName::parse("a/b", Kind::Model).unwrap());
+    let refuse = |folder: &Path| {
+        assert_eq!(read(folder, "config.json"), b"{}");
+        Err(synth::Error::invalid("a/b", "not one of ours", "take another"))
+    };
+    let refused = hub.model_if(&name, &refuse, &mut Silent).unwrap_err().to_string();
+    assert_eq!((refused.as_str(), store_requests(&server).len()), ("a/b: not one of ours; take another", 0));
+    assert!(hub.model_if(&name, &|_| Ok(()), &mut Silent).is_ok());
+    assert_eq!(store_requests(&server).len(), 1);
+}
+
 #[test]
 fn of_a_dataset_only_the_split_is_fetched() {
     let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
@@ -337,6 +353,23 @@ fn of_a_dataset_only_the_split_is_fetched() {
     assert!(dataset(&hub, "a/b", Some("dev")).unwrap_err().to_string().contains("no split `dev`"));
 }
 
+/// Accuracy on what a student was trained on would pass for accuracy on the test set.
+#[test]
+fn a_cached_split_is_not_taken_for_the_one_that_nobody_named() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let (train, test) = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet");
+    let commit = server.add("datasets/a/b", Repo::with(&[(train, b"t"), (test, b"e")]));
+    let hub = server.hub(folder.path());
+    let fetched = dataset(&hub, "a/b", Some("train")).unwrap();
+    let offline = Hub::new(Settings { offline: true, ..server.settings(folder.path()) });
+    let refused = dataset(&offline, "a/b", None).unwrap_err().to_string();
+    assert!(refused.contains("not in the cache") && refused.contains("name the split `train`"), "{refused}");
+    assert!(!fetched.folder.join(test).exists());
+    dataset(&hub, &format!("a/b@{commit}"), None).unwrap();
+    assert!(fetched.folder.join(test).is_file());
+    assert_eq!(dataset(&offline, "a/b", None).unwrap(), fetched);
+}
+
 /// Twelve rows in three shards: six of them are in the first two.
 #[test]
 fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
@@ -347,7 +380,8 @@ fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
     let commit = server.add("datasets/a/b", Repo::with(&files));
     let name = |text: &str| HubName::parse(text, Kind::Dataset).unwrap();
     let hub = server.hub(folder.path());
-    let get = |hub: &Hub, text: &str, limit| hub.dataset(&name(text), Some("train"), limit, &mut Silent);
+    let some = |hub: &Hub, text: &str, portion| hub.dataset(&name(text), Some("train"), portion, &mut Silent);
+    let get = |hub: &Hub, text: &str, limit| some(hub, text, Portion::first(limit));
     let there = |fetched: &Fetched| shards.iter().filter(|(name, _)| fetched.folder.join(name).is_file()).count();
     let read = |fetched: &Fetched, limit| {
         let options = ReadOptions { split: Some("train".into()), limit, ..ReadOptions::default() };
@@ -370,6 +404,15 @@ fn of_a_dataset_only_the_shards_with_the_wanted_rows_are_fetched() {
     assert_eq!(there(&get(&hub, &format!("a/b@{commit}"), None).unwrap()), 3);
     assert_eq!((read(&fetched, None).unwrap().len(), store_requests(&server).len()), (12, 3));
     assert_eq!(there(&get(&server.hub(&folder.path().join("other")), "a/b", Some(99)).unwrap()), 3);
+
+    // Rows may be sorted by their class: six from all over are those of the first and the last shard, and so says the cache.
+    let far = server.hub(&folder.path().join("far"));
+    let fetched = some(&far, "a/b", Portion::Spread(6)).unwrap();
+    let found: Vec<bool> = shards.iter().map(|(name, _)| fetched.folder.join(name).is_file()).collect();
+    assert_eq!(found, [true, false, true]);
+    let offline = Hub::new(Settings { offline: true, ..server.settings(&folder.path().join("far")) });
+    assert_eq!(some(&offline, "a/b", Portion::Spread(6)).unwrap(), fetched);
+    assert!(some(&offline, "a/b", Portion::First(6)).is_err());
 }
 
 /// Nobody could tell later that one of these is missing.
@@ -379,7 +422,7 @@ fn shards_that_do_not_say_how_many_they_are_are_all_fetched() {
     let (first, second) = (table(0..4), table(4..8));
     server.add("datasets/a/b", Repo::with(&[("x/train/0000.parquet", &first), ("x/train/0001.parquet", &second)]));
     let name = HubName::parse("a/b", Kind::Dataset).unwrap();
-    let fetched = server.hub(folder.path()).dataset(&name, None, Some(2), &mut Silent).unwrap();
+    let fetched = server.hub(folder.path()).dataset(&name, None, Portion::First(2), &mut Silent).unwrap();
     assert!(fetched.folder.join("x/train/0001.parquet").is_file());
 }
 
@@ -398,6 +441,9 @@ fn configurations_and_converted_datasets_are_found() {
     server.add("datasets/a/old", old);
     let fetched = dataset(&hub, "a/old", None).unwrap();
     assert_eq!((&fetched.commit, read(&fetched.folder, "default/test/0000.parquet")), (&commit, b"converted".to_vec()));
+
+    let offline = Hub::new(Settings { offline: true, ..server.settings(folder.path()) });
+    assert_eq!(dataset(&offline, "a/old", None).unwrap(), fetched);
 
     // What goes wrong there is not taken for a dataset that was not converted.
     assert!(dataset(&hub, "a/old", Some("dev")).unwrap_err().to_string().contains("no split `dev`"));

@@ -9,6 +9,7 @@ use synth::augment::CropFlip;
 use synth::collect::boundary::cross;
 use synth::collect::related::relatedness;
 use synth::collect::{Balance, Copies, Dataset, Pool, Progress, Source, Survey, Wish, fill};
+use synth::data::Portion;
 use synth::distill::{AnswerSource, Stop, StudentRecipe, distill};
 use synth::events::{Observer, Record, Silent};
 use synth::jobs::{
@@ -30,7 +31,7 @@ fn teacher() -> Model {
 
 fn sources(teacher: &Model, from: &[&str]) -> Vec<(Box<dyn Source>, f64)> {
     let wishes: Vec<Wish> = from.iter().map(|text| text.parse().unwrap()).collect();
-    open_sources(&wishes, &Teacher::of(teacher), 0, None, &Access { offline: true, quiet: true }).unwrap()
+    open_sources(&wishes, &Teacher::of(teacher), 0, usize::MAX, &Access { offline: true, quiet: true }).unwrap()
 }
 
 fn collect(from: &[&str], samples: usize, pool: Option<usize>, balance: Balance) -> Collected {
@@ -225,7 +226,7 @@ fn pictures_in_tar_files_and_parquet_files_are_the_same_pictures() {
 
     std::fs::write(root.path().join("shard-2.tar"), b"no tar file").unwrap();
     let wish: Wish = root.path().to_str().unwrap().parse().unwrap();
-    let refused = open_sources(&[wish], &Teacher::of(&teacher()), 0, None, &Access::default());
+    let refused = open_sources(&[wish], &Teacher::of(&teacher()), 0, usize::MAX, &Access::default());
     let message = refused.err().unwrap().to_string();
     assert!(message.contains("shard-2.tar: ") && !message.contains('\n'), "{message}");
 }
@@ -236,7 +237,7 @@ fn real_datasets_are_streamed_in_parts() {
     if !root.exists() {
         return eprintln!("skipped: no {}", root.display());
     }
-    let source: Box<dyn Source> = Box::new(Dataset::open(&root, "cifar10", Some("train"), None).unwrap());
+    let source: Box<dyn Source> = Box::new(Dataset::open(&root, "cifar10", Some("train"), Portion::Whole).unwrap());
     assert_eq!(source.items(), Some(50_000));
     let mut pool = Pool::new(vec![(source, 1.0)], 300, [32, 32, 3], &Streams::new(0)).unwrap();
     let mut places = Vec::new();
@@ -453,7 +454,8 @@ fn what_is_not_there_is_said_on_one_line() {
     for (from, part) in
         [("no/such/place/at/all", "there is no"), (empty.path().to_str().unwrap(), "no picture in this")]
     {
-        let refused = open_sources(&[from.parse().unwrap()], &teacher, 0, None, &Access { offline: true, quiet: true });
+        let refused =
+            open_sources(&[from.parse().unwrap()], &teacher, 0, usize::MAX, &Access { offline: true, quiet: true });
         let message = refused.err().unwrap().to_string();
         assert!(message.contains(part) && !message.contains('\n'), "{message}");
     }

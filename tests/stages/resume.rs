@@ -329,7 +329,7 @@ fn collection<'a>(teacher: &'a Model, pictures: &Path, balance: Balance) -> Coll
     let access = Access { offline: true, quiet: true };
     CollectJob {
         teacher,
-        sources: open_sources(&wishes, &Teacher::of(teacher), 0, None, &access).unwrap(),
+        sources: open_sources(&wishes, &Teacher::of(teacher), 0, usize::MAX, &access).unwrap(),
         samples: 600,
         pool: Some(1600),
         balance,

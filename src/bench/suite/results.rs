@@ -83,7 +83,7 @@ pub struct Row {
     pub adversary_updates: Option<u64>,
     pub student_updates: Option<u64>,
     pub peak_memory_mib: Option<f64>,
-    /// How often its stages were taken up again after an interruption.
+    /// How often it was taken up again after an interruption.
     pub resumed: u64,
     /// Names of the alarms that the run raised.
     pub alarms: Vec<String>,
@@ -125,9 +125,12 @@ impl Row {
             images_made: set["metrics"]["synthesised"].as_u64(),
             adversary_updates: set["metrics"]["adversary_updates"].as_u64().filter(|_| student["on_the_fly"] != true),
             student_updates: student["steps"].as_u64(),
-            peak_memory_mib: student["peak_memory_mib"].as_f64(),
-            resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).sum(),
-            alarms: alarms(&student),
+            peak_memory_mib: [&student, &set]
+                .iter()
+                .filter_map(|about| about["peak_memory_mib"].as_f64())
+                .reduce(f64::max),
+            resumed: [&student, &set].iter().filter_map(|about| about["resumed"].as_u64()).max().unwrap_or_default(),
+            alarms: alarms([&set, &student]),
             made,
             settings: run.settings.clone(),
             provenance: named(without_health(student), around),
@@ -178,9 +181,15 @@ fn images_kept(run: &Run, student: &Value, set: &Value) -> Option<u64> {
     }
 }
 
-fn alarms(student: &Value) -> Vec<String> {
-    let raised = student["alarms"].as_array().cloned().unwrap_or_default();
-    raised.iter().filter_map(|alarm| alarm["name"].as_str().map(String::from)).collect()
+/// Names of the alarms of both stages, each once: what a student on the fly says of its set stands in both.
+fn alarms(stages: [&Value; 2]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for alarm in stages.iter().filter_map(|about| about["alarms"].as_array()).flatten() {
+        if let Some(name) = alarm["name"].as_str().filter(|name| !names.iter().any(|known| known == name)) {
+            names.push(name.into());
+        }
+    }
+    names
 }
 
 fn without_health(mut student: Value) -> Value {
@@ -238,4 +247,18 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(i, line)| serde_json::from_str(line).map_err(|error| refuse(i, error))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_stages_raise_alarms_each_counted_once() {
+        let of =
+            |names: &[&str]| json!({ "alarms": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
+        let found = alarms([&of(&["generator collapsed", "off label"]), &of(&["student lost", "off label"])]);
+        assert_eq!(found, ["generator collapsed", "off label", "student lost"]);
+        assert_eq!(alarms([&Value::Null, &of(&["few images"])]), ["few images"]);
+    }
 }

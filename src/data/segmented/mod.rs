@@ -14,7 +14,7 @@ use super::decode::{Collector, Refusal, dimensions};
 use super::image_folder::load;
 use super::labelled::{check, check_no_columns, combined_hash, dataset_name, push_pictures};
 use super::table::{Cells, Table, guard};
-use super::{Framing, Images, ReadOptions, locate};
+use super::{Framing, Images, Portion, ReadOptions, locate};
 use crate::files::{sha256_bytes, sha256_file};
 use crate::ops::store::Store;
 use crate::{Error, Result};
@@ -55,7 +55,7 @@ impl Segmented {
             locate::check_split(path, options.split.as_deref())?;
             return Self::of_tables(path, &[path.to_path_buf()], name, options, codes);
         }
-        match locate::shards_for(path, options.split.as_deref(), options.limit)? {
+        match locate::shards_for(path, options.split.as_deref(), Portion::first(options.limit))? {
             Some((split, files)) => Self::of_tables(path, &files, format!("{name}/{split}"), options, codes),
             None => {
                 check_no_columns(path, options)?;

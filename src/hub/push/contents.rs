@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::super::hash::Running;
 use super::super::name::{Kind, quote};
 use crate::data::is_shard_of;
-use crate::files::PROVENANCE_LIMIT;
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT};
 use crate::{Error, Result};
 
-pub(super) const PROVENANCE: &str = "synth.json";
 const CARD: &str = "README.md";
 const DATA: &str = "data";
 /// What a model folder may hold, and what it must.

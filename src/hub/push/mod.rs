@@ -18,7 +18,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use contents::PROVENANCE;
 pub(super) use contents::SET;
 pub use contents::{Contents, Item};
 
@@ -28,6 +27,7 @@ use super::http::{Call, Http, url};
 use super::listing::{Listing, api};
 use super::name::HubName;
 use super::{Hub, Watch};
+use crate::files::PROVENANCE;
 use crate::{Error, Result};
 use lfs::Large;
 

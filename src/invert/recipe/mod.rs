@@ -4,12 +4,14 @@ mod check;
 mod choices;
 mod generator;
 mod losses;
+mod unread;
 
 pub use choices::{
     AdversaryMode, Feed, FillWith, FreshWeights, Input, Keep, Lifecycle, Output, PhiTarget, Quantise, Target,
 };
 pub use generator::GeneratorRecipe;
 pub use losses::{ContrastRecipe, LossRecipe, PhiRecipe};
+pub use unread::Unread;
 
 use super::labels::Labels;
 use super::layout::Layout;

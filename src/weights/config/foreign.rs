@@ -48,6 +48,9 @@ fn flat(map: Map<String, Value>) -> Value {
 /// classifier.
 const PIXELS: (&str, &str) = ("SegformerForSemanticSegmentation", "segformer_semantic");
 
+/// The `problem_type` of a classifier, where it is stated; others answer for each class by itself, or with numbers.
+const ONE_OF_CLASSES: &str = "single_label_classification";
+
 /// Keys of a transformers configuration that decide no weight and no answer of a trained network; its private ones, which start
 /// with `_`, do not either.
 const IGNORED: &[&str] = &[
@@ -90,6 +93,10 @@ fn transformers(map: Map<String, Value>, preprocessor: Option<&Value>) -> Transl
     let for_pixels = class == PIXELS.0;
     if !class.is_empty() && !class.ends_with("ForImageClassification") && !for_pixels {
         return Err(format!("it is a {class} of transformers, which answers with something else than classes"));
+    }
+    if let Some(problem) = map.get("problem_type").and_then(Value::as_str).filter(|problem| *problem != ONE_OF_CLASSES)
+    {
+        return Err(format!("its problem_type is {problem}: it does not choose one of its classes"));
     }
     let names = label_names(&map)?;
     // A fresh configuration of transformers has two classes and does not state them.
