@@ -28,7 +28,7 @@ pub struct Export {
     /// ONNX: put (x - mean) / std into the graph, whose input is then pixels in 0..1
     #[arg(long, visible_alias = "normalize")]
     normalise: bool,
-    /// Replace an existing result: a file that ends in .onnx, a folder of pictures
+    /// Replace an existing result: a file that ends in .onnx, a folder of pictures from here (its synth.json says so)
     #[arg(long)]
     force: bool,
     /// Print JSON

@@ -1,7 +1,7 @@
 //! Values that a recipe has and nothing reads.
 
-use super::Recipe;
 use super::choices::{Feed, FillWith, Input};
+use super::{GeneratorRecipe, Recipe};
 
 /// A key whose value has no part in the inversion of its recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +15,28 @@ pub struct Unread {
 impl Recipe {
     /// Those keys of the generator that nothing reads: whoever changes them means others.
     pub fn unread(&self) -> Vec<Unread> {
+        let GeneratorRecipe { input, .. } = self.generator;
         let fills = self.fill > 0 && self.feed == Feed::Buffer && self.fill_with == FillWith::Generator;
         let unread = |when: bool, key, why, hint| when.then_some(Unread { key, why, hint });
-        let (steps, warmup) = ("generator.inner_steps", "generator.warmup_steps");
-        let (lr, latent) = ("generator.lr", "generator.lr_latent");
-        let learned = matches!(self.generator.input, Input::Latents | Input::Pixels);
+        let no_rounds = "it is of rounds, and the recipe has none";
+        let no_warmup = "it is of the batches before the rounds, and the recipe has none";
+        let no_generator = "there is no generator, the pixels themselves learn";
+        let no_latents = "the generator's input stays as it is drawn";
         [
-            unread(self.rounds == 0, steps, "it is of rounds, and the recipe has none", "say generator.warmup_steps"),
+            unread(self.rounds == 0, "generator.inner_steps", no_rounds, "say generator.warmup_steps"),
+            unread(self.practice == 0 && !fills, "generator.warmup_steps", no_warmup, "say generator.inner_steps"),
             unread(
-                self.practice == 0 && !fills,
-                warmup,
-                "it is of the batches before the rounds, and the recipe has none",
-                "say generator.inner_steps",
-            ),
-            unread(
-                self.generator.input == Input::Pixels,
-                lr,
-                "there is no generator, the pixels themselves learn",
+                input == Input::Pixels,
+                "generator.lr",
+                no_generator,
                 "say generator.lr_latent, which is their rate",
             ),
-            unread(!learned, latent, "the generator's input stays as it is drawn", "say generator.lr"),
+            unread(
+                !matches!(input, Input::Latents | Input::Pixels),
+                "generator.lr_latent",
+                no_latents,
+                "say generator.lr",
+            ),
         ]
         .into_iter()
         .flatten()
