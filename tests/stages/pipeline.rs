@@ -123,10 +123,11 @@ fn a_run_with_a_time_limit_can_be_repeated_by_the_numbers_that_it_reports() {
     let limited = job.run(&mut Silent).unwrap();
     let number = |key: &str| limited.inverted.set.provenance["recipe"][key].as_u64().unwrap() as usize;
     let (practice, fill, rounds) = (number("practice"), number("fill"), number("rounds"));
-    let finish_steps = limited.provenance["recipe"]["steps"].as_u64().unwrap() as usize;
+    let finish_steps = number("finish_steps");
     // However fast the machine is, it is the time that decides and not the recipe.
     assert_ne!((rounds, finish_steps), (tiny().rounds, tiny().finish_steps));
     assert_eq!(limited.provenance["steps"], json!(finish_steps));
+    assert_eq!(limited.provenance["recipe"]["steps"], json!(finish_steps));
     let again = RunJob { recipe: &Recipe { practice, fill, rounds, finish_steps, ..tiny() }, limit: None, ..job };
     assert!(bits(&limited) == bits(&again.run(&mut Silent).unwrap()), "the same numbers, other bits");
 }
