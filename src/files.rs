@@ -64,6 +64,27 @@ pub(crate) fn json_text(value: &impl Serialize, limit: u64) -> serde_json::Resul
     Ok(text)
 }
 
+/// The text of `folder`'s [`PROVENANCE`].
+///
+/// # Errors
+/// As [`unwritable`].
+pub(crate) fn provenance_text(folder: &Path, value: &impl Serialize) -> Result<String> {
+    json_text(value, PROVENANCE_LIMIT).map_err(|e| unwritable(folder, &e))
+}
+
+/// [`Error::File`] for provenance that is no JSON.
+pub(crate) fn unwritable(folder: &Path, e: &serde_json::Error) -> Error {
+    Error::file(folder.join(PROVENANCE), format!("it cannot be written ({e})"), "check the provenance")
+}
+
+/// Writes `folder`'s [`PROVENANCE`], whole.
+///
+/// # Errors
+/// As [`provenance_text`] and [`write_atomic`].
+pub(crate) fn write_provenance(folder: &Path, value: &impl Serialize) -> Result<()> {
+    write_atomic(folder.join(PROVENANCE), provenance_text(folder, value)?.as_bytes())
+}
+
 /// Whether the result file `target` may be written: there is no such file yet, or `force` allows to replace it and it has the
 /// `ending` of such results, such as `html`. Missing parent folders are created.
 ///

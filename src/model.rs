@@ -1,6 +1,6 @@
 //! A trained network with its configuration, loaded from and saved to a Hub-layout folder.
 
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT, json_text, write_atomic};
+use crate::files::{write_atomic, write_provenance};
 use crate::nets::registry::{self, Identity, Shape};
 use crate::nets::{Kind, Network, Weights};
 use crate::ops::mem::view;
@@ -144,10 +144,7 @@ impl Model {
         Checkpoint::write_safetensors(folder.join(WEIGHTS_NAME), &tensors, &metadata)?;
         self.config.write(folder)?;
         write_atomic(folder.join("README.md"), card.as_bytes())?;
-        let path = folder.join(PROVENANCE);
-        let text = json_text(synth_json, PROVENANCE_LIMIT)
-            .map_err(|e| Error::file(&path, format!("it cannot be written ({e})"), "check the provenance"))?;
-        write_atomic(&path, text.as_bytes())
+        write_provenance(folder, synth_json)
     }
 
     /// All tensors in the layout of files, by name.

@@ -46,9 +46,10 @@ impl RecipeOptions {
         recipe.views = self.views.unwrap_or(recipe.views);
         if let Some(samples) = self.samples {
             let [_, h, w] = teacher.config.pretrained_cfg.input_size;
-            let stated = self.overrides.state("fill", file.as_deref()).then_some(recipe.fill);
-            recipe = recipe.of_samples(samples as usize, task, [h, w]);
-            recipe.fill = stated.unwrap_or(recipe.fill);
+            match self.overrides.state("fill", file.as_deref()) {
+                true => recipe.buffer.samples = samples as usize,
+                false => recipe = recipe.of_samples(samples as usize, task, [h, w]),
+            }
         }
         self.overrides.have_none_of(&recipe.unread())?;
         Ok(recipe)

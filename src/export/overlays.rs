@@ -1,7 +1,7 @@
 //! Predictions of a segmentation network as pictures: the image, the labels over it, the answers over it, side by side.
 
-use super::say;
 use crate::data::VOID;
+use crate::files::write_provenance;
 use crate::{Error, Result};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -35,7 +35,7 @@ impl Overlays {
         let legend: String = colours.iter().zip(class_names).map(line).collect();
         let path = folder.join("legend.txt");
         fs::write(&path, legend).map_err(Error::io("write", &path))?;
-        say(&folder, &json!({ "kind": "overlays", "count": count }))?;
+        write_provenance(&folder, &json!({ "kind": "overlays", "count": count }))?;
         Ok(Self { folder, colours, digits: count.saturating_sub(1).to_string().len() })
     }
 

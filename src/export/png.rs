@@ -1,7 +1,7 @@
 //! The images of a set as PNG files in one folder per class, which `--data` and every image-folder reader takes.
 
-use super::say;
 use crate::events::check_interrupt;
+use crate::files::write_provenance;
 use crate::set::SyntheticSet;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -56,7 +56,10 @@ pub fn write_pictures(set: &SyntheticSet, folder: impl AsRef<Path>) -> Result<Pi
         bytes += chunk.into_par_iter().map(write).collect::<Result<Vec<_>>>()?.iter().sum::<u64>();
     }
     let license = &set.provenance["license"];
-    say(folder, &json!({ "kind": "pictures", "count": set.len(), "license": license, "set": set.provenance }))?;
+    write_provenance(
+        folder,
+        &json!({ "kind": "pictures", "count": set.len(), "license": license, "set": set.provenance }),
+    )?;
     Ok(Pictures { count: set.len(), bytes, folders })
 }
 

@@ -11,6 +11,7 @@ use super::push::SET;
 use super::transfer::{Wanted, bring};
 use super::{Hub, Watch, select};
 use crate::data::Portion;
+use crate::files::PROVENANCE;
 use crate::weights::{folder, sharded};
 use crate::{Error, Result, data};
 
@@ -119,7 +120,7 @@ impl Hub {
     pub fn set(&self, name: &HubName, watch: &mut dyn Watch) -> Result<Fetched> {
         let whole = |fetched: &Fetched| {
             let shards = data::shards(&fetched.folder.join("data"), Some("train"));
-            fetched.folder.join("synth.json").is_file() && shards.is_ok_and(|found| found.is_some())
+            fetched.folder.join(PROVENANCE).is_file() && shards.is_ok_and(|found| found.is_some())
         };
         self.fetch(name, name.revision(), &whole, &SET, &mut |listing| {
             let files = select::set_files(name, listing)?;

@@ -7,6 +7,7 @@ use crate::ops::{mem, par, spatial::nhwc};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How the differences of neighbours are summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +51,8 @@ pub fn image_norm(images: &Tensor) -> Result<Loss> {
     let [n, h, w, c] = nhwc("image_norm", images)?;
     let host = mem::host(images)?;
     let (x, len) = (mem::view(&host)?, (h * w * c).max(1));
-    let zero = vec![0f32; len];
-    let norms: Vec<f64> =
-        x.par_chunks_exact(len).map(|image| summed(image, &zero, |d| f64::from(d).powi(2)).sqrt()).collect();
+    let squares = |image: &[f32]| image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+    let norms: Vec<f64> = x.par_chunks_exact(len).map(|image| squares(image).sqrt()).collect();
     let mut grad = vec![0f32; x.len()];
     par::each_chunk(&mut grad, len, |(i, grad)| {
         let scale = if norms[i] > 0.0 { (1.0 / (norms[i] * n as f64)) as f32 } else { 0.0 };
@@ -90,14 +90,14 @@ impl Pairs {
     }
 
     /// The places of pixels and neighbours of each stretch.
-    fn places(&self) -> impl Iterator<Item = [std::ops::Range<usize>; 2]> {
+    fn places(&self) -> impl Iterator<Item = [Range<usize>; 2]> {
         let Self { from, to, step, len, .. } = *self;
         (0..self.stretches).map(move |i| [from, to].map(|at| at + i * step..at + i * step + len))
     }
 
     /// Σ|d| or Σd² of the differences d.
     fn sum(&self, x: &[f32], how: Variation) -> f64 {
-        let of = |[from, to]: [std::ops::Range<usize>; 2]| match how {
+        let of = |[from, to]: [Range<usize>; 2]| match how {
             Variation::L1 => summed(&x[from], &x[to], |d| f64::from(d.abs())),
             Variation::L2 => summed(&x[from], &x[to], |d| f64::from(d).powi(2)),
         };

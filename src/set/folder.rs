@@ -3,7 +3,7 @@
 use super::{MAX_VIEWS, SyntheticSet, View, Views, card, most_images, preview, rows};
 use crate::data::table::guard;
 use crate::data::{Images, MAX_SIDE, shards};
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT, json_text, write_atomic};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, provenance_text, unwritable, write_atomic};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -57,13 +57,13 @@ pub(super) fn write(set: &SyntheticSet, folder: &Path, shard_bytes: usize) -> Re
     if data.exists() {
         return Err(Error::file(&data, "it exists already", "write the set into a new folder"));
     }
-    let description = serde_json::to_value(Description::of(set)).map_err(|e| json_error(folder, &e))?;
+    let description = serde_json::to_value(Description::of(set)).map_err(|e| unwritable(folder, &e))?;
     let mut provenance = set.provenance.clone();
     provenance["set"] = description;
     if provenance.get("task").is_none() {
         provenance["task"] = "image-classification".into();
     }
-    let json = json_text(&provenance, PROVENANCE_LIMIT).map_err(|e| json_error(folder, &e))?;
+    let json = provenance_text(folder, &provenance)?;
     if json.len() as u64 > PROVENANCE_LIMIT {
         let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", json.len());
         return Err(Error::file(folder.join(PROVENANCE), found, "shorten the teacher's config.json, which is in it"));
@@ -129,10 +129,6 @@ pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description
         Description::deserialize(entry).map_err(|e| refuse(format!("its entry `set` cannot be used ({e})")))?;
     description.check().map_err(|found| refuse(format!("its entry `set` speaks of {found}")))?;
     Ok((json, description))
-}
-
-fn json_error(folder: &Path, e: &serde_json::Error) -> Error {
-    Error::file(folder.join(PROVENANCE), format!("it cannot be written ({e})"), "check the provenance")
 }
 
 /// The folder's name for the card's title; a hidden temporary folder gives the name that it will get.

@@ -6,7 +6,7 @@ use super::machine::{Machine, Program};
 use super::measure::{Measured, Point, Score, Wanted};
 use super::places::below;
 use super::plan::{Kind, Run};
-use crate::files::write_atomic;
+use crate::files::{PROVENANCE, write_atomic};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Row {
         let folder = run_folder(out, &run.id);
         let made: Option<Made> = read(&folder.join("made.json"));
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
-        let student: Value = read(&model_folder(out, run).join("synth.json")).unwrap_or_default();
+        let student: Value = read(&model_folder(out, run).join(PROVENANCE)).unwrap_or_default();
         let set: Value = read(&result_folder(out, &run.id).join("set/synth.json")).unwrap_or_default();
         let failed = made.as_ref().and_then(|made| made.failed.clone());
         let status = if failed.is_some() { Status::Failed } else { Status::Done };

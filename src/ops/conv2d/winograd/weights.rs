@@ -72,7 +72,7 @@ pub(in super::super) unsafe fn outer(
             });
         }
     });
-    collect(plan, [cb, len], level, &partial, kernel)
+    collect(plan, cb, level, &partial, len, kernel)
 }
 
 /// Adds the products of a piece and some columns to `sums [16][channel read][column]`.
@@ -165,7 +165,7 @@ unsafe fn transform_gradients_kernel<S: Simd>(
 }
 
 /// Adds the lanes in order and goes back to 3x3: `Gᵀ s G`, for every pair of channels.
-fn collect(plan: &Plan, [cb, len]: [usize; 2], level: Level, partial: &[f32], kernel: [usize; 2]) -> Vec<f32> {
+fn collect(plan: &Plan, cb: usize, level: Level, partial: &[f32], len: usize, kernel: [usize; 2]) -> Vec<f32> {
     let (reads, writes) = (plan.c, plan.c_out);
     let (plane, taps) = (reads * writes, &plan.phases[0].taps);
     let mut out = vec![0f32; kernel[0] * kernel[1] * plane];
