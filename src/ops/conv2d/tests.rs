@@ -204,7 +204,7 @@ fn sizes_beyond_all_counting_are_refused() {
     }
 }
 
-/// The error of F(2x2, 3x3), which README and docs/PERFORMANCE.md state: below 2e-6 of the largest result.
+/// The error of F(2x2, 3x3), which docs/PERFORMANCE.md states: below 2e-6 of the largest result.
 #[test]
 fn winograd_stays_near_the_plain_sum() {
     let spec = Conv2dSpec::new(3).padding(1);
