@@ -30,8 +30,20 @@ class Rows:
         self.path = path
         self.all = {}
         if os.path.exists(path):
+            self.cut_off()
             with open(path, encoding="utf-8") as lines:
-                self.all = {row["id"]: row for row in map(json.loads, filter(str.strip, lines))}
+                self.all = {row["id"]: row for row in (self.row(*at) for at in enumerate(lines, 1)) if row}
+
+    def cut_off(self):
+        """Removes the beginning of a line that a full disk or a kill has left at the end."""
+        with open(self.path, "r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+    def row(self, number, line):
+        try:
+            return json.loads(line) if line.strip() else None
+        except json.JSONDecodeError as error:
+            raise SystemExit(f"{self.path}, line {number}: no row ({error}); remove it, and it is made anew")
 
     def __contains__(self, name):
         return name in self.all

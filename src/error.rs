@@ -49,7 +49,17 @@ pub enum Error {
 
     /// The tensor substrate refused an operation.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        if cfg!(feature = "cuda") && error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY") {
+            let hint = "take a smaller batch (--set batch=N; student.batch=N is the student's), or --device cpu";
+            return Self::Failed { found: "the card's memory is full".into(), hint: hint.into() };
+        }
+        Self::Candle(error)
+    }
 }
 
 /// Result of every fallible function of this crate.

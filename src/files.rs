@@ -21,6 +21,19 @@ pub(crate) const PROVENANCE: &str = "synth.json";
 
 /// What the folder of a run holds: its stages have a [`PROVENANCE`] each.
 const OF_A_RUN: [&str; 4] = ["set", "student", "metrics.jsonl", "snapshots"];
+/// What a model or a set holds.
+const OF_A_RESULT: [&str; 10] = [
+    PROVENANCE,
+    "README.md",
+    "metrics.jsonl",
+    "snapshots",
+    "config.json",
+    "model.safetensors",
+    "data",
+    "preview.png",
+    "generator.safetensors",
+    "adversary.safetensors",
+];
 
 /// The largest `synth.json` that is read, in bytes. Parsed JSON can take 80 times its text.
 pub(crate) const PROVENANCE_LIMIT: u64 = 4 << 20;
@@ -162,7 +175,7 @@ impl Staging {
         fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         clean_up(&parent, &name, &target);
         if occupied(&target) {
-            refuse_replacement(&target, force)?;
+            refuse_folder(&target, force)?;
         }
         let mut builder = tempfile::Builder::new();
         let prefix = tagged(&name, &format!("partial-{}-", std::process::id()));
@@ -288,22 +301,60 @@ pub(crate) fn refuse_replacement(target: &Path, force: bool) -> Result<()> {
     {
         return Err(Error::invalid(what, "it contains the current folder", "choose another name"));
     }
-    if target.is_dir() && occupied(target) && !is_result(target) {
-        let hint = "choose another name, or remove it by hand";
-        return Err(Error::invalid(what, "it holds what this program did not make, and is not replaced", hint));
-    }
     Ok(())
 }
 
-/// Whether a folder is what a command leaves: it says so itself, or it holds both stages of a run and nothing else.
-fn is_result(folder: &Path) -> bool {
-    let stages = ["set", "student"].iter().any(|stage| folder.join(stage).join(PROVENANCE).is_file());
-    folder.join(PROVENANCE).is_file() || stages && holds_nothing_but(folder, &OF_A_RUN)
+/// The same for a folder, which is replaced only if a command has left all of it.
+///
+/// # Errors
+/// As [`refuse_replacement`]; [`Error::Invalid`] for a file, and for a folder with anything else in it.
+pub(crate) fn refuse_folder(target: &Path, force: bool) -> Result<()> {
+    refuse_replacement(target, force)?;
+    let refuse = |found: String| {
+        let what = format!("output {}", target.display());
+        Err(Error::invalid(what, found, "choose another name, or remove it by hand"))
+    };
+    if !target.is_dir() {
+        return refuse("it is a file, and is not replaced by a folder".into());
+    }
+    match strange_in(target).map_err(Error::io("list", target))? {
+        Some(name) => refuse(format!("it holds {name}, which this program did not make, and is not replaced")),
+        None => Ok(()),
+    }
 }
 
-fn holds_nothing_but(folder: &Path, names: &[&str]) -> bool {
-    let is_one = |entry: fs::DirEntry| names.iter().any(|name| entry.file_name() == *name);
-    fs::read_dir(folder).is_ok_and(|entries| entries.into_iter().all(|entry| entry.is_ok_and(is_one)))
+/// The first name in `folder` that no command has left there. Exported pictures have folders and names of their own.
+fn strange_in(folder: &Path) -> io::Result<Option<String>> {
+    let is_run = !stages_in(folder).is_empty();
+    let is_result = folder.join(PROVENANCE).is_file();
+    let pictures = is_result && !["config.json", "data"].iter().any(|name| folder.join(name).exists());
+    let is_own = |entry: &fs::DirEntry, name: &str| match (pictures, is_result) {
+        (true, _) => name == PROVENANCE || name == "legend.txt" || name.ends_with(".png") || entry.path().is_dir(),
+        (false, true) => OF_A_RESULT.contains(&name),
+        (false, false) => is_run && OF_A_RUN.contains(&name),
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !is_own(&entry, &name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names.into_iter().next())
+}
+
+/// What to say of a folder in which something else was looked for, if it is that of a run.
+pub(crate) fn run_instead(folder: &Path) -> Option<Error> {
+    let stages: Vec<String> = stages_in(folder).iter().map(|stage| stage.display().to_string()).collect();
+    (!stages.is_empty())
+        .then(|| Error::file(folder, "the folder of a whole run", format!("take {} by itself", stages.join(" or "))))
+}
+
+/// The stages of a run that lie in `folder`: `set`, `student`.
+pub(crate) fn stages_in(folder: &Path) -> Vec<PathBuf> {
+    ["set", "student"].map(|stage| folder.join(stage)).into_iter().filter(|s| s.join(PROVENANCE).is_file()).collect()
 }
 
 /// Removes what dead processes left for `target`, and puts an older result back that a kill had left set aside.

@@ -29,6 +29,12 @@ pub fn overlaid<T: Serialize + DeserializeOwned>(base: &T, file: Option<(&str, &
     })
 }
 
+/// Whether `KEY=VALUE` is of `key` or of a part of it.
+pub fn is_of(pair: &str, key: &str) -> bool {
+    let named = pair.split('=').next().unwrap_or_default().trim();
+    named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// # Errors
 /// [`Error::Invalid`] for a `value` of `key` that is not within `low` and `high`, or no number.
 pub(crate) fn range(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
@@ -56,7 +62,13 @@ fn parsed(text: &str, path: &Path) -> Result<Table> {
     if text.len() > SIZE_LIMIT {
         return Err(Error::file(path, format!("{} bytes", text.len()), hint));
     }
-    text.parse::<Table>().map_err(|error| Error::file(path, error.to_string(), hint))
+    text.parse::<Table>().map_err(|error| Error::file(path, toml_error(&error, text), hint))
+}
+
+/// What is wrong with a TOML text, and in which line.
+pub(crate) fn toml_error(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    line.map_or(error.message().to_string(), |line| format!("line {line}: {}", error.message()))
 }
 
 fn merge(to: &mut Table, from: Table, path: &Path) -> Result<()> {

@@ -11,9 +11,16 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig, PushKer
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
 
+/// Builds it, once.
 fn emulator() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda_emulator");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_emulator/build.sh");
     let built = Command::new("bash").arg(script).arg(&folder).output().unwrap();
@@ -36,6 +43,60 @@ fn the_emulator_emulates() {
         assert!(run.status.success() && said.contains(" passed; 0 failed"), "threads run {order}:\n{said}");
         assert!(!said.contains(" 0 passed"), "{said}");
     }
+}
+
+/// The program on the emulator: `synth run` from the shipped teacher, small, into `out`.
+fn run(folder: &Path, out: &Path, more: &[&str], variable: (&str, &str)) -> Output {
+    let sizes = [
+        "batch=4",
+        "practice=0",
+        "fill=1",
+        "rounds=1",
+        "adversary_steps=4",
+        "finish_steps=1",
+        "generator.width=4",
+        "generator.inner_steps=1",
+        "generator.warmup_steps=1",
+        "student.batch=4",
+        "student.reestimate=1",
+    ];
+    Command::new(env!("CARGO_BIN_EXE_synth"))
+        .args(["run", "--student", "resnet8", "--samples", "4", "--device", "cuda", "--precision", "f32", "-o"])
+        .arg(out)
+        .args(sizes.iter().flat_map(|value| ["--set", value]))
+        .args(more)
+        .env("SYNTH_CUDA_LIBS", folder)
+        .env(variable.0, variable.1)
+        .output()
+        .unwrap()
+}
+
+/// A recording that fails costs the recording alone: what follows is queued call by call, to the same bits.
+#[test]
+fn a_spoilt_recording_leaves_the_card_usable() {
+    let (folder, place) = (emulator(), tempfile::tempdir().unwrap());
+    let [spoilt, queued] = ["spoilt", "queued"].map(|name| place.path().join(name));
+    let ran = run(&folder, &spoilt, &[], ("CUDA_EMULATOR_SPOIL", "9"));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("could not be recorded"), "{said}");
+    let ran = run(&folder, &queued, &["--no-cuda-graphs"], ("CUDA_EMULATOR_SPOIL", "9"));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && !said.contains("could not be recorded"), "{said}");
+    let weights = |run: &Path| std::fs::read(run.join("student/model.safetensors")).unwrap();
+    assert!(weights(&spoilt) == weights(&queued));
+}
+
+#[test]
+fn a_card_that_is_full_says_so_on_one_line() {
+    let (folder, place) = (emulator(), tempfile::tempdir().unwrap());
+    let ran = run(&folder, &place.path().join("out"), &["-q"], ("CUDA_EMULATOR_MEMORY", "6000000"));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(
+        ran.status.code() == Some(1) && lines.len() == 1 && lines[0].contains("the card's memory is full"),
+        "{said}"
+    );
+    assert!(!place.path().join("out").exists());
 }
 
 /// PTX that has the kernels of selftest.cu: the emulator reads names and arguments of it, no more.

@@ -275,4 +275,32 @@ mod tests {
         let seen = zoom.labels(1, &labels, [8, 8]);
         assert!(seen.iter().collect::<std::collections::BTreeSet<_>>().len() < 64, "a part is enlarged");
     }
+
+    #[test]
+    fn crops_reach_both_ways_and_half_are_mirrored() {
+        let mut rng = Streams::new(0).stream("crops", 0);
+        let places = CropFlip { crop: 4, flip: true }.draw(4000, &mut rng);
+        for shift in -4..=4 {
+            let (dy, dx) =
+                (places.iter().filter(|p| p.dy == shift).count(), places.iter().filter(|p| p.dx == shift).count());
+            assert!((350..540).contains(&dy) && (350..540).contains(&dx), "{shift}: {dy} {dx}");
+        }
+        let flips = places.iter().filter(|p| p.flip).count();
+        assert!((1850..2150).contains(&flips), "{flips}");
+        let roll = Augmentation { motion: Motion::Roll, ..Augmentation::default() };
+        let flips = (0..200).filter(|_| roll.draw(1, [8, 8], &mut rng).places[0].flip).count();
+        assert!((70..130).contains(&flips), "{flips} rolls of 200 are mirrored");
+    }
+
+    /// The variance of Beta(α, α) is 1/(4·(2α + 1)).
+    #[test]
+    fn mixtures_follow_alpha() {
+        let mut rng = Streams::new(0).stream("mix", 0);
+        for alpha in [0.2, 1.0, 8.0] {
+            let all: Vec<f64> = (0..4000).map(|_| f64::from(Mixing::draw(alpha, 1, &mut rng).lambda)).collect();
+            let var = all.iter().map(|l| (l - 0.5).powi(2)).sum::<f64>() / 4000.0;
+            let expected = 0.25 / (2.0 * alpha + 1.0);
+            assert!((var / expected - 1.0).abs() < 0.1, "{alpha}: {var}, expected {expected}");
+        }
+    }
 }

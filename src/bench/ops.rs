@@ -2,7 +2,6 @@
 
 use super::bound::ATTAINABLE;
 use super::timing::{Timing, median, timed};
-use crate::Result;
 use crate::ops::activation::Activation;
 use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_weights, forward, precisions};
 use crate::ops::mem::tensor;
@@ -10,6 +9,7 @@ use crate::ops::norm::{self, BackwardAffine};
 use crate::ops::spatial::{Pool, PoolKind};
 use crate::ops::{Precision, peak, place, pointwise, spatial};
 use crate::rng::{Streams, normal};
+use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::Serialize;
 
@@ -124,12 +124,13 @@ pub fn ops(
     only: &str,
     mut each: impl FnMut(OpResult) -> Result<()>,
 ) -> Result<()> {
-    let mut copy = peak::copy_rate();
+    let (mut copy, mut found) = (peak::copy_rate(), false);
     let mut measure = |case: Case| {
         let name = format!("{} {}", case.op, case.shape);
         if !only.split_whitespace().all(|part| name.contains(part)) {
             return Ok(());
         }
+        found = true;
         each(case.timed(seconds, &mut copy)?)
     };
     for &shape in CONVOLUTIONS {
@@ -138,7 +139,12 @@ pub fn ops(
     for &(side, channels) in MAPS {
         passes_over_pixels(batch, side, channels, &mut measure)?;
     }
-    Ok(())
+    match found {
+        true => Ok(()),
+        false => {
+            Err(Error::invalid("--only", format!("no operation is called {only:?}"), "say nothing to see all rows"))
+        }
+    }
 }
 
 fn random(dims: &[usize]) -> Result<Tensor> {

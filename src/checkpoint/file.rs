@@ -72,7 +72,10 @@ pub(super) fn write(folder: &Path, stem: &str, state: &Saver) -> Result<PathBuf>
         let mut write = || -> std::io::Result<()> {
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(&header)?;
-            state.arrays.values().try_for_each(|array| out.write_all(&array.bytes))?;
+            state.arrays.values().try_for_each(|array| {
+                let bytes = array.bytes().map_err(std::io::Error::other)?;
+                out.write_all(&bytes)
+            })?;
             out.flush()
         };
         write().map_err(Error::io("write", &aside))?;
@@ -120,7 +123,7 @@ fn header(state: &Saver) -> Result<Vec<u8>> {
     let failed = |e: &dyn std::fmt::Display| Error::shape("checkpoint", format!("its header cannot be made: {e}"));
     let mut start = 0;
     let infos = state.arrays.iter().map(|(name, array)| {
-        let end = start + array.bytes.len();
+        let end = start + array.len();
         let info = TensorInfo { dtype: array.dtype, shape: array.shape.clone(), data_offsets: (start, end) };
         start = end;
         (name.clone(), info)

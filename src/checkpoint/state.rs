@@ -41,7 +41,14 @@ impl Plain for f64 {
 pub(super) struct Array<'a> {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
-    pub bytes: Cow<'a, [u8]>,
+    pub values: Values<'a>,
+}
+
+/// Its values.
+pub(super) enum Values<'a> {
+    Bytes(Cow<'a, [u8]>),
+    /// `f32` on a card; they come down when they are read.
+    Card(Tensor),
 }
 
 /// Collects a state.
@@ -71,6 +78,8 @@ pub(super) struct Kept {
 
 pub(super) enum Place {
     Memory(Vec<u8>),
+    /// `f32`.
+    Card(Tensor),
     File(Region),
 }
 
@@ -122,23 +131,25 @@ impl<'a> Saver<'a> {
     /// An array that stays where it is until it is written.
     pub fn array<T: Plain>(&mut self, name: &str, values: &'a [T]) {
         let bytes = Cow::Borrowed(bytemuck::cast_slice(values));
-        self.put(name, Array { dtype: T::DTYPE, shape: vec![values.len()], bytes });
+        self.put(name, Array { dtype: T::DTYPE, shape: vec![values.len()], values: Values::Bytes(bytes) });
     }
 
     /// An array that was made for the state.
     pub fn owned<T: Plain>(&mut self, name: &str, values: &[T]) {
         let bytes = Cow::Owned(bytemuck::cast_slice(values).to_vec());
-        self.put(name, Array { dtype: T::DTYPE, shape: vec![values.len()], bytes });
+        self.put(name, Array { dtype: T::DTYPE, shape: vec![values.len()], values: Values::Bytes(bytes) });
     }
 
-    /// A tensor of `f32`, wherever it lies.
+    /// The present values of a tensor of `f32`, which are kept where it lies.
     ///
     /// # Errors
-    /// A device that does not give its values.
+    /// A device that has no room for them.
     pub fn tensor(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
-        let tensor = host(tensor)?;
-        let bytes = Cow::Owned(bytemuck::cast_slice(&view(&tensor)?).to_vec());
-        self.put(name, Array { dtype: Dtype::F32, shape: tensor.dims().to_vec(), bytes });
+        let values = match tensor.device().is_cpu() {
+            true => Values::Bytes(Cow::Owned(bytemuck::cast_slice(&view(tensor)?).to_vec())),
+            false => Values::Card(tensor.copy()?),
+        };
+        self.put(name, Array { dtype: Dtype::F32, shape: tensor.dims().to_vec(), values });
         Ok(())
     }
 
@@ -146,10 +157,13 @@ impl<'a> Saver<'a> {
     pub fn saved(&mut self, name: &str, state: &'a Saved) {
         let prefix = format!("{}{name}/", self.prefix);
         for (key, kept) in state.arrays.iter() {
-            if let Place::Memory(bytes) = &kept.place {
-                let array = Array { dtype: kept.dtype, shape: kept.shape.clone(), bytes: Cow::Borrowed(bytes) };
-                self.arrays.insert(format!("{prefix}{key}"), array);
-            }
+            let values = match &kept.place {
+                Place::Memory(bytes) => Values::Bytes(Cow::Borrowed(bytes)),
+                Place::Card(tensor) => Values::Card(tensor.clone()),
+                Place::File(_) => continue,
+            };
+            let array = Array { dtype: kept.dtype, shape: kept.shape.clone(), values };
+            self.arrays.insert(format!("{prefix}{key}"), array);
         }
         self.values.extend(state.values.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone())));
     }
@@ -161,8 +175,12 @@ impl<'a> Saver<'a> {
     /// The state in memory.
     pub fn keep(self) -> Saved {
         let keep = |(name, array): (String, Array)| {
-            let Array { dtype, shape, bytes } = array;
-            (name, Kept { dtype, shape, place: Place::Memory(bytes.into_owned()) })
+            let Array { dtype, shape, values } = array;
+            let place = match values {
+                Values::Bytes(bytes) => Place::Memory(bytes.into_owned()),
+                Values::Card(tensor) => Place::Card(tensor),
+            };
+            (name, Kept { dtype, shape, place })
         };
         Saved {
             source: "the state in memory".into(),
@@ -171,6 +189,31 @@ impl<'a> Saver<'a> {
             values: Arc::new(self.values),
         }
     }
+}
+
+impl Array<'_> {
+    /// Its length in a file.
+    pub fn len(&self) -> usize {
+        match &self.values {
+            Values::Bytes(bytes) => bytes.len(),
+            Values::Card(tensor) => tensor.elem_count() * size_of::<f32>(),
+        }
+    }
+
+    /// Its values as a file has them.
+    ///
+    /// # Errors
+    /// A card that does not give them.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.values {
+            Values::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+            Values::Card(tensor) => Ok(Cow::Owned(brought_down(tensor)?)),
+        }
+    }
+}
+
+fn brought_down(tensor: &Tensor) -> Result<Vec<u8>> {
+    Ok(bytemuck::cast_slice(&view(&host(tensor)?)?).to_vec())
 }
 
 impl Saved {
@@ -195,15 +238,19 @@ impl Saved {
         let mut arrays = BTreeMap::new();
         for (key, kept) in self.arrays.iter() {
             let Some(name) = below(key) else { continue };
-            let mut bytes = Vec::new();
-            match &kept.place {
-                Place::Memory(own) => bytes.extend_from_slice(own),
-                Place::File(region) => region.read(&self.source, CHUNK, |part| {
-                    bytes.extend_from_slice(part);
-                    Ok(())
-                })?,
-            }
-            arrays.insert(name, Kept { dtype: kept.dtype, shape: kept.shape.clone(), place: Place::Memory(bytes) });
+            let place = match &kept.place {
+                Place::Memory(own) => Place::Memory(own.clone()),
+                Place::Card(tensor) => Place::Card(tensor.clone()),
+                Place::File(region) => {
+                    let mut bytes = Vec::new();
+                    region.read(&self.source, CHUNK, |part| {
+                        bytes.extend_from_slice(part);
+                        Ok(())
+                    })?;
+                    Place::Memory(bytes)
+                }
+            };
+            arrays.insert(name, Kept { dtype: kept.dtype, shape: kept.shape.clone(), place });
         }
         let values = self.values.iter().filter_map(|(key, value)| Some((below(key)?, value.clone()))).collect();
         Ok(Self { source: self.source.clone(), prefix: String::new(), arrays: arrays.into(), values: Arc::new(values) })
@@ -273,6 +320,7 @@ impl Saved {
         };
         match &kept.place {
             Place::Memory(bytes) => bytes.chunks(CHUNK).try_for_each(&mut feed),
+            Place::Card(tensor) => feed(&brought_down(tensor)?),
             Place::File(region) => region.read(&self.source, CHUNK, feed),
         }
     }

@@ -1,7 +1,7 @@
 //! A result that is being worked on: a folder `NAME.unfinished` beside its name, which outlives the process.
 
 use super::keeper::holds_any;
-use crate::files::{Staging, clean_up, is_gone, occupied, refuse_replacement, remove, split};
+use crate::files::{Staging, clean_up, is_gone, occupied, refuse_folder, remove, split};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -52,7 +52,7 @@ impl Unfinished {
         let finished = occupied(&target);
         let unfinished = Self { folder, target, begin, finished, lock };
         if finished && (!begin.resume || begin.force) {
-            refuse_replacement(&unfinished.target, begin.force)?;
+            refuse_folder(&unfinished.target, begin.force)?;
         }
         if unfinished.is_begun() && !begin.resume && !begin.force {
             let found = format!("an interrupted run has left its state in {}", unfinished.folder.display());

@@ -114,6 +114,7 @@ impl Collect {
             distinct: self.distinct,
             boundary: self.boundary as usize,
             views: usize::from(self.views),
+            license: self.teacher.license(),
             seed: self.common.seed,
             compute: &compute,
         };

@@ -157,7 +157,10 @@ impl Distill {
         }
         let optional = self.answers.is_none() && self.teacher.is_none() && !blocks && set.views.is_some();
         match self.teacher_of(set, folder, access) {
-            Ok(teacher) => Ok((self.answers.unwrap_or(Answers::Live), Some(teacher))),
+            Ok(teacher) => {
+                self.check_known(&teacher, set)?;
+                Ok((self.answers.unwrap_or(Answers::Live), Some(teacher)))
+            }
             Err(e) if optional && !matches!(e, Error::Interrupted) => {
                 tracing::warn!("the recorded answers serve, without mixing of images: {e}");
                 Ok((Answers::Stored, None))
@@ -181,21 +184,29 @@ impl Distill {
         Ok(recipe)
     }
 
-    /// The named teacher, or the set's; either must have the hash that the set knows, unless it was named.
+    /// The named teacher, or the set's.
     fn teacher_of(&self, set: &SyntheticSet, folder: &Path, access: &Access) -> Result<Model> {
         if let Some(path) = &self.teacher {
             return open_model(path, None, &ModelOverrides::default(), access);
         }
         let known = &set.provenance["teacher"];
-        let (Some(id), Some(sha256)) = (known["id"].as_str(), known["sha256"].as_str()) else {
+        if !known["id"].is_string() || !known["sha256"].is_string() {
             return Err(Error::file(&self.set, "synth.json names no teacher", "name it with --teacher"));
-        };
-        let teacher = open_again(known, teacher_config(set, folder)?, access)?;
-        if teacher.sha256 != sha256 {
-            let found = format!("the teacher {id} has changed since the set was made (another sha256)");
-            return Err(Error::file(&self.set, found, "name the teacher to use with --teacher"));
         }
-        Ok(teacher)
+        open_again(known, teacher_config(set, folder)?, access)
+    }
+
+    /// # Errors
+    /// A teacher that has not the hash that the set knows, unless it was named.
+    fn check_known(&self, teacher: &Model, set: &SyntheticSet) -> Result<()> {
+        let known = &set.provenance["teacher"];
+        if self.teacher.is_some() || known["sha256"] == *teacher.sha256 {
+            return Ok(());
+        }
+        let name = known["id"].as_str().unwrap_or_default();
+        let found = format!("the teacher {name} has changed since the set was made (another sha256)");
+        let hint = "name the teacher to use with --teacher, or say --answers stored";
+        Err(Error::file(&self.set, found, hint))
     }
 }
 
@@ -208,8 +219,11 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
             "architecture": model.config.architecture,
             "parameters": model.network.arch.parameters(),
             "start": provenance["start"],
+            "answers": provenance["answers"],
+            "seed": provenance["seed"],
             "wall_seconds": wall,
             "metrics": metrics,
+            "alarms": provenance["alarms"],
             "peak_memory_mib": provenance["peak_memory_mib"],
         }));
     }
@@ -217,9 +231,10 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
         ("model", output.display().to_string()),
         ("network", format!("{}, {} parameters", model.config.architecture, model.network.arch.parameters())),
         ("start", start(provenance)),
-        ("device", device(provenance)),
-        ("seconds", wall.to_string()),
     ];
+    // Who learned from labels had none.
+    rows.extend(provenance["answers"].as_str().map(|answers| ("answers", answers.to_string())));
+    rows.extend([("device", device(provenance)), ("seconds", in_seconds(wall))]);
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
         rows.push((
             "held out",
@@ -232,14 +247,27 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
 /// What the held-out agreement is a share of. (A student that goes on from the adversary has seen them as that.)
 fn held_out(model: &Model) -> &'static str {
     match model.network.arch.task {
-        Task::Classification => "synthetic images",
-        Task::Segmentation => "the pixels of synthetic images",
+        Task::Classification => "images of the set",
+        Task::Segmentation => "the pixels of images of the set",
     }
 }
 
 /// As [`report`], of a result that was finished before.
 pub fn report_again(output: &Path, provenance: &Value, as_json: bool) -> Result<()> {
     report(output, &Model::load(output, None, &ModelOverrides::default())?, provenance, as_json)
+}
+
+/// `7.3 (distillation 2.3, inversion 5.0)`: all of it, and the parts where there are several.
+fn in_seconds(wall: &Value) -> String {
+    let parts: Vec<(&String, f64)> =
+        wall.as_object().into_iter().flatten().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect();
+    let total = wall["total"].as_f64().unwrap_or_else(|| parts.iter().map(|(_, seconds)| seconds).sum());
+    let named: Vec<String> =
+        parts.iter().filter(|(name, _)| *name != "total").map(|(name, s)| format!("{name} {s:.1}")).collect();
+    match named.len() {
+        0 | 1 => format!("{total:.1}"),
+        _ => format!("{total:.1} ({})", named.join(", ")),
+    }
 }
 
 /// Where the weights came from, in words.

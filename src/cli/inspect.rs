@@ -163,7 +163,8 @@ fn role(arch: &Architecture) -> &'static str {
 fn of_model(model: &Model) -> (Value, String) {
     let (config, arch) = (&model.config, &model.network.arch);
     let images = &config.pretrained_cfg;
-    let framing = Framing::known(images);
+    // Those that answer for pixels take pictures whole.
+    let framing = Framing::known(images).filter(|_| arch.task == Task::Classification);
     let layers = layers(&arch.slots);
     let row = |layer: &Layer| json!({"name": layer.name, "kind": layer.kind, "shape": layer.shape, "parameters": layer.parameters});
     let json = json!({
@@ -178,7 +179,7 @@ fn of_model(model: &Model) -> (Value, String) {
     });
     let [channels, height, width] = images.input_size;
     let args: Vec<String> = config.model_args.iter().map(|(key, value)| format!("{key} {value}")).collect();
-    let kind = config.model_type.as_deref().unwrap_or("?");
+    let kind = config.model_type.as_ref().map(|kind| format!(": {kind} ({})", args.join(", ")));
     let order = if images.is_bgr() { " (BGR)" } else { "" };
     let sides = match arch.size_divisor {
         1 => String::new(),
@@ -187,7 +188,7 @@ fn of_model(model: &Model) -> (Value, String) {
     let mut rows = vec![
         ("model", model.source.clone()),
         ("sha256", model.sha256.clone()),
-        ("architecture", format!("{}: {kind} ({})", config.architecture, args.join(", "))),
+        ("architecture", format!("{}{}", config.architecture, kind.unwrap_or_default())),
         ("input", format!("{channels}x{height}x{width}{order}{sides}, mean {:?}, std {:?}", images.mean, images.std)),
     ];
     rows.extend(framing.map(|framing| ("pictures", framing.to_string())));

@@ -73,9 +73,10 @@ impl Invert {
     /// Refuses values that are for a student, not for an adversary.
     fn check_values(&self, recipe: &Recipe) -> Result<()> {
         let overrides = &self.recipe.overrides;
+        let why = "the adversary of an inversion does without";
+        overrides.have_none(&["finish_steps"], why, "leave it out, or say it to `synth run`")?;
         let hint = "leave it out, or say it to `synth distill` or `synth run`";
-        let keys = ["finish_steps", "student.steps", "student.signal", "student.rand_augment"];
-        overrides.have_none(&keys, "the adversary of an inversion does without", hint)?;
+        overrides.have_none(&["student.steps", "student.signal", "student.rand_augment"], why, hint)?;
         if recipe.on_the_fly {
             return Ok(());
         }
@@ -91,11 +92,12 @@ impl Invert {
         if self.common.json {
             return print_json(&json!({
                 "set": self.output.display().to_string(), "count": health["images"], "agreement": agreement, "wall_seconds": wall,
+                "alarms": provenance["alarms"],
             }));
         }
         let mut rows = vec![("set", self.output.display().to_string()), ("images", health["images"].to_string())];
         rows.extend(
-            agreement.map(|share| ("agreement", format!("{:.1} % of labels are the teacher's answer", 100.0 * share))),
+            agreement.map(|share| ("on label", format!("{:.1} % of labels are the teacher's answer", 100.0 * share))),
         );
         rows.push(("device", device(provenance)));
         rows.push(("seconds", wall["total"].to_string()));

@@ -42,7 +42,7 @@ pub struct Global {
     /// Threads to compute with [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print results, alarms and errors only
+    /// Print results, warnings, alarms and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Take models and datasets from the cache and use the network not at all
@@ -108,8 +108,7 @@ pub fn run(cli: Cli) -> Result<()> {
 fn log_to_stderr(global: &Global) {
     use tracing::Level;
     let level = match (global.quiet, global.verbose) {
-        (true, _) => Level::ERROR,
-        (_, 0) => Level::WARN,
+        (true, _) | (_, 0) => Level::WARN,
         (_, 1) => Level::INFO,
         _ => Level::DEBUG,
     };

@@ -282,6 +282,11 @@ impl TeacherOptions {
 }
 
 impl ModelOptions {
+    /// The licence that was stated.
+    pub fn license(&self) -> Option<&str> {
+        self.description.license.as_deref()
+    }
+
     /// Loads the model.
     pub fn load(&self, access: &Access) -> Result<Model> {
         open_model(&self.path, self.description.arch.as_deref(), &self.description.overrides()?, access)

@@ -9,7 +9,7 @@ use synth::distill::StudentRecipe;
 use synth::invert::{Recipe, Unread};
 use synth::model::Model;
 use synth::nets::Task;
-use synth::overlay::overlaid;
+use synth::overlay::{is_of, overlaid};
 use synth::{Error, Result};
 
 /// Bytes read of a recipe file: more than the largest one.
@@ -106,16 +106,16 @@ impl Overrides {
     ///
     /// # Errors
     /// [`Error::Invalid`] with `why` and `hint`.
-    pub fn have_none(&self, keys: &[&str], why: &str, hint: &str) -> Result<()> {
-        match keys.iter().find(|key| self.values.iter().any(|pair| is_of(pair, key))) {
-            Some(key) => Err(Error::invalid(format!("--set {key}"), why, hint)),
-            None => Ok(()),
-        }
+    pub fn have_none(&self, keys: &[&'static str], why: &'static str, hint: &'static str) -> Result<()> {
+        keys.iter().try_for_each(|&key| Unread { key, why, hint }.refuse(&self.values))
     }
 
     /// The same for keys with a reason and a hint each.
-    fn have_none_of(&self, unread: &[Unread]) -> Result<()> {
-        unread.iter().try_for_each(|Unread { key, why, hint }| self.have_none(&[key], why, hint))
+    ///
+    /// # Errors
+    /// As [`Unread::refuse`].
+    pub fn have_none_of(&self, unread: &[Unread]) -> Result<()> {
+        unread.iter().try_for_each(|unread| unread.refuse(&self.values))
     }
 
     /// The default recipe's `student` for `task` with the file and the values over it. The file may be a whole recipe, of which the
@@ -124,18 +124,9 @@ impl Overrides {
     /// # Errors
     /// As [`Overrides::apply`].
     pub fn apply_student(&self, task: Task) -> Result<StudentRecipe> {
-        if let Some(pair) = self.values.iter().find(|pair| !pair.trim_start().starts_with("student.")) {
-            let hint = "this command uses the keys `student.…` of `synth recipes NAME`";
-            return Err(Error::invalid("--set", format!("`{pair}` is nothing a student has"), hint));
-        }
+        StudentRecipe::has_all(&self.values)?;
         Ok(self.apply(&Recipe::default().of_task(task))?.student)
     }
-}
-
-/// Whether `KEY=VALUE` is of `key` or of a part of it.
-fn is_of(pair: &str, key: &str) -> bool {
-    let named = pair.split('=').next().unwrap_or_default().trim();
-    named.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The text of a recipe file, as far as one can be long; what is longer is refused by [`overlaid`].

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use synth::Result;
-use synth::invert::Feed;
 use synth::jobs::{Init, RunJob, label_embeddings, usual_student};
 
 /// From a teacher to a student in one go
@@ -82,7 +81,7 @@ impl Run {
             seed: self.common.seed,
             compute: &compute,
         };
-        self.check_student(&job)?;
+        self.recipe.overrides.have_none_of(&job.making().unread())?;
         let mut session = match self.lasting.session(place, "student", job.fingerprint(), &compute, global)? {
             Either::Running(session) => session,
             Either::Finished(provenance) => {
@@ -101,38 +100,5 @@ impl Run {
         ran.student.save(&folder, &card, &ran.provenance)?;
         session.finish(staging)?;
         distill::report(&self.output.join("student"), &ran.student, &ran.provenance, self.common.json)
-    }
-
-    /// Refuses values of the student that are others where it goes on from the adversary.
-    fn check_student(&self, job: &RunJob) -> Result<()> {
-        let overrides = &self.recipe.overrides;
-        if job.goes_on() {
-            let hint = "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch";
-            overrides.have_none(&["student.steps"], "the student goes on from the adversary", hint)?;
-        } else {
-            let why = "the student starts anew, with a number of updates of its own";
-            overrides.have_none(&["finish_steps"], why, "say student.steps")?;
-        }
-        if job.init != Init::TeacherBlocks {
-            let why = "the student does not start with the teacher's blocks";
-            overrides.have_none(&["blocks_share"], why, "leave it out, or say --init teacher-blocks")?;
-        }
-        if job.on_the_fly {
-            let why = "the student is finished when the rounds are";
-            overrides.have_none(&["finish_steps"], why, "leave it out, or --on-the-fly")?;
-            let why = "the student is the adversary, which does without";
-            let keys = ["student.rand_augment", "student.signal"];
-            overrides.have_none(&keys, why, "leave it out, or say on_the_fly = false")?;
-            if job.recipe.feed == Feed::Batch {
-                let why = "the student learns from the batches as they are made (feed = batch)";
-                overrides.have_none(&["student.batch"], why, "say batch, or say on_the_fly = false")?;
-            }
-        }
-        if job.goes_on() && !job.on_the_fly {
-            let hint = "leave it out, or say --init scratch or --on-the-fly";
-            let why = "the rate is constant in the rounds and falls along a cosine after them";
-            overrides.have_none(&["student.schedule"], why, hint)?;
-        }
-        Ok(())
     }
 }

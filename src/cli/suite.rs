@@ -82,7 +82,7 @@ impl SuiteRun {
     fn list(&self, suite: &Suite, places: &Places, known: &Known) -> Result<()> {
         let plan = Plan::of(suite, places)?;
         known.check(&plan.runs)?;
-        let plan = plan.filtered(&self.filter);
+        let plan = plan.filtered(&self.filter)?;
         if self.json {
             let row = |run: &Run| json!({ "id": run.id, "line": run.line(), "known": known.has(&run.id) });
             let runs: Vec<_> = plan.runs.iter().map(row).collect();

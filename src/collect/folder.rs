@@ -6,12 +6,14 @@ use super::source::{Each, Source, Tally};
 use crate::files::sha256_bytes;
 use crate::{Error, Result};
 use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that are looked at, and folders within folders.
 const MAX_FILES: usize = 20_000_000;
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 64;
 
 /// The picture files below a folder, in the order of their paths.
 pub struct Folder {
@@ -23,13 +25,15 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists the files below `root` that are called like pictures, whatever they are. Links to folders are not followed.
+    /// Lists the files below `root` that are called like pictures, whatever they are. Links are followed; a folder that is reached
+    /// twice is listed once.
     ///
     /// # Errors
-    /// [`Error::Io`] for a folder that cannot be listed, [`Error::File`] where there is no such file.
+    /// [`Error::Io`] for a folder that cannot be listed, [`Error::File`] where there is no such file, or where folders are 64 deep.
     pub fn open(root: &Path) -> Result<Self> {
-        let mut files = Vec::new();
-        list(root, Path::new(""), 0, &mut files)?;
+        let mut listing = Listing { root, files: Vec::new(), listed: HashSet::new() };
+        listing.list(Path::new(""), 0)?;
+        let mut files = listing.files;
         if files.is_empty() {
             let hint = "files called .png, .jpg, .jpeg, .webp, .gif, .bmp and .tif are looked at";
             return Err(Error::file(root, "there is no picture in this folder", hint));
@@ -41,25 +45,46 @@ impl Folder {
     }
 }
 
-fn list(root: &Path, inner: &Path, depth: usize, files: &mut Vec<(PathBuf, u64)>) -> Result<()> {
-    let folder = root.join(inner);
-    for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-        let entry = entry.map_err(Error::io("list", &folder))?;
-        let (name, kind) = (entry.file_name(), entry.file_type().map_err(Error::io("examine", entry.path()))?);
-        let path = inner.join(&name);
-        if name.to_string_lossy().starts_with('.') {
-            continue;
+struct Listing<'a> {
+    root: &'a Path,
+    /// With their sizes.
+    files: Vec<(PathBuf, u64)>,
+    /// Folders, by their paths without links.
+    listed: HashSet<PathBuf>,
+}
+
+impl Listing<'_> {
+    fn list(&mut self, inner: &Path, depth: usize) -> Result<()> {
+        let folder = self.root.join(inner);
+        if depth > MAX_DEPTH {
+            return Err(Error::file(
+                &folder,
+                format!("more than {MAX_DEPTH} folders deep"),
+                "name a folder further down",
+            ));
         }
-        if kind.is_dir() && depth < MAX_DEPTH {
-            list(root, &path, depth + 1, files)?;
-        } else if !kind.is_dir() && is_called_picture(&path) {
-            files.push((path, entry.metadata().map_or(0, |about| about.len())));
+        if !self.listed.insert(fs::canonicalize(&folder).map_err(Error::io("list", &folder))?) {
+            return Ok(());
         }
-        if files.len() > MAX_FILES {
-            return Err(Error::file(root, format!("over {MAX_FILES} pictures"), "name a part of it"));
+        // In order, so that which of two ways to a folder is taken does not depend on the system.
+        let entries = fs::read_dir(&folder).and_then(|all| all.map(|entry| Ok(entry?.file_name())).collect());
+        let mut names: Vec<OsString> = entries.map_err(Error::io("list", &folder))?;
+        names.sort();
+        for name in names.into_iter().filter(|name| !name.to_string_lossy().starts_with('.')) {
+            let path = inner.join(&name);
+            // A link that leads nowhere is a file that cannot be opened.
+            let about = fs::metadata(self.root.join(&path)).ok();
+            if about.as_ref().is_some_and(fs::Metadata::is_dir) {
+                self.list(&path, depth + 1)?;
+            } else if is_called_picture(&path) {
+                self.files.push((path, about.map_or(0, |about| about.len())));
+            }
+            if self.files.len() > MAX_FILES {
+                return Err(Error::file(self.root, format!("over {MAX_FILES} pictures"), "name a part of it"));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether a name ends like that of a picture, of a kind that can be read or of another, which is then counted as skipped.

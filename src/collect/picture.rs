@@ -1,7 +1,7 @@
 //! One encoded picture out of a pile of anything, brought to the teacher's size: what cannot be read is left out with a reason.
 
 use crate::data::framing::resize;
-use crate::data::{Filter, in_channels};
+use crate::data::{Filter, in_channels, is_cut_off};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -68,6 +68,9 @@ fn open(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Changes), &'
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err("too large: over 64 megapixels");
+    }
+    if format == ImageFormat::Jpeg && is_cut_off(bytes) {
+        return Err("damaged");
     }
     if is_animated(bytes, format) {
         changes.push("animated: its first frame");

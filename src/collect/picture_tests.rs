@@ -158,3 +158,33 @@ fn a_folder_of_anything_gives_what_can_be_read_with_a_tally() {
     assert_eq!(skipped, expected);
     assert_eq!(tally.converted.values().sum::<usize>(), 2, "{tally:?}");
 }
+
+/// Decoders fill with grey what is missing.
+#[test]
+fn a_jpeg_that_is_cut_off_is_damaged() {
+    let whole = jpeg(&RgbImage::from_fn(64, 64, |x, y| Rgb([(7 * x) as u8, (5 * y) as u8, (x * y) as u8])));
+    assert!(decoded(&whole, "a.jpg", 3).is_ok());
+    // What is behind the end is nobody's business.
+    assert!(decoded(&[&whole[..], b"more"].concat(), "a.jpg", 3).is_ok());
+    for part in [5, 8, 9] {
+        assert_eq!(decoded(&whole[..whole.len() * part / 10], "a.jpg", 3).unwrap_err(), "damaged");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_behind_links_and_deep_down_are_listed_once() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let deep = (0..20).fold(folder.path().to_path_buf(), |path, i| path.join(i.to_string()));
+    std::fs::create_dir_all(&deep).unwrap();
+    for path in [folder.path(), &deep, elsewhere.path()] {
+        std::fs::write(path.join("a.png"), "").unwrap();
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+    assert_eq!(Folder::open(folder.path()).unwrap().items(), Some(3));
+    let bottom = (0..60).fold(deep, |path, i| path.join(i.to_string()));
+    std::fs::create_dir_all(&bottom).unwrap();
+    let message = Folder::open(folder.path()).err().unwrap().to_string();
+    assert!(message.contains("more than 64 folders deep"), "{message}");
+}

@@ -2,7 +2,7 @@
 
 use super::{Framing, Images, ReadOptions};
 use crate::ops::store::Store;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -44,18 +44,20 @@ pub(crate) struct Collector {
     framing: Option<Framing>,
     channels: Option<usize>,
     shape: Option<Shape>,
+    /// What to do about a picture that is refused, where that is always the same.
+    hint: Option<&'static str>,
     pixels: Store<u8>,
 }
 
 impl Collector {
     pub fn new(options: &ReadOptions) -> Self {
-        Self { framing: options.framing, channels: options.channels, shape: None, pixels: Store::new() }
+        Self { framing: options.framing, channels: options.channels, shape: None, hint: None, pixels: Store::new() }
     }
 
-    /// For pictures that must have one known shape.
+    /// For the pictures of a set, which have one known shape.
     pub fn exactly(height: usize, width: usize, channels: usize) -> Self {
         let shape = Some(Shape { height, width, channels });
-        Self { framing: None, channels: None, shape, pixels: Store::new() }
+        Self { framing: None, channels: None, shape, hint: Some("get the set again"), pixels: Store::new() }
     }
 
     /// Decodes `count` encoded pictures, in parallel, behind those already there. `cell(i)` gives the bytes of each.
@@ -83,7 +85,7 @@ impl Collector {
         let (framing, convert) = (self.framing, self.channels.is_some());
         let failed = added.par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {
             let decoded = cell(i).and_then(|bytes| decode_into(&bytes, shape, framing, convert, out));
-            decoded.err().map(|e| (i, e))
+            decoded.err().map(|e| (i, Refusal { hint: self.hint.unwrap_or(e.hint), ..e }))
         });
         failed.map_or(Ok(()), Err)
     }
@@ -117,7 +119,18 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_, Refusal> {
         .map_err(|_| Refusal::new(format!("{} bytes that are no picture", bytes.len()), HINT))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
+    if format == ImageFormat::Jpeg && is_cut_off(bytes) {
+        return Err(Refusal::new("a JPEG that is cut off (it has no end mark)", "the file is damaged; get it again"));
+    }
     reader.into_decoder().map_err(|e| Refusal::new(broken(&e), HINT))
+}
+
+/// Whether a JPEG has no end mark behind the last mark of a scan: decoders fill with grey what it lacks, and say nothing.
+pub(crate) fn is_cut_off(jpeg: &[u8]) -> bool {
+    const SCAN: [u8; 2] = [0xff, 0xda];
+    const END: [u8; 2] = [0xff, 0xd9];
+    let last_scan = jpeg.windows(2).rposition(|pair| pair == SCAN);
+    last_scan.is_some_and(|at| !jpeg[at..].windows(2).any(|pair| pair == END))
 }
 
 /// Height and width of an encoded picture.

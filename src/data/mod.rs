@@ -19,7 +19,7 @@ mod hostile_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use decode::{Collector, in_channels};
+pub(crate) use decode::{Collector, in_channels, is_cut_off};
 pub use decode::{MAX_PIXEL_BYTES, MAX_SIDE};
 pub use framing::{Filter, Framing};
 pub(crate) use labelled::{labels_of, push_pictures};

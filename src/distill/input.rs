@@ -45,3 +45,16 @@ impl Input {
         place_bytes(images, self.dims, places, &self.mean, &self.std, &compute.device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::mem::{tensor, view};
+
+    #[test]
+    fn a_smaller_view_has_the_mean_of_all_pixels() {
+        let input = Input { dims: [8, 8, 1], mean: vec![0.0], std: vec![1.0], classes: 2, void: None, sees: [2, 2] };
+        let x = tensor((0..64).map(|i| if i == 0 { 16.0 } else { 0.0 }).collect(), (1, 8, 8, 1)).unwrap();
+        assert_eq!(view(&input.seen(x).unwrap()).unwrap().to_vec(), [1.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -113,3 +113,37 @@ impl Pool<'_> {
 pub(super) fn placement(View { dy, dx, flip }: View) -> Placement {
     Placement { dy: i32::from(dy), dx: i32::from(dx), flip }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::CropFlip;
+    use crate::distill::{record_all, view_list};
+    use crate::model::Model;
+    use crate::ops::mem::view;
+    use crate::rng::Streams;
+    use crate::set::priority::PriorityRule;
+
+    /// What is recorded of a view is what the teacher says of the very pixels that the student then sees.
+    #[test]
+    fn recorded_answers_are_of_what_is_seen() {
+        let model = Model::random("resnet8", [3, 16, 16], 4);
+        let teacher = Teacher::of(&model);
+        let pixels: Vec<u8> = (0..6 * 16 * 16 * 3u64).map(|i| (i * i % 8191 * (1 + i / 768) % 256) as u8).collect();
+        let images = Images::new(pixels, 3, 16, 16).unwrap();
+        let mut rng = Streams::new(2).stream("test", 0);
+        let list = view_list(12, &CropFlip::default(), &mut rng);
+        let mut views = Views { logits: vec![f32::NAN; 6 * list.len() * 4].into(), list };
+        record_all(&teacher, &images, &mut views, 0..6).unwrap();
+        let mut priorities = Priorities::new(PriorityRule::default(), 6);
+        let answers = Answers::Stored(&views);
+        let mut pool = Pool { images: &images, gallery: None, rows: None, priorities: &mut priorities, answers };
+        let rows: Vec<usize> = (0..48).map(|i| i % 6).collect();
+        let recipe = StudentRecipe { batch: 48, ..StudentRecipe::default() };
+        let (x, recorded) = pool.batch(&rows, &recipe, &teacher.input(), &Compute::cpu(), &mut rng).unwrap();
+        let (now, recorded) = (teacher.answers(&x).unwrap(), recorded.unwrap());
+        let (now, recorded) = (view(&now).unwrap(), view(&recorded).unwrap());
+        let off = now.iter().zip(recorded.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-4, "{off}");
+    }
+}

@@ -1,12 +1,12 @@
 //! How a student learns: the choices of the distillation stage and of the adversary.
 
 use super::Signal;
-use crate::Result;
 use crate::augment::{CropFlip, RandAugment};
 use crate::loss::Matching;
 use crate::nets::{Network, Task};
 use crate::set::priority::PriorityRule;
 use crate::train::{Decay, Schedule, batch_of};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Images per update where nothing else is said and images are small.
@@ -94,6 +94,16 @@ impl Default for StudentRecipe {
 }
 
 impl StudentRecipe {
+    /// Refuses values (`KEY=VALUE`) of anything else in a recipe.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], which names the first of them.
+    pub fn has_all(values: &[String]) -> Result<()> {
+        let Some(pair) = values.iter().find(|pair| !pair.trim_start().starts_with("student.")) else { return Ok(()) };
+        let hint = "this command uses the keys `student.…` of `synth recipes NAME`";
+        Err(Error::invalid("--set", format!("`{pair}` is nothing a student has"), hint))
+    }
+
     /// The recipe with its batch for images of `size` (height, width), where it leaves that open.
     pub fn fitted(self, size: [usize; 2]) -> Self {
         self.fitted_for(Task::Classification, size)
@@ -204,7 +214,31 @@ impl StudentRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nets::registry::{Shape, from_name};
     use crate::overlay::assert_refused;
+    use crate::rng::Streams;
+    use std::sync::Arc;
+
+    /// The family's rate is for batches of 128; a recipe's own counts as it is.
+    #[test]
+    fn smaller_batches_learn_at_lower_rates() {
+        let shape = Shape { channels: 3, height: 32, width: 32, num_classes: 10 };
+        let arch = Arc::new(from_name("resnet8", &shape).unwrap().0);
+        let student = &Network::init(arch, &mut Streams::new(0).stream("x", 0)).unwrap();
+        let usual = student.arch.student_rate;
+        let rate =
+            |batch, lr, lr_share| StudentRecipe { batch, lr, lr_share, ..StudentRecipe::default() }.rate(student);
+        for (found, expected) in [
+            (rate(128, 0.0, 1.0), usual),
+            (rate(256, 0.0, 1.0), usual),
+            (rate(32, 0.0, 1.0), usual / 4.0),
+            (rate(32, 0.0, 0.5), usual / 8.0),
+            (rate(32, 0.3, 1.0), 0.3),
+            (rate(32, 0.3, 0.5), 0.15),
+        ] {
+            assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+        }
+    }
 
     #[test]
     fn numbers_out_of_their_range_are_refused() {

@@ -99,6 +99,7 @@ pub fn distill(
     let (hints, trial_hints) = (hints()?, hints()?);
     let earlier = observer.earlier(STAGE)?;
     recipe.steps = stop.steps(&recipe, set.len());
+    let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let mut checks = CHECKS;
     if let Some(saved) = &earlier {
         recipe.steps = saved.value("steps")?;
@@ -110,10 +111,10 @@ pub fn distill(
         compare(&copy.current(), set, &held_out, input, live)?;
         let (count, time) = affordable(begin.elapsed(), limit);
         checks = count;
-        recipe.steps = steps_within(copy, &set.images, &train, source, limit.saturating_sub(time))?;
+        let trial = Trial { images: &set.images, gallery: &gallery, train: &train, source };
+        recipe.steps = trial.steps_within(copy, limit.saturating_sub(time))?;
     }
     let priorities = priorities_of(set, &train, recipe.priority);
-    let gallery = Gallery::new(&set.images.pixels, input.dims, &student.compute().device)?;
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
     let check_every = recipe.steps.div_ceil(checks).max(1);
     let mut course = Course { trainer, priorities, clock: Clock::default(), check_every, checks: Checks::default() };
@@ -147,6 +148,8 @@ pub fn distill(
     let (images, rows, answers) = (&set.images, Some(&train[..]), source.answers());
     let student = trainer.finished(&Pool { images, gallery: None, rows, priorities: &mut priorities, answers })?;
     let last = compare(&student, set, &held_out, input, live)?;
+    let (done, values) = (trainer.done(), vec![("agreement", last.0), ("kl", last.1)]);
+    observer.record(&Record { stage: "finished", done, total: done, images: 0, values });
     Ok(Distilled {
         student,
         steps: trainer.done(),
@@ -251,30 +254,35 @@ const TRIAL: (usize, usize) = (2, 10);
 /// They go on for this share of the time.
 const TRIAL_SHARE: f64 = 0.01;
 
-/// How many updates of `trial` fit into `limit` (at least one).
-fn steps_within(
-    mut trial: Trainer,
-    images: &Images,
-    train: &[usize],
-    source: Source,
-    limit: Duration,
-) -> Result<usize> {
-    let begin = Instant::now();
-    let mut priorities = Priorities::new(PriorityRule::default(), train.len());
-    let mut step = || {
-        let (rows, priorities, answers) = (Some(train), &mut priorities, source.answers());
-        trial.step(&mut Pool { images, gallery: None, rows, priorities, answers })
-    };
-    for _ in 0..TRIAL.0 {
-        step()?;
+/// What tells the speed of updates: some that are not the student's.
+struct Trial<'a> {
+    images: &'a Images,
+    gallery: &'a Gallery<'a>,
+    train: &'a [usize],
+    source: Source<'a>,
+}
+
+impl Trial<'_> {
+    /// How many updates such as those of `trainer` fit into `limit` (at least one).
+    fn steps_within(&self, mut trainer: Trainer, limit: Duration) -> Result<usize> {
+        let begin = Instant::now();
+        let mut priorities = Priorities::new(PriorityRule::default(), self.train.len());
+        let mut step = || {
+            let (images, gallery, rows, answers) =
+                (self.images, Some(self.gallery), Some(self.train), self.source.answers());
+            trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })
+        };
+        for _ in 0..TRIAL.0 {
+            step()?;
+        }
+        let (start, mut counted) = (Instant::now(), 0);
+        while counted < TRIAL.1 || start.elapsed() < limit.mul_f64(TRIAL_SHARE) {
+            step()?;
+            counted += 1;
+        }
+        let took = start.elapsed();
+        Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
     }
-    let (start, mut counted) = (Instant::now(), 0);
-    while counted < TRIAL.1 || start.elapsed() < limit.mul_f64(TRIAL_SHARE) {
-        step()?;
-        counted += 1;
-    }
-    let took = start.elapsed();
-    Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {
@@ -370,5 +378,14 @@ mod tests {
         // 4^-1/2 against 1, of which three and one are trained on: (1, 1, 1, 2)/5.
         near(of_train(&set, 1.0), [0.2, 0.2, 0.2, 0.4]);
         near(of_train(&set, 0.1), [0.9 * 4.0 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.04]);
+    }
+
+    #[test]
+    fn what_is_watched_is_not_learned_from() {
+        let (train, held_out) = split(105, &Streams::new(3));
+        assert_eq!((train.len(), held_out.len()), (95, 10));
+        let mut all = [train, held_out].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..105).collect::<Vec<_>>());
     }
 }

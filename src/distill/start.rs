@@ -31,3 +31,21 @@ pub fn start_from(student: &Network, from: &Network) -> Result<usize> {
     }
     Ok(copied)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+
+    #[test]
+    fn running_statistics_start_as_those_of_the_other_network() {
+        let [student, from] = [0, 1].map(|_| Model::random("resnet8", [3, 16, 16], 4).network.duplicate().unwrap());
+        for (slot, tensor) in from.weights.iter() {
+            update(tensor, |t| t.fill(slot.len() as f32 / 7.0)).unwrap();
+        }
+        assert_eq!(start_from(&student, &from).unwrap(), from.weights.iter().count());
+        for ((slot, a), (_, b)) in student.weights.iter().zip(from.weights.iter()) {
+            assert_eq!(view(a).unwrap().to_vec(), view(b).unwrap().to_vec(), "{}", slot.name);
+        }
+    }
+}

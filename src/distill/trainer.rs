@@ -313,3 +313,7 @@ impl Resumable for Trainer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "trainer_tests.rs"]
+mod tests;

@@ -72,13 +72,13 @@ fn an_older_result_is_replaced_only_with_force_and_only_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("r");
     fs::create_dir(&target).unwrap();
-    fs::write(target.join("x"), "old").unwrap();
+    fs::write(target.join("config.json"), "old").unwrap();
     fs::write(target.join("synth.json"), "{}").unwrap();
     let refusal = Staging::create(&target, false).unwrap_err().to_string();
     assert!(refusal.contains("--force") && !refusal.contains('\n'), "{refusal}");
     let staging = Staging::create(&target, true).unwrap();
     fs::write(staging.path().join("y"), "new").unwrap();
-    assert_eq!(fs::read(target.join("x")).unwrap(), b"old");
+    assert_eq!(fs::read(target.join("config.json")).unwrap(), b"old");
     staging.finish().unwrap();
     assert_eq!(names(&target), ["y"]);
     assert_eq!(names(folder.path()), ["r"]);
@@ -91,7 +91,7 @@ fn a_name_taken_meanwhile_keeps_both_results() {
     let staging = Staging::create(&target, false).unwrap();
     fs::write(staging.path().join("y"), "ours").unwrap();
     fs::create_dir(&target).unwrap();
-    fs::write(target.join("x"), "theirs").unwrap();
+    fs::write(target.join("config.json"), "theirs").unwrap();
     fs::write(target.join("synth.json"), "{}").unwrap();
     let message = staging.finish().unwrap_err().to_string();
     let apart = names(folder.path()).into_iter().find(|name| name.starts_with("r.finished-")).unwrap();
@@ -99,7 +99,7 @@ fn a_name_taken_meanwhile_keeps_both_results() {
     assert!(message.contains(&*apart.to_string_lossy()), "{message}");
     // Nor does whoever comes next take it for something half-made.
     drop(Staging::create(&target, true).unwrap());
-    assert!(apart.join("y").is_file() && target.join("x").is_file());
+    assert!(apart.join("y").is_file() && target.join("config.json").is_file());
     assert_eq!(names(folder.path()).len(), 2);
 }
 
@@ -124,9 +124,17 @@ fn force_replaces_results_alone() {
         &["cat/1.png", "dog/2.png"],
         &["legend.txt", "1.png"],
         &["config.json", "x.pth"],
+        &["synth.json", "config.json", "thesis.tex"],
+        &["synth.json", "data/train.parquet", "cat/1.png"],
     ] {
         assert!(with(files).unwrap_err().contains("this program did not make"), "{files:?}");
     }
+    // Exported pictures have folders of any name.
+    assert_eq!(with(&["synth.json", "cat/1.png"]), Ok(()));
+    let file = folder.path().join("notes.txt");
+    fs::write(&file, "mine").unwrap();
+    assert!(Staging::create(&file, true).err().unwrap().to_string().contains("it is a file"));
+    assert_eq!(fs::read_to_string(file).unwrap(), "mine");
 }
 
 #[test]

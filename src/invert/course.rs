@@ -109,7 +109,8 @@ impl<'a> Course<'a> {
             Phase::Rounds => self.recipe.generator.inner_steps,
             _ => self.recipe.generator.warmup_steps,
         };
-        let opponent = (self.trainer.done() > 0).then_some(self.trainer.student());
+        let opposed = self.trainer.done() > 0;
+        let opponent = opposed.then_some(self.trainer.student());
         let only_told = phase == Phase::Practice && self.recipe.practice_tells(self.teacher.network.arch.task);
         let made = self.synthesiser.batch(&Order {
             index: batch,
@@ -124,7 +125,7 @@ impl<'a> Course<'a> {
             let found = self.teacher.verdicts(&made.pixels, made.labels.len())?;
             self.synthesiser.learn_prior(batch, &found.logits);
         }
-        report_batch(observer, &self.plan, batch, &made, self.recipe, steps, !only_told);
+        report_batch(observer, &self.plan, batch, &made, self.recipe, steps, [!only_told, opposed]);
         self.look_at(&made, phase);
         if phase != Phase::Practice {
             let [h, w] = self.teacher.size;
@@ -331,9 +332,10 @@ fn report_batch(
     made: &Synthesised,
     recipe: &Recipe,
     steps: usize,
-    asked: bool,
+    [asked, opposed]: [bool; 2],
 ) {
     let (t, loss) = (made.last, &recipe.loss);
+    let against = if opposed { loss.adversarial } else { 0.0 };
     let (stage, done, total) = match plan.phase(batch) {
         Phase::Practice => ("practice", batch + 1, plan.practice),
         Phase::Fill => ("fill", batch + 1 - plan.practice, plan.fill),
@@ -343,13 +345,13 @@ fn report_batch(
     let terms = [
         ("bn", t.bn, loss.bn),
         ("one_hot", t.one_hot, if asked { loss.one_hot } else { 0.0 }),
-        ("adversarial", t.adversarial, loss.adversarial),
+        ("adversarial", t.adversarial, against),
         ("balance", t.balance, loss.balance),
         ("activation", t.activation, loss.activation),
         ("prior", t.prior, loss.variation + loss.image_norm),
         ("contrast", t.contrast, loss.contrast),
         ("on_label", t.on_label, f64::from(asked && recipe.has_labels())),
-        ("agreement", t.agreement, loss.adversarial),
+        ("agreement", t.agreement, against),
     ];
     values.extend(terms.into_iter().filter(|(_, _, weight)| *weight > 0.0).map(|(name, value, _)| (name, value)));
     observer.record(&Record { stage, done, total, images: made.labels.len() * steps, values });

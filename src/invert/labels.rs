@@ -74,4 +74,11 @@ mod tests {
         assert_eq!(counts(&uniform), counts(&sorted));
         assert!(counts(&uniform).iter().all(|n| (130..270).contains(n)), "{:?}", counts(&uniform));
     }
+
+    #[test]
+    fn balanced_labels_are_in_random_order() {
+        let labels = Labels::Balanced.draw(200, 10, &mut Streams::new(3).stream("labels", 0));
+        let every_tenth: std::collections::BTreeSet<u32> = labels.iter().step_by(10).copied().collect();
+        assert!(every_tenth.len() > 4, "{every_tenth:?}");
+    }
 }

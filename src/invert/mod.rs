@@ -119,10 +119,15 @@ pub fn invert(
     }
     while course.batch < course.plan.total() || course.adversary_is_behind()? {
         observer.between(STAGE, &course)?;
-        match course.adversary_is_behind()? {
-            true => course.adversary_step(observer)?,
-            false => course.synthesise(observer)?,
+        let done = match course.adversary_is_behind()? {
+            true => course.adversary_step(observer),
+            false => course.synthesise(observer),
+        };
+        if matches!(done, Err(Error::Interrupted)) {
+            // In the middle of a batch, which is made anew when the run goes on.
+            observer.between(STAGE, &course)?;
         }
+        done?;
     }
     observer.ended(STAGE, &course)?;
     course.finish()

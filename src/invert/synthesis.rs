@@ -10,6 +10,7 @@ use super::recipe::{AdversaryMode, Input, Keep, Lifecycle, Recipe};
 use super::setup::{architecture, batch_norm_targets};
 use crate::augment::{Augmentation, Motion, Moves};
 use crate::checkpoint::{Resumable, Saved, Saver};
+use crate::events::check_interrupt;
 use crate::loss::{BnStatsLoss, softmax};
 use crate::nets::{Architecture, Forward, Mode, Network, copy_values};
 use crate::ops::Compute;
@@ -167,14 +168,23 @@ impl<'a> Synthesiser<'a> {
     /// made again, from where it began (the running statistics of an adversary that trains with it too), with lower rates.
     ///
     /// # Errors
-    /// As [`Guard::trip`], when that happens again and again; a batch beyond its time.
+    /// As [`Guard::trip`], when that happens again and again; a batch beyond its time; an interruption, after which all is as it was
+    /// before the batch.
     pub fn batch(&mut self, order: &Order) -> Result<Synthesised> {
         let mut saver = Saver::default();
         self.save_own(&mut saver)?;
         let sound = saver.keep();
         let statistics = self.moving_statistics(order)?;
+        let back = |own: &mut Self| {
+            own.restore_own(&sound)?;
+            statistics.iter().try_for_each(|(now, before)| copy_values(now, before))
+        };
         loop {
             let found = match self.attempt(order)? {
+                Attempt::Interrupted => {
+                    back(self)?;
+                    return Err(Error::Interrupted);
+                }
                 Attempt::Made(made, kept) => match self.generator.weights.non_finite()? {
                     None => {
                         if let (Some(contrast), Some(kept)) = (&mut self.contrast, &kept) {
@@ -186,8 +196,7 @@ impl<'a> Synthesiser<'a> {
                 },
                 Attempt::NoNumber(loss) => format!("the loss is {loss}"),
             };
-            self.restore_own(&sound)?;
-            statistics.iter().try_for_each(|(now, before)| copy_values(now, before))?;
+            back(self)?;
             self.guard.trip(&found, &format!("batch {}", order.index))?;
         }
     }
@@ -221,6 +230,9 @@ impl<'a> Synthesiser<'a> {
         let mut moments = Vec::new();
         let mut begin = Instant::now();
         for step in 0..steps {
+            if check_interrupt().is_err() {
+                return Ok(Attempt::Interrupted);
+            }
             match step {
                 0 => {}
                 // The first one may have had to wait for what is made once.
@@ -329,6 +341,8 @@ enum Attempt {
     Made(Synthesised, Option<ContrastPass>),
     /// The loss of a step was this.
     NoNumber(f64),
+    /// Somebody has asked to stop.
+    Interrupted,
 }
 
 impl Synthesiser<'_> {

@@ -107,3 +107,68 @@ impl Synthesiser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invert::{Draws, PhiTarget};
+    use crate::loss::{Diversity, PhiNorm};
+    use crate::model::Model;
+    use crate::ops::mem::view;
+    use crate::rng::Streams;
+
+    fn recipe() -> Recipe {
+        let mut recipe = Recipe { batch: 8, ..Recipe::default() };
+        (recipe.generator.width, recipe.generator.latent) = (8, 6);
+        recipe
+    }
+
+    #[test]
+    fn labels_stand_beside_latents_in_their_scale() {
+        let model = Model::random("resnet8", [3, 16, 16], 4);
+        let teacher = Teacher::of(&model);
+        let mut recipe = recipe();
+        recipe.generator.label_scale = 2.5;
+        let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+        let rng = &mut Streams::new(1).stream("test", 0);
+        let wish = synthesiser.wish(8, rng);
+        let z = synthesiser.latents(&wish, rng).unwrap();
+        for (row, label) in view(&z).unwrap().chunks(10).zip(&wish.labels) {
+            let expected: Vec<f32> = (0..4).map(|k| if k == *label { 2.5 } else { 0.0 }).collect();
+            assert_eq!(row[6..], expected);
+        }
+    }
+
+    #[test]
+    fn later_practice_weighs_more() {
+        let model = Model::random("resnet8", [3, 16, 16], 4);
+        let teacher = Teacher::of(&model);
+        let mut synthesiser = Synthesiser::new(&teacher, &recipe(), Streams::new(0)).unwrap();
+        synthesiser.learn_prior(0, &[40.0, 0.0, 0.0, 0.0]);
+        synthesiser.learn_prior(2, &[0.0, 40.0, 0.0, 0.0]);
+        let seen = &synthesiser.seen_areas;
+        assert!((seen[0] - 1.0).abs() < 1e-6 && (seen[1] - 3.0).abs() < 1e-6, "{seen:?}");
+    }
+
+    /// Of n images of each class every weight is n/(1 + n).
+    #[test]
+    fn rarity_is_that_of_the_buffer() {
+        let model = Model::random("resnet8", [3, 16, 16], 4);
+        let teacher = Teacher::of(&model);
+        let mut recipe = recipe();
+        recipe.phi.target = PhiTarget::CrossEntropy;
+        (recipe.phi.diversity, recipe.phi.gamma, recipe.phi.norm) = (Diversity::Relative, 0.0, PhiNorm::None);
+        let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(0)).unwrap();
+        let rng = &mut Streams::new(1).stream("test", 0);
+        let wish = synthesiser.wish(8, rng);
+        let z = synthesiser.latents(&wish, rng).unwrap();
+        let term = |held: usize| {
+            let generator = synthesiser.generator.duplicate().unwrap();
+            let pass = synthesiser.inner_step(&generator, &z, &wish.rows, &Draws::still(8), &[held; 4], None).unwrap();
+            let label_columns = pass.latent_grad.unwrap();
+            assert!(view(&label_columns).unwrap().chunks(10).all(|row| row[6..].iter().all(|g| *g == 0.0)));
+            pass.terms.one_hot
+        };
+        assert!((term(99) / term(9) - 1.1).abs() < 1e-4, "{} {}", term(99), term(9));
+    }
+}

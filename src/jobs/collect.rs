@@ -13,7 +13,7 @@ use crate::nets::Task;
 use crate::ops::Compute;
 use crate::report::Health;
 use crate::rng::Streams;
-use crate::set::{SyntheticSet, most_images};
+use crate::set::{SyntheticSet, has_pictures_of_others, most_images};
 use crate::teacher::Teacher;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct CollectJob<'a> {
     pub boundary: usize,
     /// Views per image for which answers are recorded, 0 for none.
     pub views: usize,
+    /// Licence of the set where that was stated; else it is the teacher's, or none where there are pictures of others.
+    pub license: Option<&'a str>,
     pub seed: u64,
     pub compute: &'a Compute,
 }
@@ -139,8 +141,13 @@ impl CollectJob<'_> {
         let names = self.teacher.class_names();
         let unfilled = unfilled(&names, &balance.quotas(samples, names.len()), &labels);
         let used = pool.count(chosen.rows.iter().map(|&row| survey.places[row]));
+        let sources = json!({ "sources": pool.provenance(&survey.progress, &used) });
+        let license = match has_pictures_of_others(&sources) {
+            true => self.license,
+            false => self.license.or(self.teacher.config.pretrained_cfg.license.as_deref()),
+        };
         let facts = json!({
-            "sources": pool.provenance(&survey.progress, &used),
+            "license": license,
             "balance": balance,
             "sampling": sampling(weights.is_some(), self.related),
             "metrics": {
@@ -162,7 +169,7 @@ impl CollectJob<'_> {
             logits,
             class_names: names,
             views,
-            provenance: merge(provenance(self.teacher, times, observer.clock.peak_memory()), facts),
+            provenance: merge(provenance(self.teacher, times, observer.clock.peak_memory()), merge(sources, facts)),
         };
         set.provenance = merge(set.provenance.take(), circumstances(self.seed, self.compute));
         add_course(&mut set.provenance, &fingerprint, &observer.clock, &[]);
@@ -236,7 +243,6 @@ fn provenance(teacher: &Model, [pass, total]: [Duration; 2], peak: u64) -> Value
         "task": teacher.network.arch.task.name(),
         "kind": "collected",
         "teacher": identity(teacher),
-        "license": teacher.config.pretrained_cfg.license,
         "wall_seconds": { "total": seconds(total), "pool": seconds(pass) },
         "peak_memory_mib": mib(peak),
     })

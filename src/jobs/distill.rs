@@ -167,6 +167,8 @@ impl DistillJob<'_> {
             "teacher": self.teacher.map_or(self.set.provenance["teacher"].clone(), identity),
             "set": {
                 "source": self.set_name,
+                "kind": self.set.provenance["kind"],
+                "sources": self.set.provenance["sources"],
                 "count": self.set.len(),
                 "sha256": fingerprint["set"],
                 "recipe": self.set.provenance["recipe"]["name"],

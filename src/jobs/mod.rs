@@ -24,7 +24,7 @@ pub use distill::{AnswerMode, DistillJob, Start, teacher_config};
 pub use invert::{InvertJob, Inverted};
 pub use labels::label_embeddings;
 pub(crate) use run::FINISH_SHARE;
-pub use run::{Init, Ran, RunJob};
+pub use run::{Init, Making, Ran, RunJob};
 pub use session::{Session, clear_up, finished};
 pub use shipped::{SHIPPED, open_again, open_model};
 pub use sources::open_sources;

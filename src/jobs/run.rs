@@ -3,7 +3,7 @@
 use super::{AnswerMode, DistillJob, InvertJob, Start, fresh_student, identity, job_sha256, merge, seconds};
 use crate::distill::{Stop, StudentRecipe, shared_parameters};
 use crate::events::Observer;
-use crate::invert::{LabelEmbeddings, Recipe};
+use crate::invert::{Feed, LabelEmbeddings, Recipe, Unread};
 use crate::jobs::invert::Inverted;
 use crate::model::Model;
 use crate::ops::Compute;
@@ -77,10 +77,84 @@ fn kept_for_the_end(limit: Duration) -> Duration {
     limit.mul_f64(0.02).max(Duration::from_secs(3)).min(limit.mul_f64(0.08))
 }
 
-impl RunJob<'_> {
+/// How a student comes to be, as far as its recipe's values depend on it.
+#[derive(Clone, Copy)]
+pub struct Making<'a> {
+    pub recipe: &'a Recipe,
+    pub init: Init,
+    pub on_the_fly: bool,
+}
+
+impl Making<'_> {
     /// Whether the student is what the adversary has become. (One that had no rounds knows nothing.)
     pub fn goes_on(&self) -> bool {
         self.on_the_fly || self.init != Init::Scratch && self.recipe.adversary_updates() > 0
+    }
+
+    /// Keys of the recipe that have no part in it: whoever changes them means others.
+    pub fn unread(&self) -> Vec<Unread> {
+        let mut all = Vec::new();
+        let mut unread = |when: bool, keys: &[&'static str], why, hint| {
+            if when {
+                all.extend(keys.iter().map(|&key| Unread { key, why, hint }));
+            }
+        };
+        let goes_on = self.goes_on();
+        unread(
+            goes_on,
+            &["student.steps"],
+            "the student goes on from the adversary",
+            "its updates are `rounds` times `adversary_steps`, then `finish_steps`; or say --init scratch",
+        );
+        unread(
+            !goes_on,
+            &["finish_steps"],
+            "the student starts anew, with a number of updates of its own",
+            "say student.steps",
+        );
+        unread(
+            self.init != Init::TeacherBlocks,
+            &["blocks_share"],
+            "the student does not start with the teacher's blocks",
+            "leave it out, or say --init teacher-blocks",
+        );
+        unread(
+            self.on_the_fly,
+            &["finish_steps"],
+            "the student is finished when the rounds are",
+            "leave it out, or --on-the-fly",
+        );
+        unread(
+            self.on_the_fly,
+            &["student.rand_augment", "student.signal"],
+            "the student is the adversary, which does without",
+            "leave it out, or say on_the_fly = false",
+        );
+        unread(
+            self.on_the_fly && self.recipe.feed == Feed::Batch,
+            &["student.batch"],
+            "the student learns from the batches as they are made (feed = batch)",
+            "say batch, or say on_the_fly = false",
+        );
+        unread(
+            goes_on && !self.on_the_fly,
+            &["student.schedule"],
+            "the rate is constant in the rounds and falls along a cosine after them",
+            "leave it out, or say --init scratch or --on-the-fly",
+        );
+        all
+    }
+}
+
+impl RunJob<'_> {
+    /// How its student comes to be.
+    pub fn making(&self) -> Making<'_> {
+        Making { recipe: self.recipe, init: self.init, on_the_fly: self.on_the_fly }
+    }
+
+    /// See [`Making::goes_on`].
+    pub fn goes_on(&self) -> bool {
+        self.making().goes_on()
     }
 
     /// A student that starts from the adversary only has to settle: no warm-up, rate falling to 0.

@@ -3,7 +3,6 @@
 use super::Value;
 use super::bn_stats::BnStatsLoss;
 use crate::Result;
-use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::Compute;
 use crate::ops::cuda::loss::{Layer, bn_deviation};
 use crate::ops::{mem, step};
@@ -50,12 +49,25 @@ impl Card {
         step::blend(&pairs, momentum as f32, (1.0 - momentum) as f32)
     }
 
-    /// Moves what was restored to the card.
-    pub fn bring(&mut self, compute: &Compute) -> Result<()> {
-        self.past.iter_mut().flatten().try_for_each(|past| {
-            *past = compute.bring(past)?;
-            Ok(())
-        })
+    /// The moving average of every layer on the host, as it is restored from.
+    pub fn past(&self) -> Result<Vec<Vec<f64>>> {
+        let on_host = |past: &Tensor| Ok(mem::view(&mem::host(past)?)?.iter().map(|v| f64::from(*v)).collect());
+        self.past.iter().flatten().map(on_host).collect()
+    }
+
+    pub fn forget(&mut self) {
+        self.past = None;
+    }
+
+    /// Takes over a moving average that was restored.
+    pub fn bring(&mut self, past: Option<Vec<Vec<f64>>>, compute: &Compute) -> Result<()> {
+        let up = |past: Vec<f64>| {
+            let values: Vec<f32> = past.iter().map(|v| *v as f32).collect();
+            let channels = values.len() / 2;
+            compute.bring(&mem::tensor(values, (2, channels))?)
+        };
+        self.past = past.map(|past| past.into_iter().map(up).collect()).transpose()?;
+        Ok(())
     }
 
     fn goals(&self, of: &BnStatsLoss, device: &Device) -> Result<&[[Tensor; 2]]> {
@@ -70,18 +82,5 @@ impl Card {
             goals.push([mem::tensor(goal, (2, c))?.to_device(device)?, mem::tensor(unit, (2, c))?.to_device(device)?]);
         }
         Ok(self.goals.get_or_init(|| goals))
-    }
-}
-
-impl Resumable for Card {
-    fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
-        self.past.iter().flatten().enumerate().try_for_each(|(i, past)| to.tensor(&format!("{i:05}"), past))
-    }
-
-    fn restore(&mut self, from: &Saved) -> Result<()> {
-        let names = (0..).map(|i| format!("{i:05}")).take_while(|name| from.has(name));
-        let past = names.map(|name| from.tensor(&name)).collect::<Result<Vec<_>>>()?;
-        self.past = (!past.is_empty()).then_some(past);
-        Ok(())
     }
 }

@@ -207,7 +207,9 @@ impl BnStatsLoss {
     /// A device that refuses.
     pub fn bring(&mut self, _compute: &Compute) -> Result<()> {
         #[cfg(feature = "cuda")]
-        self.card.bring(_compute)?;
+        if self.form != BnForm::GaussianKl && !_compute.is_cpu() {
+            self.card.bring(self.past.take(), _compute)?;
+        }
         Ok(())
     }
 
@@ -220,16 +222,19 @@ impl BnStatsLoss {
 
 impl Resumable for BnStatsLoss {
     fn save<'a>(&'a self, to: &mut Saver<'a>) -> Result<()> {
+        let name = |layer: usize| format!("{layer:05}");
         #[cfg(feature = "cuda")]
-        to.part("card", &self.card)?;
+        for (layer, past) in self.card.past()?.iter().enumerate() {
+            to.owned(&name(layer), past);
+        }
         let past = self.past.iter().flatten().enumerate();
-        past.for_each(|(layer, past)| to.array(&format!("{layer:05}"), past));
+        past.for_each(|(layer, past)| to.array(&name(layer), past));
         Ok(())
     }
 
     fn restore(&mut self, from: &Saved) -> Result<()> {
         #[cfg(feature = "cuda")]
-        from.restore("card", &mut self.card)?;
+        self.card.forget();
         self.past = None;
         if self.targets.is_empty() || !from.has("00000") {
             return Ok(());

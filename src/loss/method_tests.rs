@@ -263,6 +263,9 @@ fn variation_of_images() {
             -0.04166666666666666,
         ],
     );
+    let twice = total_variation(&candle_core::Tensor::cat(&[&x, &x], 0).unwrap(), Variation::L1).unwrap();
+    let half: Vec<f64> = mem::view(&l.grad).unwrap().iter().map(|g| f64::from(*g) / 2.0).collect();
+    close("the mean over two images", value(&twice), 10.75, &twice.grad, &[&half[..], &half[..]].concat());
     let l = total_variation(&x, Variation::L2).unwrap();
     close(
         "L2",
@@ -382,5 +385,7 @@ fn contrast_with_other_images() {
     }
     let alone = contrast(&p, &q, 4, 0.2).unwrap();
     assert!((value(&alone) - value(&l) / 2.0).abs() < 1e-5, "without a bank: the mean over the batch");
+    let one = contrast(&p, &q, 1, 0.2).unwrap();
+    assert!((value(&one) - 4.769737030181453).abs() < 1e-5, "one new row, and the mean over three: {}", value(&one));
     assert!(contrast(&p, &q, 5, 0.2).is_err());
 }

@@ -208,3 +208,11 @@ fn modulation_prefers_rare_classes_and_unsure_answers() {
     let phi = normed.weights(&[0, 1], &[0.5, 0.9], held(&[10, 90]), 2);
     assert!((phi.iter().sum::<f32>() - 2.0).abs() < 1e-5 && phi[0] > phi[1], "{phi:?}");
 }
+
+#[test]
+fn phi_in_means_is_bounded() {
+    let rule = Modulation { diversity: Diversity::Off, gamma: 2.0, norm: PhiNorm::BatchMean };
+    let sure: Vec<f32> = (0..20).map(|i| if i == 0 { 0.0 } else { 0.999 }).collect();
+    let phi = rule.weights(&[0; 20], &sure, held(&[1, 1]), 20);
+    assert!(phi[0] == 10.0 && phi[1..].iter().all(|w| *w == 0.1), "{phi:?}");
+}

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::mem::{host, tensor, update, view};
-use crate::ops::{Compute, step};
+use crate::ops::{Compute, step, watch};
 use crate::rng::{self, Stream};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -255,21 +255,15 @@ impl Weights {
 
     /// Norm of the difference of the trainable values from those of `other`, over the norm of `other`'s.
     pub fn distance(&self, other: &Weights) -> Result<f64> {
-        let (mut difference, mut norm) = (0.0, 0.0);
-        for ((slot, own), theirs) in self.iter().zip(&other.tensors) {
-            if slot.kind.trainable() {
-                let (own, theirs) = (host(own)?, host(theirs)?);
-                for (a, b) in view(&own)?.iter().zip(view(&theirs)?.iter()) {
-                    difference += f64::from(a - b).powi(2);
-                    norm += f64::from(*b).powi(2);
-                }
-            }
-        }
-        Ok((difference / norm.max(f64::MIN_POSITIVE)).sqrt())
+        let pairs = self.iter().zip(&other.tensors).filter(|((slot, _), _)| slot.kind.trainable());
+        watch::distance(&pairs.map(|((_, own), theirs)| (own, theirs)).collect::<Vec<_>>())
     }
 
     /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
     pub fn non_finite(&self) -> Result<Option<(String, usize)>> {
+        if watch::are_finite(&self.tensors)? {
+            return Ok(None);
+        }
         for (s, t) in self.iter() {
             let bad = view(&host(t)?)?.iter().filter(|v| !v.is_finite()).count();
             if bad > 0 {

@@ -43,6 +43,7 @@ pub(crate) mod step;
 pub mod store;
 pub(crate) mod symmetric;
 pub mod threads;
+pub mod watch;
 pub mod windows;
 
 pub use activation::Activation;

@@ -39,7 +39,7 @@ pub fn muon_all(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
     updates.par_chunks_mut(1).with_max_len(1).try_for_each(|one| muon(one, rule))
 }
 
-/// One launch for all matrices, where there are launches.
+/// All matrices at once, where there are launches.
 fn muon(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
     let mut directions = Vec::with_capacity(updates.len());
     for each in updates.iter_mut() {
@@ -69,7 +69,7 @@ fn muon(updates: &mut [Update], rule: &MuonRule) -> Result<()> {
 /// `G` is `X·Xᵀ`, from the left.) Rounding soon exceeds the least singular values of `G`, but their polynomial is `a` all the same.
 fn orthogonal(matrices: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = matrices.iter().map(|matrix| Ok(matrix.flatten_to(D::Minus2)?)).collect::<Result<Vec<_>>>()?;
-    let mut grams = flat.iter().map(|x| settled(gram(x)?)).collect::<Result<Vec<_>>>()?;
+    let (mut grams, places) = stacked(flat.iter().map(|x| settled(gram(x)?)).collect::<Result<Vec<_>>>()?)?;
     let mut factors = polynomials(&grams)?;
     let mut products = factors.clone();
     for _ in 1..ITERATIONS {
@@ -77,12 +77,34 @@ fn orthogonal(matrices: &[Tensor]) -> Result<Vec<Tensor>> {
         factors = polynomials(&grams)?;
         products = times(&products, &factors)?;
     }
-    let turned = |((x, product), matrix): ((&Tensor, &Tensor), &Tensor)| {
+    let turned = |((x, place), matrix): ((&Tensor, &[usize; 2]), &Tensor)| {
+        let product = &products[place[0]];
+        let product = if product.rank() == 3 { product.get(place[1])? } else { product.clone() };
         let is_wide = x.dim(0)? < x.dim(1)?;
-        let turned = if is_wide { product.matmul(x)? } else { x.matmul(product)? };
+        let turned = if is_wide { product.matmul(x)? } else { x.matmul(&product)? };
         Ok(turned.reshape(matrix.dims())?)
     };
-    flat.iter().zip(&products).zip(matrices).map(turned).collect()
+    flat.iter().zip(&places).zip(matrices).map(turned).collect()
+}
+
+/// Square matrices with those of one side on each other, `[B, n, n]`, for one call of a product to take them all; a single one stays as
+/// it is. Also in which stack each lies, and at which place.
+fn stacked(squares: Vec<Tensor>) -> Result<(Vec<Tensor>, Vec<[usize; 2]>)> {
+    let mut stacks: Vec<Vec<Tensor>> = Vec::new();
+    let mut places = Vec::with_capacity(squares.len());
+    for square in squares {
+        let stack = stacks.iter().position(|stack| stack[0].dims() == square.dims()).unwrap_or(stacks.len());
+        if stack == stacks.len() {
+            stacks.push(Vec::new());
+        }
+        places.push([stack, stacks[stack].len()]);
+        stacks[stack].push(square);
+    }
+    let laid = |stack: Vec<Tensor>| match stack.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Ok(Tensor::stack(several, 0)?),
+    };
+    Ok((stacks.into_iter().map(laid).collect::<Result<_>>()?, places))
 }
 
 /// Products of symmetric matrices that commute.
@@ -112,13 +134,13 @@ fn polynomials(grams: &[Tensor]) -> Result<Vec<Tensor>> {
     Ok(squares)
 }
 
-/// Adds a number to the diagonals of square matrices.
+/// Adds a number to the diagonals of square matrices `[..., n, n]`.
 fn raise(squares: &[Tensor], by: f32) -> Result<()> {
     let Some(first) = squares.first() else { return Ok(()) };
     on_cuda!(first, super::cuda::step::raise(squares, by));
     squares.iter().try_for_each(|square| {
-        let next = square.dim(0)? + 1;
-        update(square, |x| x.iter_mut().step_by(next).for_each(|x| *x += by))
+        let n = square.dim(D::Minus1)?;
+        update(square, |x| x.chunks_mut(n * n).for_each(|x| x.iter_mut().step_by(n + 1).for_each(|x| *x += by)))
     })
 }
 

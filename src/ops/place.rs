@@ -191,3 +191,20 @@ fn check_places(n: usize, c: usize, places: &[Placement], mean: &[f32], std: &[f
         format!("{n} images of {c} channels, {} places, mean of {}, std of {}", places.len(), mean.len(), std.len());
     Err(Error::shape("augment", found))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_placed_as_their_values_are() {
+        let image: Vec<u8> = (0..4 * 5 * 3).map(|i| (i * 7 % 256) as u8).collect();
+        let places = [Placement { dy: 2, dx: -1, flip: true }];
+        let (mean, std) = ([0.4f32, 0.5, 0.6], [0.2f32, 0.25, 0.3]);
+        let bytes = place_bytes(&[&image], [4, 5, 3], &places, &mean, &std, &Device::Cpu).unwrap();
+        let x = tensor(image.iter().map(|v| f32::from(*v) / 255.0).collect(), (1, 4, 5, 3)).unwrap();
+        let floats = place(&x, &places, &mean, &std).unwrap();
+        let (a, b) = (view(&bytes).unwrap(), view(&floats).unwrap());
+        assert!(a.iter().zip(b.iter()).all(|(a, b)| (a - b).abs() < 1e-5), "{:?} {:?}", &a[..9], &b[..9]);
+    }
+}

@@ -2,7 +2,8 @@
 
 use crate::data::Framing;
 use crate::nets::Task;
-use crate::set::card::{first, licence, licence_in_words, markdown, text};
+use crate::set::card::{first, licence, licence_in_words, markdown, sources, text};
+use crate::set::has_pictures_of_others;
 use crate::weights::ModelConfig;
 use serde_json::Value;
 use std::fmt::Write;
@@ -37,7 +38,10 @@ fn front_matter(config: &ModelConfig, provenance: &Value) -> String {
         tags.push("timm");
     }
     if !is_supervised(provenance) {
-        tags.extend(["knowledge-distillation", "data-free-distillation"]);
+        tags.push("knowledge-distillation");
+        if !has_pictures_of_others(&provenance["set"]) {
+            tags.push("data-free-distillation");
+        }
     }
     for tag in tags {
         // Writing into a String cannot fail.
@@ -57,10 +61,10 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
     page.push_str(match is_supervised(provenance) {
         true => "Not measured here. Measure it on data that the model has not seen: `synth eval <folder> --data <dataset>`.\n",
         false => {
-            "Accuracy is unknown to a data-free run: measure with `synth eval <folder> --data <dataset>`. The held-out \
-             agreement compares the student with its teacher on synthetic images that distillation held back (a student \
+            "Accuracy is unknown to a run without labels: measure with `synth eval <folder> --data <dataset>`. The held-out \
+             agreement compares the student with its teacher on images of the set that distillation held back (a student \
              that goes on from the adversary saw them while they were made); it says whether the student has learned, not \
-             how it does on real images. Where the teacher is wrong or biased, the student has learned to be.\n"
+             how it does on the teacher's data. Where the teacher is wrong or biased, the student has learned to be.\n"
         }
     });
     for alarm in provenance["alarms"].as_array().into_iter().flatten() {
@@ -82,8 +86,8 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
 /// What the held-out agreement is a share of.
 fn decided_on(config: &ModelConfig) -> &'static str {
     match task(config) {
-        Task::Classification => "synthetic images",
-        Task::Segmentation => "the pixels of synthetic images",
+        Task::Classification => "images of the set",
+        Task::Segmentation => "the pixels of images of the set",
     }
 }
 
@@ -106,10 +110,13 @@ fn what_it_is(config: &ModelConfig, provenance: &Value) -> String {
     };
     let made = match is_supervised(provenance) {
         true => format!("{}{}, trained on {labels} by `synth`.", kind[..1].to_uppercase(), &kind[1..]),
-        false => format!(
-            "A student: {kind} that learned from a larger network's answers to synthetic images, without that network's \
-             training data. Made by `synth`."
-        ),
+        false => {
+            let images = match sources(&provenance["set"]) {
+                Some(names) => format!("images from {}", markdown(&names)),
+                None => "synthetic images, without that network's training data".into(),
+            };
+            format!("A student: {kind} that learned from a larger network's answers to {images}. Made by `synth`.")
+        }
     };
     let framed = Framing::known(&config.pretrained_cfg).filter(|_| task(config) == Task::Classification);
     let framed = framed.map_or(String::new(), |framing| format!(" Pictures of other sizes: {framing}."));
@@ -150,13 +157,14 @@ fn facts(config: &ModelConfig, provenance: &Value) -> Vec<(String, String)> {
 /// `inversion 310 s, distillation 95 s`: of the stages that a person waits for.
 fn wall_time(provenance: &Value) -> Option<String> {
     let wall = &provenance["wall_seconds"];
-    // Distillation alone: inversion is what the set says it took.
+    // Distillation alone: making the set is what that says it took.
+    let making = if provenance["set"]["kind"] == "collected" { "collection" } else { "inversion" };
     let inversion = wall["inversion"].as_f64().or_else(|| provenance["set"]["wall_seconds"]["total"].as_f64());
     let on_the_fly = provenance["on_the_fly"] == true;
     let parts: Vec<String> = match on_the_fly {
         true => vec![("inversion with the student in it", wall["total"].as_f64())],
         false => vec![
-            ("inversion", inversion),
+            (making, inversion),
             ("distillation", wall["distillation"].as_f64()),
             ("training", wall["training"].as_f64()),
         ],
@@ -223,11 +231,26 @@ mod tests {
             "| Architecture | resnet8 |",
             "| Parameters | 78042 |",
             "| Images | 3x32x32, 10 classes |",
-            "| Held-out agreement with the teacher | 94.1 % of synthetic images |",
-            "Accuracy is unknown to a data-free run: measure with `synth eval <folder> --data <dataset>`.",
+            "| Held-out agreement with the teacher | 94.1 % of images of the set |",
+            "Accuracy is unknown to a run without labels: measure with `synth eval <folder> --data <dataset>`.",
         ] {
             assert!(card.contains(line), "{line}\n\n{card}");
         }
+    }
+
+    /// Images that others have made are neither synthetic nor surely new to the teacher.
+    #[test]
+    fn a_students_card_names_what_its_set_was_collected_from() {
+        let mut provenance = student();
+        let sources = json!([{ "kind": "folder", "name": "photos" }, { "kind": "generated", "name": "shaders" }]);
+        provenance["set"]["kind"] = json!("collected");
+        provenance["set"]["sources"] = sources;
+        let card = model_card("r8", &config(), &provenance);
+        assert!(card.contains("answers to images from photos, shaders. Made by"), "{card}");
+        assert!(card.contains("| Wall time | collection 310 s, distillation 95 s |"), "{card}");
+        assert!(!card.contains("data-free") && !card.contains("synthetic"), "{card}");
+        provenance["set"]["sources"][0] = json!({ "kind": "dataset", "name": "sets/mine", "inverted": true });
+        assert!(model_card("r8", &config(), &provenance).contains("- data-free-distillation\n"));
     }
 
     #[test]

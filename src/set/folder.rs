@@ -3,7 +3,7 @@
 use super::{MAX_VIEWS, SyntheticSet, View, Views, card, most_images, preview, rows};
 use crate::data::table::guard;
 use crate::data::{Images, MAX_SIDE, shards};
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT, provenance_text, unwritable, write_atomic};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, provenance_text, run_instead, unwritable, write_atomic};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -118,12 +118,17 @@ pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description
     let path = folder.join(PROVENANCE);
     let refuse =
         |found: String| Error::file(&path, found, "name a folder that `synth invert` or `synth collect` finished");
-    let size = fs::metadata(&path).map_err(|e| refuse(format!("no finished set ({e})")))?.len();
+    let about = fs::metadata(&path);
+    let about = about.map_err(|e| run_instead(folder).unwrap_or_else(|| refuse(format!("no finished set ({e})"))));
+    let size = about?.len();
     if size > PROVENANCE_LIMIT {
         return Err(refuse(format!("{size} bytes, more than the {PROVENANCE_LIMIT} that are read")));
     }
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(format!("broken JSON ({e})")))?;
+    if let Some(kind @ ("student" | "supervised")) = json["kind"].as_str() {
+        return Err(refuse(format!("it is of a model ({kind}), not of a set")));
+    }
     let entry = json.get("set").ok_or_else(|| refuse("no entry `set`".into()))?;
     let description =
         Description::deserialize(entry).map_err(|e| refuse(format!("its entry `set` cannot be used ({e})")))?;

@@ -227,6 +227,9 @@ impl SyntheticSet {
         if numbers.chain(&self.priority).any(|v| !v.is_finite()) || self.priority.iter().any(|&p| p < 0.0) {
             return refuse("logits or priorities that are not finite, or below 0".into(), "the run went wrong before");
         }
+        if self.sampling_weights().is_some_and(|weights| weights.iter().all(|weight| *weight == 0.0)) {
+            return refuse("every priority is 0, and images are drawn by them".into(), "give some more");
+        }
         if !self.provenance.is_object() {
             return refuse("its provenance is no JSON object".into(), "pass an object");
         }
@@ -258,6 +261,16 @@ pub(crate) fn is_inverted(provenance: &serde_json::Value) -> bool {
     let marked = |source: &serde_json::Value| source["inverted"] == true || source["inverted"] == UNKNOWN;
     let sources = provenance["sources"].as_array();
     provenance["recipe"].is_object() || sources.is_some_and(|all| all.iter().any(marked))
+}
+
+/// Whether a set with this `synth.json`, or with these `sources`, holds pictures that others have made: of a folder, an archive or a
+/// dataset.
+pub(crate) fn has_pictures_of_others(provenance: &serde_json::Value) -> bool {
+    let of_others = |source: &serde_json::Value| {
+        let kind = source["kind"].as_str().unwrap_or_default();
+        matches!(kind, "folder" | "tar" | "dataset") && source["inverted"] != true
+    };
+    provenance["sources"].as_array().is_some_and(|all| all.iter().any(of_others))
 }
 
 /// Whether the set at `path` (its folder, its `data`, or a table in there) says so of itself; what is no set says nothing.

@@ -218,3 +218,36 @@ impl Resumable for Priorities {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Streams;
+
+    fn near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+
+    /// Gaps of 1, 2 and 5 are drawn with an eighth, a quarter and five eighths; half of the bias (β = 0.5) is taken back by the square
+    /// roots of 8/3, 4/3 and 8/15, and the next gap counts by that.
+    #[test]
+    fn weights_take_back_their_part_of_the_bias() {
+        let mut priorities = Priorities::new(PriorityRule { alpha: 1.0, beta: 0.5, temperature: 1.0 }, 3);
+        priorities.update(&[0, 1, 2], &[1.0, 2.0, 5.0]);
+        let shares = priorities.probabilities();
+        [0.125, 0.25, 0.625].into_iter().zip(&shares).for_each(|(expected, found)| near(*found, expected));
+
+        let draw = priorities.draw(200, &mut Streams::new(0).stream("draw", 0));
+        assert!((0..3).all(|image| draw.indices.contains(&image)));
+        // Over the largest, which is that of the least drawn image.
+        let expected = [1.0, 0.5f64.sqrt(), 0.2f64.sqrt()];
+        draw.indices.iter().zip(&draw.weights).for_each(|(&image, found)| near(f64::from(*found), expected[image]));
+
+        priorities.update(&[2], &[4.0]);
+        let gap = 4.0 * (8f64 / 15.0).sqrt();
+        near(priorities.probabilities()[2], gap / (3.0 + gap));
+        // A newcomer is looked at like the hardest image.
+        priorities.reset(0);
+        near(priorities.probabilities()[0], gap / (2.0 + 2.0 * gap));
+    }
+}

@@ -180,9 +180,12 @@ impl<'a> Reader<'a> {
             return refuse(format!("{} rows", table.rows()), "that is more than synth.json says; get the set again");
         }
         let names = table.class_names("label")?.unwrap_or_default();
-        if names.len() != self.description.classes || (!self.class_names.is_empty() && names != self.class_names) {
-            let found = format!("{} class names that differ from the rest of the set", names.len());
+        if names.len() != self.description.classes {
+            let found = format!("{} class names, synth.json says {}", names.len(), self.description.classes);
             return refuse(found, "get the set again");
+        }
+        if !self.class_names.is_empty() && names != self.class_names {
+            return refuse("class names that differ from those of the set's other files".into(), "get the set again");
         }
         self.class_names = names;
         let classes = self.description.classes;
@@ -230,7 +233,10 @@ fn floats(file: &Path, batch: &RecordBatch, column: &str, start: usize) -> Resul
     let values = batch.column_by_name(column).and_then(|c| c.as_primitive_opt::<Float32Type>());
     let values = values.ok_or_else(|| Error::file(file, format!("`{column}` is no float32 column"), "get it again"))?;
     let finite = |(row, value): (usize, Option<f32>)| {
-        let refuse = || Error::file(file, format!("row {}: `{column}` is {value:?}", start + row), "get the set again");
+        let refuse = || {
+            let found = value.map_or("missing".into(), |value| value.to_string());
+            Error::file(file, format!("row {}: `{column}` is {found}", start + row), "get the set again")
+        };
         value.filter(|v| v.is_finite()).ok_or_else(refuse)
     };
     values.iter().enumerate().map(finite).collect()

@@ -168,7 +168,7 @@ fn a_table_that_disagrees_with_its_description_is_refused() {
         (with_table_of(|s| *s = sample(6, 3, (3, 4, 4), 0)), "no column `view_logits`"),
         (with_table_of(|s| s.labels[4] = 3), "row 4: label 3; labels are 0 to 2"),
         (with_table_of(|s| s.logits[4] = f32::NAN), "row 1: `teacher_logits` holds NaN"),
-        (with_table_of(|s| s.priority[5] = f32::INFINITY), "row 5: `priority` is Some(inf)"),
+        (with_table_of(|s| s.priority[5] = f32::INFINITY), "row 5: `priority` is inf"),
         (with_table_of(|s| s.priority[5] = -1.0), "row 5: priority -1"),
     ] {
         assert!(message.contains(expected) && message.contains("data"), "{message} (expected: {expected})");

@@ -123,6 +123,10 @@ impl<'a> Examples<'a> {
             let found = format!("label {label} of {classes} classes");
             return Err(Error::invalid(self.name(), found, "say how many classes there are"));
         }
+        if data.labels.iter().all(|label| *label == VOID) {
+            let hint = "choose other data, or other codes of labels (--first-label, --void)";
+            return Err(Error::invalid(self.name(), "all of its pixels are void", hint));
+        }
         if recipe.mixup > 0.0 || recipe.label_smoothing > 0.0 {
             let key = if recipe.mixup > 0.0 { "mixup" } else { "label_smoothing" };
             return Err(Error::invalid(key, "the labels are of pixels, which are not mixed", "set it to 0"));
@@ -218,5 +222,55 @@ impl Targets {
             Self::Shares(targets) => Goal::Shares(targets),
             Self::Pixels(labels) => Goal::Pixels { labels, weights, focal },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Images;
+    use crate::rng::Streams;
+    use candle_core::Device;
+
+    /// The targets of four images of classes 0 to 3.
+    fn targets(recipe: &SupervisedRecipe) -> Vec<f64> {
+        let labelled = Labelled {
+            images: Images::new((0..48).collect::<Vec<u8>>(), 3, 2, 2).unwrap(),
+            labels: (0..4).collect(),
+            class_names: (0..4).map(|k| k.to_string()).collect(),
+            name: "four".into(),
+            sha256: String::new(),
+        };
+        let examples = Examples::from(&labelled);
+        let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
+        let input = Input { dims: [2, 2, 3], mean, std, classes: 4, void: None, sees: [2, 2] };
+        let gallery = Gallery::new(&labelled.images.pixels, [2, 2, 3], &Device::Cpu).unwrap();
+        let rng = &mut Streams::new(1).stream("targets", 0);
+        match examples.batch(&gallery, &[0, 1, 2, 3], &input, recipe, rng).unwrap().1 {
+            Targets::Shares(shares) => shares,
+            Targets::Pixels(_) => panic!("labels of images"),
+        }
+    }
+
+    /// A fifth of the target is spread over all four classes, the own one among them.
+    #[test]
+    fn smoothed_labels_are_shares_of_one() {
+        let shares = targets(&SupervisedRecipe { label_smoothing: 0.2, ..SupervisedRecipe::default() });
+        for (label, row) in shares.chunks(4).enumerate() {
+            for (class, share) in row.iter().enumerate() {
+                let expected = if class == label { 0.85 } else { 0.05 };
+                assert!((share - expected).abs() < 1e-6, "{row:?}");
+            }
+        }
+    }
+
+    /// All rows are mixed in one proportion, with a partner or with themselves.
+    #[test]
+    fn labels_are_mixed_like_their_images() {
+        let shares = targets(&SupervisedRecipe { mixup: 1.0, ..SupervisedRecipe::default() });
+        let mixed: Vec<f64> =
+            shares.chunks(4).enumerate().map(|(label, row)| row[label]).filter(|own| *own < 0.999).collect();
+        assert!(!mixed.is_empty() && mixed.iter().all(|own| (own - mixed[0]).abs() < 1e-6), "{shares:?}");
+        assert!(shares.chunks(4).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-6), "{shares:?}");
     }
 }

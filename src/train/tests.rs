@@ -242,3 +242,10 @@ fn velocities_behind_a_tensor_that_does_not_learn_are_kept() {
         assert_eq!(*view(a).unwrap(), *view(b).unwrap(), "{}", slot.name);
     }
 }
+
+#[test]
+fn schedules_end_at_their_floor_after_a_warm_up() {
+    let cosine = Schedule::Cosine { floor: 1e-3 };
+    assert!((cosine.factor(200, 200, 100) - 1e-3).abs() < 1e-9, "{}", cosine.factor(200, 200, 100));
+    assert!((cosine.factor(150, 200, 100) - 0.5005).abs() < 1e-9);
+}

@@ -240,6 +240,11 @@ impl ModelConfig {
                 return Err(format!("{name} has the value {value}, expected a finite one"));
             }
         }
+        if let Some(mean) = images.mean.iter().find(|mean| **mean > 1.0) {
+            return Err(format!(
+                "mean has the value {mean}, expected one of pixels in 0..1: divide mean and std by 255"
+            ));
+        }
         // Positive as f32 too: that is what images are divided by.
         if let Some(value) = images.std.iter().find(|value| !(**value as f32).is_normal() || **value < 0.0) {
             return Err(format!("std has the value {value}, expected one above 0"));
@@ -305,6 +310,7 @@ mod tests {
             ("[0.2, 0.2, 0.2]", "[0.2, 1e-60, 0.2]", "std has the value 0.000"),
             ("[0.2, 0.2, 0.2]", "[0.2, 1e999, 0.2]", "number out of range"),
             ("[0.5, 0.5, 0.5]", "[0.5, 1e39, 0.5]", "mean has the value 1000"),
+            ("[0.5, 0.5, 0.5]", "[123.7, 116.3, 103.5]", "mean has the value 123.7, expected one of pixels in 0..1"),
             ("\"crop_pct\": 1.0", "\"channel_order\": \"gbr\"", "channel_order is `gbr`"),
             ("\"architecture\"", "\"arch\"", "missing field `architecture`"),
         ] {

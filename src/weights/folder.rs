@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::config::{self, ModelConfig};
 use super::fault::quote;
 use super::sharded::{Index, is_index};
+use crate::files::run_instead;
 use crate::{Error, Result};
 
 /// The weights file of a folder in Hub layout.
@@ -45,7 +46,7 @@ pub fn locate(path: impl AsRef<Path>) -> Result<Source> {
     }
     if !path.join(config::FILE_NAME).is_file() {
         let hint = "give a folder in Hub layout, or the checkpoint file itself together with its architecture";
-        return Err(Error::file(path, "a folder without config.json", hint));
+        return Err(run_instead(path).unwrap_or_else(|| Error::file(path, "a folder without config.json", hint)));
     }
     let weights = weights_in(path)?;
     Ok(Source { config: Some(ModelConfig::read(path)?), weights })

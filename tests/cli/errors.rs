@@ -282,8 +282,12 @@ fn options_without_a_part() {
         &["--set student.signal", "on_the_fly = false"],
     );
     refused(2, &run(&["--recipe", "dafl", "--set", "student.batch=32"]), &["--set student.batch", "say batch, or"]);
-    for (value, part) in [("finish_steps=5", "does without"), ("student.schedule=constant", "a constant rate")] {
-        refused(2, &["invert", &model, "-o", &out, "--set", value], &["--set", part, "`synth distill`"]);
+    for (value, part, command) in [
+        ("finish_steps=5", "does without", "`synth run`"),
+        ("student.steps=5", "does without", "`synth distill`"),
+        ("student.schedule=constant", "a constant rate", "`synth distill`"),
+    ] {
+        refused(2, &["invert", &model, "-o", &out, "--set", value], &["--set", part, command]);
     }
     let few = ["rounds=1", "batches=1", "batch=4", "adversary_steps=1", "generator.width=8"];
     let few: Vec<&str> = few.into_iter().flat_map(|value| ["--set", value]).collect();

@@ -58,6 +58,7 @@ fn job<'a>(
         distinct: false,
         boundary: 0,
         views: 0,
+        license: None,
         seed: 0,
         compute,
     }

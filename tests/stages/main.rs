@@ -4,6 +4,7 @@ mod behaviour;
 mod collect;
 #[path = "../common/mod.rs"]
 mod common;
+mod keys;
 mod methods;
 mod pipeline;
 mod pixels;

@@ -137,30 +137,34 @@ fn batches_after_a_state_are_those_that_would_have_been() {
     }
 }
 
-/// The gradients that the whole step leaves, against differences of the total loss, for each input and every loss at once.
+/// The gradients that the whole step leaves, against differences of the total loss, for each input and every loss at once; and for what
+/// holds the teacher against the adversary alone, which would drown in the others.
 #[test]
 fn the_whole_objective_has_the_gradient_of_its_value() {
     let model = random_teacher("resnet8");
     let teacher = Teacher::of(&model);
     let adversary = random_teacher("resnet14").network;
-    for (input, motion, form) in [
-        (Input::Latents, Motion::ResizedCrop, Adversarial::Kl),
-        (Input::Pixels, Motion::Roll, Adversarial::Js { temperature: 3.0 }),
+    let js = Adversarial::Js { temperature: 3.0 };
+    for (input, motion, form, others) in [
+        (Input::Latents, Motion::ResizedCrop, Adversarial::Kl, 1.0),
+        (Input::Pixels, Motion::Roll, js, 1.0),
+        (Input::Pixels, Motion::None, Adversarial::Kl, 0.0),
+        (Input::Pixels, Motion::None, js, 0.0),
     ] {
         let mut recipe = tiny(Recipe::default());
         recipe.generator.input = input;
         recipe.augment = Augmentation { motion, crop: 2, ..Augmentation::default() };
         recipe.phi.target = synth::invert::PhiTarget::Off;
         recipe.loss = LossRecipe {
-            bn: 1.0,
-            one_hot: 1.0,
+            bn: others,
+            one_hot: others,
             target: Target::Sureness,
             adversarial: 1.0,
             adversarial_form: form,
-            balance: 1.0,
-            activation: 1.0,
-            variation: 0.1,
-            image_norm: 0.1,
+            balance: others,
+            activation: others,
+            variation: 0.1 * others,
+            image_norm: 0.1 * others,
             ..recipe.loss
         };
         let synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(2)).unwrap();

@@ -60,7 +60,11 @@ fn regions(count: usize, seed: u64) -> Segmented {
 }
 
 fn trained(data: &Segmented, recipe: &SupervisedRecipe, observer: &mut dyn Observer) -> Model {
-    let job = TrainJob {
+    training(data, recipe).run(observer).unwrap().0
+}
+
+fn training<'a>(data: &'a Segmented, recipe: &'a SupervisedRecipe) -> TrainJob<'a> {
+    TrainJob {
         net: "espnet-p1-q1",
         data: Examples::Pixels { data, classes: CLASSES, void: Some(9) },
         recipe,
@@ -69,8 +73,38 @@ fn trained(data: &Segmented, recipe: &SupervisedRecipe, observer: &mut dyn Obser
         license: None,
         seed: 1,
         compute: &CPU,
+    }
+}
+
+#[test]
+fn labels_that_are_all_void_teach_nothing() {
+    let mut data = regions(4, 0);
+    data.labels = vec![VOID; data.labels.len()].into();
+    let message = training(&data, &supervised()).run(&mut Silent).err().unwrap().to_string();
+    assert_eq!(
+        message,
+        "regions/train: all of its pixels are void; choose other data, or other codes of labels (--first-label, --void)"
+    );
+}
+
+/// What is of labels of pixels alone, and what moves images and their labels, changes what a network learns.
+#[test]
+fn of_training_on_pixels_every_value_matters() {
+    let data = regions(8, 0);
+    let base = SupervisedRecipe { epochs: 2, batch: 4, focal: 0.0, class_weights: false, scale: 1.0, ..supervised() };
+    let bits = |recipe: &SupervisedRecipe| {
+        let weights = trained(&data, recipe, &mut Silent).network.weights;
+        (0..weights.slots.len()).flat_map(|i| weights.to_file(i).unwrap()).map(f32::to_bits).collect::<Vec<_>>()
     };
-    job.run(observer).unwrap().0
+    let usual = bits(&base);
+    let changed = [
+        SupervisedRecipe { focal: 2.0, ..base.clone() },
+        SupervisedRecipe { class_weights: true, ..base.clone() },
+        SupervisedRecipe { scale: 0.5, ..base.clone() },
+    ];
+    for (at, recipe) in changed.iter().enumerate() {
+        assert!(bits(recipe) != usual, "change {at} does nothing");
+    }
 }
 
 fn miou(model: &Model, data: &Segmented) -> f64 {

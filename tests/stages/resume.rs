@@ -200,7 +200,7 @@ fn networks_that_answer_for_pixels_go_on_too() {
 }
 
 /// 40 images of four classes.
-fn labelled() -> Labelled {
+pub(crate) fn labelled() -> Labelled {
     let pixels: Vec<u8> = (0..40 * 16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect();
     Labelled {
         images: Images::new(pixels, 3, 16, 16).unwrap(),
@@ -337,6 +337,7 @@ fn collection<'a>(teacher: &'a Model, pictures: &Path, balance: Balance) -> Coll
         distinct: true,
         boundary: 90,
         views: 2,
+        license: None,
         seed: 4,
         compute: &CPU,
     }

@@ -110,4 +110,19 @@ mod tests {
         assert!(message.contains("30 batches before"), "{message}");
         assert_eq!(options(Budget::Minutes(0.5), Start::Adversary, false).unwrap(), "--minutes 0.5");
     }
+
+    /// 256 for the generator's step and five times 256 for the student's.
+    #[test]
+    fn fresh_images_are_paid_for() {
+        let method = Method {
+            name: None,
+            recipe: "dfad".into(),
+            set: Vec::new(),
+            on_the_fly: false,
+            init: Start::Adversary,
+            seeds: Vec::new(),
+        };
+        let found = spend(&Recipe::named("dfad").unwrap(), Budget::Images(15_360), &method).unwrap().join(" ");
+        assert!(found.contains("rounds=10 ") || found.ends_with("rounds=10"), "{found}");
+    }
 }

@@ -5,6 +5,7 @@ use super::budget::spend;
 use super::file::{Budget, Suite, Training};
 use super::places::Places;
 use super::plan::{Kind, Run};
+use super::results::Begun;
 use crate::invert::Recipe;
 use crate::overlay::overlaid;
 use crate::{Error, Result};
@@ -13,19 +14,19 @@ use std::path::{Path, PathBuf};
 /// Goes on where a killed run stopped, or starts anew.
 const RESUME: &str = "--resume";
 
-/// Folder of a run below that of the results.
-pub fn run_folder(out: &Path, id: &str) -> PathBuf {
-    out.join("runs").join(id)
+/// Folder of a run, called `name`, below that of the results.
+pub fn run_folder(out: &Path, name: &str) -> PathBuf {
+    out.join("runs").join(name)
 }
 
 /// What a run leaves, below its folder.
-pub fn result_folder(out: &Path, id: &str) -> PathBuf {
-    run_folder(out, id).join("result")
+pub fn result_folder(out: &Path, name: &str) -> PathBuf {
+    run_folder(out, name).join("result")
 }
 
 /// Folder of the model that a run leaves.
 pub fn model_folder(out: &Path, run: &Run) -> PathBuf {
-    let result = result_folder(out, &run.id);
+    let result = result_folder(out, &run.folder);
     if matches!(run.kind, Kind::DataFree(_)) { result.join("student") } else { result }
 }
 
@@ -88,13 +89,25 @@ impl Surroundings<'_> {
                 words
             }
         };
-        words.extend(strings(["--seed", &run.seed.to_string(), "-o", &text(&result_folder(self.out, &run.id))?]));
-        if self.suite.snapshots > 0 {
-            words.extend(strings(["--snapshots", &self.suite.snapshots.to_string()]));
+        words.extend(strings(["--seed", &run.seed.to_string(), "-o", &text(&result_folder(self.out, &run.folder))?]));
+        let snapshots = self.snapshots(run);
+        if snapshots > 0 {
+            words.extend(strings(["--snapshots", &snapshots.to_string()]));
         }
         words.extend(strings([RESUME, "--json"]));
         words.extend(self.more.iter().cloned());
         Ok(Some(words))
+    }
+
+    /// Whether an earlier process has left a state to go on from.
+    pub fn goes_on(&self, run: &Run) -> bool {
+        result_folder(self.out, &run.folder).with_extension("unfinished").exists()
+    }
+
+    /// Those of the suite, or what a run that goes on was begun with.
+    pub fn snapshots(&self, run: &Run) -> u16 {
+        let begun = Begun::of(&run_folder(self.out, &run.folder)).filter(|_| self.goes_on(run));
+        begun.map_or(self.suite.snapshots, |begun| begun.snapshots)
     }
 
     fn training(&self, net: &str, train: &Training) -> Result<Vec<String>> {
@@ -134,4 +147,29 @@ fn sets(pairs: &[String]) -> impl Iterator<Item = String> {
 fn text(path: &Path) -> Result<String> {
     let refuse = || Error::invalid(path.display().to_string(), "the path is no Unicode", "use another folder");
     path.to_str().map(String::from).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Plan;
+    use super::super::results::Made;
+    use super::*;
+    use std::fs;
+
+    /// A state is refused with another number of snapshots than it was begun with.
+    #[test]
+    fn a_run_goes_on_with_the_snapshots_that_it_was_begun_with() {
+        let text = "title = \"t\"\ndata = \"a/b\"\nseeds = [0]\nhold_back = 50\nsnapshots = 5\n[[teacher]]\nname = \"r20\"\n\
+                    model = \"synth/resnet20-cifar10\"\nstudents = [\"resnet8\"]\n[[method]]\nrecipe = \"ssd\"\n\
+                    [[budget]]\nsteps = 400\n";
+        let (suite, places, folder) = (Suite::parse(text).unwrap(), Places::default(), tempfile::tempdir().unwrap());
+        let run = &Plan::of(&suite, &places).unwrap().runs[0];
+        let around = Surroundings { suite: &suite, places: &places, out: folder.path(), more: &[] };
+        let own = run_folder(folder.path(), &run.folder);
+        fs::create_dir_all(&own).unwrap();
+        Begun { snapshots: 3, about: Made::default() }.note(&own).unwrap();
+        assert_eq!((around.goes_on(run), around.snapshots(run)), (false, 5));
+        fs::create_dir(own.join("result.unfinished")).unwrap();
+        assert_eq!((around.goes_on(run), around.snapshots(run)), (true, 3));
+    }
 }

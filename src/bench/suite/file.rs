@@ -1,6 +1,7 @@
 //! `suite.toml`: what is to be compared.
 
 use crate::jobs::Init;
+use crate::overlay::toml_error;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -236,7 +237,7 @@ impl Suite {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        let suite: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let suite: Self = toml::from_str(text).map_err(|error| toml_error(&error, text))?;
         suite.check()?;
         Ok(suite)
     }

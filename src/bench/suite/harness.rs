@@ -11,7 +11,7 @@ use super::peers::Peers;
 use super::places::Places;
 use super::plan::{Kind, Plan, Run};
 use super::process::{Outcome, carry_out};
-use super::results::{Made, Row, Status, read, write, write_rows};
+use super::results::{Begun, Made, Row, Status, read, write, write_rows};
 use super::summary::Summary;
 use super::table::markdown;
 use crate::events::check_interrupt;
@@ -65,7 +65,7 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
     let around = Surroundings { suite, places: &options.places, out: &options.out, more: &options.more };
     let all = plan.runs.clone();
     options.known.check(&all)?;
-    let runs = plan.filtered(&options.filter).runs;
+    let runs = plan.filtered(&options.filter)?.runs;
     let mut work = Work {
         around,
         options,
@@ -123,7 +123,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn is_done(&self, run: &Run) -> bool {
-        let folder = run_folder(self.around.out, &run.id);
+        let folder = run_folder(self.around.out, &run.folder);
         let made: Option<Made> = read(&folder.join("made.json"));
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
         let is_made = made.is_some_and(|made| made.failed.is_none());
@@ -139,22 +139,27 @@ impl Work<'_> {
 
     /// Does what is left of a run; what goes wrong is written down.
     fn one(&mut self, run: &Run) -> Result<()> {
-        let path = run_folder(self.around.out, &run.id).join("made.json");
+        let folder = run_folder(self.around.out, &run.folder);
+        let path = folder.join("made.json");
         let known: Option<Made> = read(&path);
-        let about = self.about()?;
-        let before = Ticks::now();
+        let (goes_on, before) = (self.around.goes_on(run), Ticks::now());
+        let outcome = self.made(run).or_else(|error| words(error).map(Outcome::Failed))?;
+        let about = match Begun::of(&folder) {
+            Some(begun) => begun.about,
+            None => self.about()?,
+        };
         let noted = |process_seconds: Option<f64>, failed| {
             let others = Ticks::now().zip(before).and_then(|(now, before)| now.of_others(&before));
             let others = others.filter(|_| process_seconds.is_some());
             Made { others, ended: now(), process_seconds, failed, ..about.clone() }
         };
-        let made = match (self.made(run).or_else(|error| words(error).map(Outcome::Failed))?, known) {
+        let made = match (outcome, known) {
             (Outcome::Failed(why), _) => return write(&path, &noted(None, Some(why))),
             // What an earlier call has made is noted: its program, and what else went on then.
             (Outcome::Done(None), Some(known)) if known.failed.is_none() || known.process_seconds.is_some() => {
                 Made { failed: None, ..known }
             }
-            (Outcome::Done(seconds), _) => noted(seconds, None),
+            (Outcome::Done(seconds), _) => noted(seconds.filter(|_| !goes_on), None),
         };
         write(&path, &made)?;
         match self.measured(run) {
@@ -183,12 +188,14 @@ impl Work<'_> {
             key.make(run, &self.around, &self.options.access, self.compute)?;
         }
         let Some(words) = self.around.arguments(run)? else { return Ok(Outcome::Done(None)) };
-        let folder = run_folder(self.around.out, &run.id);
-        carry_out(&self.options.program, &words, &folder, &result_folder(self.around.out, &run.id))
+        let folder = run_folder(self.around.out, &run.folder);
+        let result = result_folder(self.around.out, &run.folder);
+        let begun = || Begun { snapshots: self.around.snapshots(run), about: self.about()? }.note(&folder);
+        carry_out(&self.options.program, &words, &folder, &result, begun)
     }
 
     fn measured(&mut self, run: &Run) -> Result<()> {
-        let path = run_folder(self.around.out, &run.id).join("evaluation.json");
+        let path = run_folder(self.around.out, &run.folder).join("evaluation.json");
         let known: Measured = read(&path).unwrap_or_default();
         if known.suffices(&Wanted::of(self.around.suite)) {
             return Ok(());

@@ -38,11 +38,12 @@ impl Known {
         self.rows.get(id).is_some_and(|row| row.status == Status::Done)
     }
 
-    /// `row`, or what is known from elsewhere where that says more: a run that is open here, or has failed here only.
+    /// `row`, or what is known from elsewhere where that says more: a run that is open here, or has failed here only. Teachers and
+    /// methods are called as they are here.
     pub fn or(&self, row: Row) -> Row {
         match (row.status, self.rows.get(&row.id)) {
-            (Status::Open, Some(known)) => known.clone(),
-            (Status::Failed, Some(known)) if known.status == Status::Done => known.clone(),
+            (Status::Open, Some(known)) => known.clone().labelled_as(row),
+            (Status::Failed, Some(known)) if known.status == Status::Done => known.clone().labelled_as(row),
             _ => row,
         }
     }
@@ -86,8 +87,12 @@ mod tests {
         assert_eq!(seeds, [1, 2, 1, 9]);
         assert_eq!(known.or(named("c", 9, Some("here"))).seed, 1);
         assert_eq!(known.or(named("c", 9, None)).seed, 9, "what is done here stays");
+        let here = known.or(Row { teacher: "WRN".into(), method: "SSD".into(), ..open("a") });
+        assert_eq!((&*here.teacher, &*here.method, here.status), ("WRN", "SSD", Status::Done));
         let more = Known::read(&[one.clone(), two.clone()], &Wanted { hold_back: 200, ..wanted }).unwrap();
         assert!(!more.has("a") && more.or(open("c")).status == Status::Open, "other images were held back");
+        let other = Known::read(&[one.clone(), two.clone()], &Wanted { data: "e", ..wanted }).unwrap();
+        assert!(!other.has("a") && other.or(open("c")).status == Status::Open, "measured on other data");
         let blind = Known::read(std::slice::from_ref(&one), &Wanted { test: false, ..wanted }).unwrap();
         assert!(blind.has("a") && blind.or(open("a")).test.is_none(), "a suite that reads no test set shows none");
         let failed = Known::read(&[two], &wanted).unwrap();

@@ -31,7 +31,7 @@ pub struct Score {
     pub images: usize,
     pub data: String,
     pub sha256: String,
-    /// The data as the suite calls them; empty in what older programs wrote.
+    /// The data as the suite calls them.
     #[serde(default)]
     pub named: String,
 }
@@ -53,7 +53,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn is_of_the_data(&self, score: &Score) -> bool {
-        score.named.is_empty() || score.named == self.data
+        score.named == self.data
     }
 
     /// Whether the test set is still to be read, where `test` is what is known.
@@ -154,7 +154,7 @@ impl<'a> Measure<'a> {
             self.read_held_back(wanted.hold_back)?;
             let start = Instant::now();
             if let Some(data) = &mut self.held_back {
-                let folder = result_folder(self.around.out, &run.id).join("snapshots");
+                let folder = result_folder(self.around.out, &run.folder).join("snapshots");
                 found.curve = curve(&model, &folder, data, wanted.data, self.compute)?;
                 found.held_back = Some(data.score(&model, wanted.data, self.compute)?);
             }

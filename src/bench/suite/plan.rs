@@ -4,8 +4,9 @@ use super::budget::spend;
 use super::file::{Baseline, Budget, Method, Suite, TeacherEntry, Training};
 use super::names::name;
 use super::places::{Found, Places};
+use crate::distill::StudentRecipe;
 use crate::invert::Recipe;
-use crate::jobs::{Access, SHIPPED, open_model};
+use crate::jobs::{Access, Making, SHIPPED, open_model};
 use crate::model::Overrides;
 use crate::nets::registry;
 use crate::overlay::overlaid;
@@ -63,8 +64,11 @@ impl Kind {
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Name of its folder: readable, with the start of the hash of `settings`.
+    /// Its name: readable, with the start of the hash of `settings`.
     pub id: String,
+    /// Name of the folder of its work: its own, or that of the run that does the same. (What a student learns from labels is the
+    /// same beside every teacher.)
+    pub folder: String,
     pub kind: Kind,
     /// Name of the teacher in the suite.
     pub teacher: String,
@@ -133,11 +137,18 @@ impl Plan {
     }
 
     /// Keeps the runs whose line has all texts of `filter`, and those that they need.
-    pub fn filtered(mut self, filter: &[String]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no run has them.
+    pub fn filtered(mut self, filter: &[String]) -> Result<Self> {
+        if !self.runs.iter().any(|run| run.has(filter)) {
+            let found = format!("no run has {} in its line", filter.join(" and "));
+            return Err(Error::invalid("--filter", found, "see the lines of --dry-run"));
+        }
         let needed: Vec<String> =
             self.runs.iter().filter(|run| run.has(filter)).filter_map(|run| run.needs.clone()).collect();
         self.runs.retain(|run| run.has(filter) || needed.contains(&run.id));
-        self
+        Ok(self)
     }
 
     fn problem(&mut self, what: &str, error: &Error) {
@@ -234,7 +245,8 @@ impl Plan {
         budget: Budget,
         kind: &Kind,
     ) -> Value {
-        let recipe = overlaid(&Recipe::default(), None, &suite.kd.set);
+        let recipe =
+            StudentRecipe::has_all(&suite.kd.set).and_then(|()| overlaid(&Recipe::default(), None, &suite.kd.set));
         let recipe = recipe.map_err(|error| self.problem(kind.name(), &error)).ok();
         let from = match kind {
             Kind::KdNoise => json!({ "noise": suite.kd.noise }),
@@ -251,6 +263,10 @@ impl Plan {
         let recipe = named.and_then(|recipe| {
             recipe.check()?;
             spend(&recipe, budget, method)?;
+            let on_the_fly = method.on_the_fly || recipe.on_the_fly;
+            let making = Making { recipe: &recipe, init: method.init.init(), on_the_fly };
+            let unread = [recipe.unread(), making.unread()].concat();
+            unread.iter().try_for_each(|unread| unread.refuse(&method.set))?;
             Ok(recipe)
         });
         let recipe = recipe.map_err(|error| self.problem(&format!("method {:?}", method.label()), &error)).ok();
@@ -272,6 +288,7 @@ impl Plan {
     ) -> String {
         let run = Run {
             id: String::new(),
+            folder: String::new(),
             teacher: entry.name.clone(),
             student: student.into(),
             kind,
@@ -281,7 +298,9 @@ impl Plan {
             needs: identity.trained_by.clone(),
         };
         let id = name(&run.line(), &run.settings);
-        self.runs.push(Run { id: id.clone(), ..run });
+        let same = |other: &&Run| run.kind == Kind::Supervised && other.settings == run.settings;
+        let folder = self.runs.iter().find(same).map_or(&id, |other| &other.folder).clone();
+        self.runs.push(Run { id: id.clone(), folder, ..run });
         id
     }
 }
@@ -341,6 +360,22 @@ mod tests {
         assert_eq!(unique.len(), lines.len());
     }
 
+    /// Each teacher has its rows; that of training on labels comes from the folder of the first.
+    #[test]
+    fn what_does_not_learn_from_the_teacher_is_done_once() {
+        let teacher =
+            "[[teacher]]\n name = \"r20 again\"\n model = \"other/model\"\n students = [\"resnet8\"]\n [[method]]";
+        let plan = plan(&SUITE.replacen("[[method]]", teacher, 1));
+        let elsewhere: Vec<(String, &str)> = plan
+            .runs
+            .iter()
+            .filter(|run| run.folder != run.id)
+            .map(|run| (run.line(), plan.runs.iter().find(|other| other.id == run.folder).unwrap().teacher.as_str()))
+            .collect();
+        let line = |seed| format!("r20 again to resnet8, trained on real data, seed {seed}");
+        assert_eq!(elsewhere, [(line(0), "r20"), (line(1), "r20")]);
+    }
+
     #[test]
     fn a_method_may_have_more_seeds_than_the_suite() {
         let text = SUITE
@@ -373,10 +408,11 @@ mod tests {
     fn a_filter_takes_parts_of_lines_and_keeps_what_is_needed() {
         let kept = |text: &str, filter: &[&str]| -> Vec<String> {
             let filter: Vec<String> = filter.iter().map(|text| text.to_string()).collect();
-            plan(text).filtered(&filter).runs.iter().map(Run::line).collect()
+            plan(text).filtered(&filter).unwrap().runs.iter().map(Run::line).collect()
         };
         assert_eq!(kept(SUITE, &["SSD", "seed 1"]), ["r20 to resnet8, ssd, 400 steps, seed 1"]);
-        assert_eq!(kept(SUITE, &["nothing"]), [""; 0]);
+        let error = plan(SUITE).filtered(&["ssd".into(), "nothing".into()]).unwrap_err().to_string();
+        assert_eq!(error, "--filter: no run has ssd and nothing in its line; see the lines of --dry-run");
         assert_eq!(kept(SUITE, &[]).len(), 11);
         let trained = SUITE.replace("model = \"synth/resnet20-cifar10\"", "net = \"resnet20\"");
         assert_eq!(plan(&trained).problems, [""; 0]);
@@ -391,6 +427,9 @@ mod tests {
         let text = text.replace("\"resnet8\"", "\"resnet9\"").replace("synth/resnet20-cifar10", "no/such/model");
         let plan = plan(&text);
         assert_eq!(plan.runs.len(), 11);
+        let unread = SUITE.replace("[\"phi.target=off\"]", "[\"student.steps=9\"]") + "\n[kd]\nset = [\"rounds=3\"]\n";
+        let unread = self::plan(&unread).problems.join("\n");
+        assert!(unread.contains("--set student.steps") && unread.contains("nothing a student has"), "{unread}");
         let all = plan.problems.join("\n");
         for word in ["magic", "resnet9", "no/such/model"] {
             assert!(all.contains(word), "{word}: {all}");

@@ -24,14 +24,21 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Runs `program` with `words` in `folder`, where `result` appears, unless that is there. Its output goes to `log.txt`.
+/// Runs `program` with `words` in `folder`, where `result` appears, unless that is there. Its output goes to `log.txt`. `note` is
+/// called just before.
 ///
 /// A process outlives a harness that is killed. It holds the file `lock` as its standard input for as long as it lives; the
 /// next harness waits for it instead of doing the same work beside it.
 ///
 /// # Errors
 /// [`Error::Interrupted`], with the process gone; [`Error::Io`].
-pub fn carry_out(program: &Path, words: &[String], folder: &Path, result: &Path) -> Result<Outcome> {
+pub fn carry_out(
+    program: &Path,
+    words: &[String],
+    folder: &Path,
+    result: &Path,
+    note: impl FnOnce() -> Result<()>,
+) -> Result<Outcome> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let lock = locked(&folder.join("lock"), folder)?;
     if result.exists() {
@@ -43,6 +50,7 @@ pub fn carry_out(program: &Path, words: &[String], folder: &Path, result: &Path)
     let _ = writeln!(log, "$ synth {}", words.join(" "));
     let copies = lock.try_clone().and_then(|lock| Ok((lock, log.try_clone()?, log.try_clone()?)));
     let (lock, out, err) = copies.map_err(Error::io("share", &path))?;
+    note()?;
     let start = Instant::now();
     let child = Command::new(program).args(words).stdin(Stdio::from(lock)).stdout(out).stderr(err).spawn();
     let status = ended(&mut child.map_err(Error::io("start", program))?)?;
@@ -127,7 +135,7 @@ mod tests {
 
     fn shell(script: &str, folder: &Path) -> Outcome {
         let words = ["-c".to_string(), script.to_string()];
-        carry_out(Path::new("/bin/sh"), &words, folder, &folder.join("result")).unwrap()
+        carry_out(Path::new("/bin/sh"), &words, folder, &folder.join("result"), || Ok(())).unwrap()
     }
 
     #[test]

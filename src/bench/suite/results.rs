@@ -1,7 +1,7 @@
 //! What is known of a run: `results.jsonl` has one row of it per line.
 
 use super::command::{Surroundings, model_folder, result_folder, run_folder};
-use super::file::Budget;
+use super::file::{Budget, Start};
 use super::machine::{Machine, Program};
 use super::measure::{Measured, Point, Score, Wanted};
 use super::places::below;
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
+
+const BEGUN: &str = "begun.json";
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,17 +32,39 @@ pub enum Status {
 pub struct Made {
     pub program: Program,
     pub machine: Machine,
-    /// Share, 0 to 1, of the machine's processor time that others had meanwhile; absent where the system does not say, or if an
-    /// earlier harness had started the process.
+    /// Share, 0 to 1, of the machine's processor time that others had meanwhile; absent where the system does not say, or if not
+    /// all of the work was of one process that this harness had started.
     pub others: Option<f64>,
     /// GFLOP/s of multiply-adds on all threads just before the process started: virtual machines drift.
     pub peak_gflops: Option<f64>,
     /// Seconds since 1970.
     pub ended: u64,
-    /// Of the process, with all that it reads and writes; absent if an earlier harness had started it.
+    /// Of the process, with all that it reads and writes; absent where `others` is for that reason.
     pub process_seconds: Option<f64>,
     /// In words, if it failed.
     pub failed: Option<String>,
+}
+
+/// What is noted when a process starts: `begun.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// A run goes on with the number of snapshots that it was begun with.
+    pub snapshots: u16,
+    /// Program, machine and peak; what is known at the end is absent.
+    pub about: Made,
+}
+
+impl Begun {
+    /// Of the last process in a run's folder.
+    pub fn of(folder: &Path) -> Option<Self> {
+        read(&folder.join(BEGUN))
+    }
+
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn note(&self, folder: &Path) -> Result<()> {
+        write(&folder.join(BEGUN), self)
+    }
 }
 
 /// Where the time went, in seconds.
@@ -79,7 +103,7 @@ pub struct Row {
     /// Images in the set, and images synthesised in all.
     pub images_kept: Option<u64>,
     pub images_made: Option<u64>,
-    /// Updates of an adversary that is not the student, and of the student.
+    /// Updates of an adversary that is not the student, and of the student, in the rounds too where it was the adversary.
     pub adversary_updates: Option<u64>,
     pub student_updates: Option<u64>,
     pub peak_memory_mib: Option<f64>,
@@ -98,13 +122,18 @@ impl Row {
     /// What the folder of a run says.
     pub fn of(around: &Surroundings, run: &Run) -> Self {
         let out = around.out;
-        let folder = run_folder(out, &run.id);
+        let folder = run_folder(out, &run.folder);
         let made: Option<Made> = read(&folder.join("made.json"));
         let measured: Measured = read(&folder.join("evaluation.json")).unwrap_or_default();
         let student: Value = read(&model_folder(out, run).join(PROVENANCE)).unwrap_or_default();
-        let set: Value = read(&result_folder(out, &run.id).join("set/synth.json")).unwrap_or_default();
+        let set: Value = read(&result_folder(out, &run.folder).join("set/synth.json")).unwrap_or_default();
         let failed = made.as_ref().and_then(|made| made.failed.clone());
         let status = if failed.is_some() { Status::Failed } else { Status::Done };
+        let in_rounds = set["metrics"]["adversary_updates"].as_u64();
+        // Where it is so on the fly, its steps are those of the rounds.
+        let on_the_fly = student["on_the_fly"] == true;
+        let goes_on = matches!(&run.kind, Kind::DataFree(method) if !on_the_fly && method.init != Start::Scratch);
+        let is_student = on_the_fly || goes_on;
         let best = measured.curve.iter().map(|p| p.top1).chain(measured.held_back.iter().map(|s| s.top1));
         let row = Self {
             id: run.id.clone(),
@@ -123,8 +152,8 @@ impl Row {
             seconds: seconds(&student, measured.seconds, made.as_ref()),
             images_kept: images_kept(run, &student, &set),
             images_made: set["metrics"]["synthesised"].as_u64(),
-            adversary_updates: set["metrics"]["adversary_updates"].as_u64().filter(|_| student["on_the_fly"] != true),
-            student_updates: student["steps"].as_u64(),
+            adversary_updates: in_rounds.filter(|_| !is_student),
+            student_updates: student["steps"].as_u64().map(|steps| steps + in_rounds.filter(|_| goes_on).unwrap_or(0)),
             peak_memory_mib: [&student, &set]
                 .iter()
                 .filter_map(|about| about["peak_memory_mib"].as_f64())
@@ -145,6 +174,12 @@ impl Row {
             self.status = Status::Open;
         }
         self
+    }
+
+    /// What it says, with the names that a suite has for it in `row`.
+    pub fn labelled_as(self, row: Self) -> Self {
+        let Self { teacher, student, method, .. } = row;
+        Self { teacher, student, method, ..self }
     }
 
     /// The accuracy to report, 0 to 1: of the last weights, on the test set if that was read.
@@ -254,11 +289,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_last_weights_are_reported_and_not_the_best() {
+        let row = crate::bench::suite::page::tests::row("ssd", 0, 0.5, None);
+        let held_back = Score { top1: 0.4, ..row.test.clone().unwrap() };
+        let row = Row { best_held_back: Some(0.9), held_back: Some(held_back), ..row };
+        assert_eq!(row.top1(), Some(0.5));
+        assert_eq!(Row { test: None, ..row }.top1(), Some(0.4));
+    }
+
+    #[test]
     fn both_stages_raise_alarms_each_counted_once() {
         let of =
             |names: &[&str]| json!({ "alarms": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
         let found = alarms([&of(&["generator collapsed", "off label"]), &of(&["student lost", "off label"])]);
         assert_eq!(found, ["generator collapsed", "off label", "student lost"]);
         assert_eq!(alarms([&Value::Null, &of(&["few images"])]), ["few images"]);
+    }
+
+    #[test]
+    fn seconds_are_those_of_the_stages() {
+        let wall = json!({ "synthesis": 3.0, "adversary": 5.0, "inversion": 8.5, "distillation": 1.0, "total": 9.0 });
+        let of = |on_the_fly: bool| {
+            let found = seconds(&json!({ "on_the_fly": on_the_fly, "wall_seconds": wall }), 2.0, None);
+            (found.inversion, found.distillation, found.total, found.evaluation)
+        };
+        assert_eq!((of(true), of(false)), ((3.0, 5.0, 9.0, 2.0), (8.5, 1.0, 9.0, 2.0)));
     }
 }

@@ -255,8 +255,8 @@ fn machine(row: &Row) -> Option<String> {
 
 fn program(row: &Row) -> Option<String> {
     let program = &row.made.as_ref()?.program;
-    let git = program.git.as_ref().map_or(String::new(), |git| format!(", commit {git}"));
-    Some(format!("synth {}{git}, sha256 {}", program.version, program.sha256.get(..16).unwrap_or_default()))
+    let git = program.git.as_ref().map_or(String::new(), |git| format!(", suite at commit {git}"));
+    Some(format!("synth {}, sha256 {}{git}", program.version, program.sha256.get(..16).unwrap_or_default()))
 }
 
 #[cfg(test)]

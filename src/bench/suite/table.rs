@@ -7,9 +7,22 @@ use super::summary::{Entry, Group, Stat, Summary};
 use crate::set::card::markdown as plain;
 use std::fmt::Write;
 
-const HEAD: &str = "| method | seeds | top-1, last step | held back | best held back | total min | inversion | distillation | \
-                    evaluation | images kept | images made | peak MiB |\n\
-                    |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+/// What the columns of [`cells`] are.
+pub const HEAD: [&str; 13] = [
+    "method",
+    "seeds",
+    "top-1, last step",
+    "held back",
+    "best held back",
+    "total min",
+    "inversion",
+    "distillation",
+    "evaluation",
+    "updates",
+    "images kept",
+    "images made",
+    "peak MiB",
+];
 
 /// A suite's tables with what was published beside them.
 pub fn markdown(summary: &Summary, peers: &Peers) -> String {
@@ -20,7 +33,9 @@ pub fn markdown(summary: &Summary, peers: &Peers) -> String {
     protocol(summary).iter().for_each(|line| out.push_str(&format!("- {}\n", plain(line))));
     out.push('\n');
     for group in &summary.groups {
-        let _ = write!(out, "## {}\n\n{HEAD}", plain(&title(group)));
+        let columns = HEAD.len() - 1;
+        let _ =
+            writeln!(out, "## {}\n\n| {} |\n|---|{}", plain(&title(group)), HEAD.join(" | "), "---:|".repeat(columns));
         group.entries.iter().for_each(|entry| out.push_str(&row(entry)));
         out.push('\n');
         let published = peers.beside(&summary.data, &group.teacher_net, &group.student);
@@ -78,13 +93,14 @@ pub fn protocol(summary: &Summary) -> Vec<String> {
 fn row(entry: &Entry) -> String {
     let cells = cells(entry).map(|cell| plain(&cell)).join(" | ");
     let failed = entry.failed.iter().map(|(seed, error)| {
-        format!("| {}, seed {seed} | | failed: {} | | | | | | | | | |\n", plain(&entry.label), plain(error))
+        let rest = " |".repeat(HEAD.len() - 3);
+        format!("| {}, seed {seed} | | failed: {} |{rest}\n", plain(&entry.label), plain(error))
     });
     format!("| {cells} |\n{}", failed.collect::<String>())
 }
 
 /// The cells of an entry, without markup; those of [`Row`]s that failed come after it.
-pub fn cells(entry: &Entry) -> [String; 12] {
+pub fn cells(entry: &Entry) -> [String; HEAD.len()] {
     let percent = |number: fn(&Row) -> Option<f64>| entry.stat(number).map_or("-".into(), percent);
     let minutes = |number: fn(&Row) -> f64| {
         let stat = entry.stat(|row| Some(number(row) / 60.0));
@@ -110,6 +126,7 @@ pub fn cells(entry: &Entry) -> [String; 12] {
         minutes(|row| row.seconds.inversion),
         minutes(|row| row.seconds.distillation),
         minutes(|row| row.seconds.evaluation),
+        count(|row| row.student_updates),
         count(|row| row.images_kept),
         count(|row| row.images_made),
         entry.stat(|row| row.peak_memory_mib).map_or("-".into(), |stat| format!("{:.0}", stat.mean)),

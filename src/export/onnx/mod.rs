@@ -166,13 +166,15 @@ fn metadata(model: &Model, options: &Options) -> Vec<StringStringEntryProto> {
     let (mean, std) = images.rgb_mean_std();
     let licence = images.license.clone().or_else(|| config.extra.get("license")?.as_str().map(String::from));
     let normalisation = if options.normalise { "inside the graph" } else { "before the graph" };
+    // Those that answer for pixels take pictures whole.
+    let framing = Framing::known(images).filter(|_| model.network.arch.task == Task::Classification);
     let entries = [
         ("architecture", Some(config.architecture.clone())),
         ("class_names", config.label_names.as_ref().map(|names| json!(names).to_string())),
         ("mean", Some(json!(mean).to_string())),
         ("std", Some(json!(std).to_string())),
         ("normalisation", Some(normalisation.to_string())),
-        ("pictures", Framing::known(images).map(|framing| framing.to_string())),
+        ("pictures", framing.map(|framing| framing.to_string())),
         ("weights_sha256", Some(model.sha256.clone()).filter(|hash| !hash.is_empty())),
         ("license", licence),
     ];

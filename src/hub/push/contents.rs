@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::hash::Running;
 use super::super::name::{Kind, quote};
 use crate::data::is_shard_of;
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, run_instead};
 use crate::{Error, Result};
 
 const CARD: &str = "README.md";
@@ -153,17 +153,8 @@ impl Item {
 fn kind_of(folder: &Path) -> Result<Kind> {
     let path = folder.join(PROVENANCE);
     let hint = "give a folder that `synth` has made: a student, a trained model or a set";
-    let about = fs::metadata(&path).map_err(|_| {
-        let parts = ["set", "student"].map(|part| folder.join(part)).into_iter();
-        let within: Vec<String> =
-            parts.filter(|part| part.join(PROVENANCE).is_file()).map(|part| part.display().to_string()).collect();
-        match within.is_empty() {
-            true => Error::file(folder, "a folder without synth.json", hint),
-            false => {
-                Error::file(folder, "the folder of a whole run", format!("push {} by itself", within.join(" or ")))
-            }
-        }
-    })?;
+    let about = fs::metadata(&path)
+        .map_err(|_| run_instead(folder).unwrap_or_else(|| Error::file(folder, "a folder without synth.json", hint)))?;
     if about.len() > PROVENANCE_LIMIT {
         let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", about.len());
         return Err(Error::file(&path, found, hint));

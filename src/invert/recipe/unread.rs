@@ -2,6 +2,8 @@
 
 use super::choices::{Feed, FillWith, Input};
 use super::{GeneratorRecipe, Recipe};
+use crate::overlay::is_of;
+use crate::{Error, Result};
 
 /// A key whose value has no part in the inversion of its recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +12,18 @@ pub struct Unread {
     pub why: &'static str,
     /// What to change in its place.
     pub hint: &'static str,
+}
+
+impl Unread {
+    /// # Errors
+    /// [`Error::Invalid`] if one of `pairs` (`KEY=VALUE`) is of the key.
+    pub fn refuse(&self, pairs: &[String]) -> Result<()> {
+        let Self { key, why, hint } = self;
+        match pairs.iter().any(|pair| is_of(pair, key)) {
+            true => Err(Error::invalid(format!("--set {key}"), *why, *hint)),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Recipe {

@@ -68,6 +68,9 @@ enum Algorithm {
     Filter(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
+/// The most scratch memory that an algorithm may ask for. What is free at the moment must not decide: other algorithms give other bits.
+const MOST_SCRATCH: usize = 4 << 30;
+
 /// The addresses of a call: what is read, in the order of [`Pass`], and what is written.
 pub(super) struct Operands {
     pub first: u64,
@@ -174,6 +177,9 @@ impl Plan {
             if let Ok(bytes) = plan.workspace(handle, algorithm) {
                 plan.algorithms.push((algorithm, bytes));
             }
+        }
+        if plan.algorithms.iter().any(|(_, bytes)| *bytes <= MOST_SCRATCH) {
+            plan.algorithms.retain(|(_, bytes)| *bytes <= MOST_SCRATCH);
         }
         Ok(plan)
     }

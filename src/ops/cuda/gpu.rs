@@ -2,14 +2,18 @@
 
 use super::dnn::Dnn;
 use super::graph::Recording;
-use super::launch::Module;
+use super::launch::{Module, STEP};
 use crate::{Error, Result};
+use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result, sys};
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Device, DeviceLocation, Tensor};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The major compute capability that `build/kernels.rs` compiles for.
+const OLDEST: i32 = 8;
 
 /// What belongs to a device beside its tensors.
 pub(super) struct Gpu {
@@ -26,7 +30,7 @@ static OPENED: RwLock<Vec<(DeviceId, Arc<Gpu>)>> = RwLock::new(Vec::new());
 /// Opens card `ordinal` and gives its name. Everything that is done with the device is done in the order of the calls.
 ///
 /// # Errors
-/// As [`super::load`], or a card that does not answer.
+/// As [`super::load`], or a card that does not answer or cannot run the kernels.
 pub fn open(ordinal: usize) -> Result<(Device, String)> {
     super::load()?;
     let device = Device::new_cuda_with_stream(ordinal)?;
@@ -34,15 +38,35 @@ pub fn open(ordinal: usize) -> Result<(Device, String)> {
     // SAFETY: there is one stream, so that no event has to order anything.
     unsafe { cuda.disable_event_tracking() };
     keep_memory(ordinal)?;
-    let name = cuda.cuda_stream().context().name().map_err(candle_core::Error::wrap)?;
+    let context = cuda.cuda_stream().context().clone();
+    let name = context.name().map_err(candle_core::Error::wrap)?;
+    let (major, minor) = context.compute_capability().map_err(candle_core::Error::wrap)?;
+    if major < OLDEST {
+        let found = format!("{name} has compute capability {major}.{minor}");
+        return Err(Error::invalid("CUDA", found, format!("the kernels need {OLDEST}.0, a newer card")));
+    }
+    sum_in_f32(cuda)?;
     let gpu = Gpu {
         device: cuda.clone(),
         functions: RwLock::default(),
         dnn: Mutex::new(Dnn::new(cuda)?),
         recording: Mutex::new(None),
     };
+    gpu.function(&STEP, "sgd".into()).map_err(|error| {
+        let found = format!("the driver of {name} does not take the kernels ({error})");
+        Error::invalid("CUDA", found, "update the driver, or build with an older CUDA toolkit")
+    })?;
     OPENED.write().push((cuda.id(), Arc::new(gpu)));
     Ok((device, name))
+}
+
+/// Products of bfloat16 are summed in f32, parts of a sum too, which cuBLAS may else add up in bfloat16.
+fn sum_in_f32(cuda: &CudaDevice) -> Result<()> {
+    let mode = cublas::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    // SAFETY: the handle lives as long as the device.
+    unsafe { cublas::cublasSetMathMode(*cuda.cublas_handle().handle(), mode) }
+        .result()
+        .map_err(|error| candle_core::Error::wrap(error).into())
 }
 
 /// Keeps freed memory in the driver's pool; at 0, its default, it is given back at every synchronisation.

@@ -65,10 +65,14 @@ pub(crate) fn record(like: &Tensor, work: impl FnOnce() -> Result<()>) -> Result
     *gpu.recording.lock() = Some(Recording { memory, words: Vec::new(), rates: Vec::new() });
     let begun = stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     let done = begun.map_err(failed).and_then(|()| work());
+    // Memory that could not be freed in a recording that a refused call has spoiled is remembered as an error of the next call.
+    let forget = || done.is_err().then(|| stream.context().check_err());
+    forget();
     let ended = match begun {
         Ok(()) => stream.end_capture(sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH),
         Err(error) => Err(error),
     };
+    forget();
     let recording = gpu.recording.lock().take();
     done?;
     let (Some(graph), Some(Recording { memory, words, rates })) = (ended.map_err(failed)?, recording) else {

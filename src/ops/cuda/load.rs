@@ -98,7 +98,7 @@ mod lazy {
             match open(library.soname, &folders) {
                 Ok(handle) => fill(library.name, handle),
                 Err(_) if matches!(library.need, Need::Helper) => {}
-                Err(found) => return Err([format!("CUDA: {}", library.soname), found, hint(&library.need)]),
+                Err(found) => return Err(["CUDA".into(), found, hint(&library.need)]),
             }
         }
         Ok(())

@@ -2,16 +2,16 @@
 
 use super::gpu::{Gpu, of_device};
 use super::launch::{Launch, STEP};
-use super::memory::address;
+use super::memory::{address, host};
+use crate::ops::mem::view;
 use crate::ops::step::{AdamRule, Moments, SgdRule, Update};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::{D, DType, Tensor};
 
 /// Values per block of the kernels.
 const PER_BLOCK: usize = 1024;
+/// Threads of a block; `THREADS` in `kernels/step.cu`.
 const THREADS: u32 = 256;
-/// Those of a block that takes a whole tensor; `WHOLE` in `kernels/step.cu`.
-const WHOLE: u32 = 512;
 
 /// What the kernels know of the tensors: see `kernels/step.cu`.
 struct Table {
@@ -54,10 +54,16 @@ impl Table {
         })
     }
 
-    /// The kernel `name`, of which a block takes a whole tensor.
-    fn launch_whole(self, gpu: &Gpu, name: &str) -> Result<()> {
-        let tensors = self.tensors();
-        self.run(gpu, |table| Launch::new(gpu, &STEP, name).pointer(table).grid([tensors, 1], [WHOLE, 1]))
+    /// The kernel `name`, which is told the sums of products of each tensor's first two operands.
+    fn launch_with_dots(self, gpu: &Gpu, name: &str) -> Result<()> {
+        let (tensors, blocks) = (self.tensors(), self.blocks);
+        let sums = gpu.tensor((blocks, 3), DType::F32)?;
+        self.run(gpu, |table| {
+            ["dots", name].into_iter().try_for_each(|name| {
+                let launch = Launch::new(gpu, &STEP, name).pointer(table).size(tensors).tensor(&sums);
+                launch.grid([blocks, 1], [THREADS, 1])
+            })
+        })
     }
 
     fn tensors(&self) -> usize {
@@ -138,12 +144,45 @@ pub(crate) fn blend<'a>(
     }
 }
 
-/// See `ops::muon`: `by` onto the diagonals of square matrices.
+/// Sums of a·a, b·b and a·b of all pairs.
+fn dots<'a>(pairs: impl Iterator<Item = (&'a Tensor, &'a Tensor)>) -> Result<[f64; 3]> {
+    let mut table = Table::new([0.0; 2]);
+    let mut gpu = None;
+    for (a, b) in pairs {
+        if gpu.is_none() {
+            gpu = Some(of_device(a.device())?);
+        }
+        table.push(&[a, b], 0)?;
+    }
+    let Some(gpu) = gpu else { return Ok([0.0; 3]) };
+    let sums = gpu.tensor((table.blocks, 3), DType::F32)?;
+    table.launch(&gpu, "dots", |launch| launch.tensor(&sums))?;
+    let mut all = [0.0; 3];
+    for of_block in view(&host(&sums)?)?.chunks_exact(3) {
+        all.iter_mut().zip(of_block).for_each(|(sum, part)| *sum += f64::from(*part));
+    }
+    Ok(all)
+}
+
+/// See `ops::watch`: the squares of the difference of all pairs, and of the second ones.
+pub(crate) fn squares_apart(pairs: &[(&Tensor, &Tensor)]) -> Result<[f64; 2]> {
+    let differences = pairs.iter().map(|(own, _)| Ok(own.copy()?)).collect::<Result<Vec<_>>>()?;
+    let pairs = || differences.iter().zip(pairs).map(|(own, (_, theirs))| (own, *theirs));
+    blend(pairs(), 1.0, -1.0)?;
+    dots(pairs()).map(|[difference, norm, _]| [difference, norm])
+}
+
+/// See `ops::watch`.
+pub(crate) fn squares_are_finite(tensors: &[Tensor]) -> Result<bool> {
+    Ok(dots(tensors.iter().map(|tensor| (tensor, tensor)))?[0].is_finite())
+}
+
+/// See `ops::muon`: `by` onto the diagonals of square matrices `[..., n, n]`.
 pub(crate) fn raise(squares: &[Tensor], by: f32) -> Result<()> {
     let Some(first) = squares.first() else { return Ok(()) };
     let gpu = of_device(first.device())?;
     let mut table = Table::new([by, 0.0]);
-    squares.iter().try_for_each(|square| table.push(&[square], square.dim(0)? as u64))?;
+    squares.iter().try_for_each(|square| table.push(&[square], square.dim(D::Minus1)? as u64))?;
     table.launch(&gpu, "raise", |launch| launch)
 }
 
@@ -152,8 +191,8 @@ pub(crate) fn shorten(tensors: &[Tensor]) -> Result<()> {
     let Some(first) = tensors.first() else { return Ok(()) };
     let gpu = of_device(first.device())?;
     let mut table = Table::new([0.0; 2]);
-    tensors.iter().try_for_each(|tensor| table.push(&[tensor], 0))?;
-    table.launch_whole(&gpu, "shorten")
+    tensors.iter().try_for_each(|tensor| table.push(&[tensor, tensor], 0))?;
+    table.launch_with_dots(&gpu, "shorten")
 }
 
 /// See `ops::muon`: every first tensor a step against the second one, at its own length.
@@ -162,5 +201,5 @@ pub(crate) fn turn(pairs: &[(&Tensor, &Tensor)], lr: f32, per_rate: f32) -> Resu
     let gpu = of_device(first.device())?;
     let mut table = Table::paced(lr, per_rate);
     pairs.iter().try_for_each(|(param, direction)| table.push(&[param, direction], 0))?;
-    table.launch_whole(&gpu, "turn")
+    table.launch_with_dots(&gpu, "turn")
 }

@@ -136,4 +136,15 @@ mod tests {
         assert!(drawn.soft_entropy > plain.soft_entropy && drawn.score.value > plain.score.value, "{drawn:?}");
         assert_eq!(drawn.decisions, [3, 1]);
     }
+
+    #[test]
+    fn coverage_is_a_mean_over_classes_and_near_copies_count() {
+        let logits = [[0.9f32, 0.1], [0.6, 0.4]].map(|p| p.map(f32::ln));
+        let set = set_of(&[0, 0], &logits, |i, j| (i * 60 + j) as u8);
+        let criteria = Criteria::of(&set, &Health::of(&set, None).unwrap(), None).unwrap();
+        assert!((criteria.coverage - 0.65).abs() < 1e-6, "{}", criteria.coverage);
+        let set = set_of(&[0, 0], &logits, |i, j| (j * j % 13 * 10 + 2 * i) as u8);
+        let found = Criteria::of(&set, &Health::of(&set, None).unwrap(), None).unwrap().duplicates;
+        assert_eq!((found.exact, found.near), (0.0, 0.5));
+    }
 }

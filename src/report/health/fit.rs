@@ -255,4 +255,18 @@ mod tests {
         set(&teacher, "fc.weight", &row.iter().flat_map(|v| [*v, *v]).collect::<Vec<_>>());
         assert!((classifier_sum(&teacher).unwrap().unwrap() - 2.0).abs() < 1e-12);
     }
+
+    /// Half black, half white: those that are looked at are from all over the set.
+    #[test]
+    fn many_images_are_looked_at_evenly() {
+        let teacher = teacher();
+        let mean = |pixels: Vec<u8>| {
+            let images = Images::new(pixels, 3, 8, 8).unwrap();
+            let all: Vec<usize> = (0..images.len()).collect();
+            pooled_moments(&teacher, &images, &all).unwrap().1[0][0]
+        };
+        let (black, white) = (mean(vec![0; 192]), mean(vec![255; 192]));
+        let both = mean([vec![0; 4000 * 192], vec![255; 4000 * 192]].concat());
+        assert!((both - (black + white) / 2.0).abs() < 1e-3 * (white - black).abs(), "{both} of {black} and {white}");
+    }
 }

@@ -204,7 +204,8 @@ pub(super) fn share_of_entropy(p: &[f64]) -> f64 {
     if p.len() < 2 {
         return 0.0;
     }
-    -p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>() / (p.len() as f64).ln()
+    // Of one class alone the sum is 0, and not -0.
+    0.0 - p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>() / (p.len() as f64).ln()
 }
 
 #[cfg(test)]

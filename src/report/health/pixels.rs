@@ -131,4 +131,12 @@ mod tests {
         assert_eq!(small.len(), 32 * 33);
         assert!(small.chunks(33).all(|row| row[..32].iter().all(|v| *v == 1.0) && row[32] == 0.0));
     }
+
+    #[test]
+    fn twins_differ_by_up_to_five_levels() {
+        let images = Images::new([[100u8; 12], [104; 12], [110; 12]].concat(), 3, 2, 2).unwrap();
+        assert!((Pixels::of(&images, &[0, 0, 0]).near_twins - 2.0 / 3.0).abs() < 1e-9);
+        let images = Images::new([[0u8; 12], [128; 12]].concat(), 3, 2, 2).unwrap();
+        assert_eq!(Pixels::of(&images, &[0, 0]).saturated, 0.5);
+    }
 }

@@ -1,5 +1,7 @@
 #include "stream.h"
 
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <thread>
@@ -18,6 +20,12 @@ namespace {
 std::set<Stream *> &captures() {
     static std::set<Stream *> set;
     return set;
+}
+
+// CUDA_EMULATOR_SPOIL: how many calls a capture holds before it is spoilt.
+size_t spoilt_at() {
+    static const char *wish = std::getenv("CUDA_EMULATOR_SPOIL");
+    return wish ? std::strtoull(wish, nullptr, 10) : SIZE_MAX;
 }
 } // namespace
 
@@ -51,6 +59,8 @@ int submit(void *handle, const char *who, Work work) {
     }
     Stream &stream = stream_of(handle);
     if (!stream.capture) return work();
+    if (stream.capture->graph->nodes.size() == spoilt_at()) stream.capture->broken = true;
+    if (stream.capture->broken) return STREAM_CAPTURE_INVALIDATED;
     stream.capture->graph->nodes.push_back(std::move(work));
     return SUCCESS;
 }

@@ -53,6 +53,7 @@ API cuMemAllocAsync(uint64_t *address, size_t size, void *handle) {
     *address = 0;
     if (size == 0) return SUCCESS;
     Stream &stream = stream_of(handle);
+    if (stream.capture && stream.capture->broken) return STREAM_CAPTURE_INVALIDATED;
     Graph *graph = stream.capture ? stream.capture->graph.get() : nullptr;
     *address = allocate(size, graph);
     if (*address && graph) graph->allocated(*address);
@@ -64,6 +65,7 @@ API cuMemFreeAsync(uint64_t address, void *handle) {
     if (address == 0) return SUCCESS;
     Graph *owner = owner_of(address);
     Stream &stream = stream_of(handle);
+    if (stream.capture && stream.capture->broken) return STREAM_CAPTURE_INVALIDATED;
     if (stream.capture && owner != stream.capture->graph.get()) {
         complain("cuMemFreeAsync while the stream captures, of memory that the graph has not allocated");
         return INVALID_VALUE;

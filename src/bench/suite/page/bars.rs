@@ -6,12 +6,14 @@ use super::super::table::{minutes, percent};
 use super::{Colour, escape};
 use std::fmt::Write;
 
-/// Parts of a run's time, with their names in the style sheet.
-const PARTS: [(&str, fn(&Row) -> f64); 3] = [
+/// Parts of a run's time, with their names in the style sheet. Between the stages of a run is what no stage is.
+const PARTS: [(&str, fn(&Row) -> f64); 4] = [
     ("inversion", |row| row.seconds.inversion),
     ("distillation", |row| row.seconds.distillation),
+    ("other", |row| (row.seconds.total - row.seconds.inversion - row.seconds.distillation).max(0.0)),
     ("evaluation", |row| row.seconds.evaluation),
 ];
+const EVALUATION: usize = 3;
 
 /// A bar per entry: last step, with one standard deviation to both sides.
 pub fn accuracy(group: &Group, painted: &[Colour], test: bool) -> String {
@@ -43,10 +45,11 @@ pub fn accuracy(group: &Group, painted: &[Colour], test: bool) -> String {
     out
 }
 
-/// Minutes of inversion, distillation and evaluation, one bar per entry.
+/// Minutes of all parts, one bar per entry.
 pub fn times(group: &Group) -> String {
-    let parts = |entry: &Entry| PARTS.map(|(_, of)| entry.stat(|row| Some(of(row) / 60.0)).map_or(0.0, |s| s.mean));
-    let known: Vec<(&Entry, [f64; 3])> = group
+    let mean = |entry: &Entry, of: fn(&Row) -> f64| entry.stat(|row| Some(of(row) / 60.0)).map_or(0.0, |s| s.mean);
+    let parts = |entry: &Entry| PARTS.map(|(_, of)| mean(entry, of));
+    let known: Vec<(&Entry, [f64; 4])> = group
         .entries
         .iter()
         .filter(|entry| !entry.rows.is_empty() && entry.kind != "teacher")
@@ -71,8 +74,7 @@ pub fn times(group: &Group) -> String {
             let title = format!("{name} {} min", minutes(part));
             let _ = write!(track, "<b style=\"width:{width:.2}%;background:var(--{name})\" title=\"{title}\"></b>");
         }
-        let [inversion, distillation, evaluation] = parts;
-        let value = format!("{} + {}", minutes(inversion + distillation), minutes(evaluation));
+        let value = format!("{} + {}", minutes(mean(entry, |row| row.seconds.total)), minutes(parts[EVALUATION]));
         let _ = write!(out, "<span class=\"name\">{}</span>", escape(&entry.label));
         let _ = writeln!(out, "<span class=\"track\">{track}</span><span class=\"value\">{value}</span>");
     }

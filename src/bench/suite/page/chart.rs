@@ -129,9 +129,9 @@ impl Curve<'_> {
         format!("{} {}", self.entry.label, self.last().unwrap_or_default())
     }
 
-    /// Its last level.
+    /// Its last level: of the last weights of every seed, which may come after the curve of all seeds has ended.
     fn last(&self) -> Option<String> {
-        self.points.last().map(|point| percent(point.stat))
+        self.entry.stat(|row| row.held_back.as_ref().map(|score| score.top1)).map(percent)
     }
 }
 

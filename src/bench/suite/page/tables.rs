@@ -2,24 +2,9 @@
 
 use super::super::peers::Published;
 use super::super::summary::Group;
-use super::super::table::cells;
+use super::super::table::{HEAD, cells};
 use super::escape;
 use std::fmt::Write;
-
-const HEAD: [&str; 12] = [
-    "method",
-    "seeds",
-    "top-1, last step",
-    "held back",
-    "best held back",
-    "total min",
-    "inversion",
-    "distillation",
-    "evaluation",
-    "images kept",
-    "images made",
-    "peak MiB",
-];
 
 /// What was measured here; runs that failed are rows too.
 pub fn measured(group: &Group) -> String {

@@ -118,18 +118,27 @@ fn a_busy_machine_is_told() {
 #[test]
 fn rows_of_several_programs_say_which_made_them() {
     let by = |git: &str, row: Row| {
-        let program = Program { version: "1".into(), git: Some(git.into()), sha256: git.into() };
+        let program = Program { version: "1".into(), git: Some(git.into()), sha256: git.repeat(8) };
         Row { made: Some(Made { program, ..Made::default() }), ..row }
     };
     let rows =
         [by("a1", row("ssd", 0, 0.7, None)), by("b2", row("ssd", 1, 0.7, None)), by("b2", row("x", 0, 0.7, None))];
     let (page, table) = made(&rows);
     let plain = |text: &str| text.replace('\\', "");
-    for word in ["Program [1]: synth 1, commit a1", "Program [2]: synth 1, commit b2", "ssd [1] [2]", "x [2]"] {
+    for word in [
+        "Program [1]: synth 1, sha256 a1a1a1a1a1a1a1a1, suite at commit a1",
+        "Program [2]: synth 1, sha256 b2b2b2b2b2b2b2b2, suite at commit b2",
+        "ssd [1] [2]",
+        "x [2]",
+    ] {
         assert!(page.contains(word) && plain(&table).contains(word), "{word}: {table}");
     }
     let table = made(&rows[1..]).1;
-    assert!(table.contains("Program: synth 1, commit b2") && !plain(&table).contains("[1]"), "{table}");
+    assert!(
+        table.contains("Program: synth 1, sha256 b2b2b2b2b2b2b2b2, suite at commit b2")
+            && !plain(&table).contains("[1]"),
+        "{table}"
+    );
 }
 
 #[test]

@@ -5,25 +5,15 @@ const int PER_BLOCK = 1024;
 
 struct Piece {
   float* p[4];
-  int start, end, flags;
+  // Its values; how many blocks its tensor has.
+  int start, end, blocks, flags;
 };
 
 __device__ __forceinline__ float number(const unsigned long long* table, int i) {
   return __uint_as_float((unsigned)table[i]);
 }
 
-// All of tensor `i`.
-__device__ __forceinline__ Piece whole(const unsigned long long* table, int i) {
-  const unsigned long long* row = table + 2 + 6 * i;
-  Piece out;
-  for (int k = 0; k < 4; k++) out.p[k] = reinterpret_cast<float*>(row[k]);
-  out.start = 0;
-  out.end = (int)(row[5] & 0xffffffffull);
-  out.flags = (int)(row[5] >> 32);
-  return out;
-}
-
-// The piece of this block: the last tensor whose first block is not behind it.
+// The piece of this block: of the last tensor whose first block is not behind it.
 __device__ Piece piece(const unsigned long long* table, int tensors) {
   const unsigned long long* first = table + 6;
   int low = 0, high = tensors - 1;
@@ -32,9 +22,14 @@ __device__ Piece piece(const unsigned long long* table, int tensors) {
     if (first[6 * middle] <= (unsigned long long)blockIdx.x) low = middle;
     else high = middle - 1;
   }
-  Piece out = whole(table, low);
-  out.start = (int)(blockIdx.x - first[6 * low]) * PER_BLOCK;
-  out.end = min(out.start + PER_BLOCK, out.end);
+  const unsigned long long* row = table + 2 + 6 * low;
+  const int values = (int)(row[5] & 0xffffffffull);
+  Piece out;
+  for (int k = 0; k < 4; k++) out.p[k] = reinterpret_cast<float*>(row[k]);
+  out.start = (int)(blockIdx.x - row[4]) * PER_BLOCK;
+  out.end = min(out.start + PER_BLOCK, values);
+  out.blocks = (values - 1) / PER_BLOCK + 1;
+  out.flags = (int)(row[5] >> 32);
   return out;
 }
 
@@ -80,59 +75,79 @@ extern "C" __global__ void blend(const unsigned long long* table, int tensors) {
   }
 }
 
-// Numbers: what is added. Pointers: a square matrix. Flags: its side. To the diagonal.
+// Numbers: what is added. Pointers: square matrices one after the other. Flags: their side. To the diagonals.
 extern "C" __global__ void raise(const unsigned long long* table, int tensors) {
   const float by = number(table, 0);
   const Piece piece_ = piece(table, tensors);
+  const int side = piece_.flags;
   for (int i = piece_.start + threadIdx.x; i < piece_.end; i += blockDim.x) {
-    if (i % (piece_.flags + 1) == 0) piece_.p[0][i] += by;
+    if (i % (side * side) % (side + 1) == 0) piece_.p[0][i] += by;
   }
 }
 
-// The kernels below take a whole tensor per block.
-const int WHOLE = 512;
+// Threads of the blocks below.
+const int THREADS = 256;
+
+// Sums of a·a, b·b and a·b.
+struct Sums {
+  float aa, bb, ab;
+};
 
 // The sum of every thread's v, for all threads.
-__device__ __forceinline__ float total(float v, float* part) {
+__device__ __forceinline__ float total(float v) {
+  __shared__ float part[THREADS];
   __syncthreads();
   part[threadIdx.x] = v;
   __syncthreads();
-  for (int half = WHOLE / 2; half > 0; half >>= 1) {
+  for (int half = THREADS / 2; half > 0; half >>= 1) {
     if ((int)threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
     __syncthreads();
   }
   return part[0];
 }
 
-// Pointers: x. x over its length; zeros stay.
-extern "C" __global__ void shorten(const unsigned long long* table) {
-  __shared__ float part[WHOLE];
-  const Piece piece_ = whole(table, blockIdx.x);
-  float* x = piece_.p[0];
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) sum += x[i] * x[i];
-  const float length = sqrtf(total(sum, part));
+// Pointers: a, b. Their sums over the values of each block.
+extern "C" __global__ void dots(const unsigned long long* table, int tensors, Sums* sums) {
+  const Piece piece_ = piece(table, tensors);
+  const float *a = piece_.p[0], *b = piece_.p[1];
+  Sums own = {0.0f, 0.0f, 0.0f};
+  for (int i = piece_.start + threadIdx.x; i < piece_.end; i += THREADS) {
+    own.aa += a[i] * a[i];
+    own.bb += b[i] * b[i];
+    own.ab += a[i] * b[i];
+  }
+  own = {total(own.aa), total(own.bb), total(own.ab)};
+  if (threadIdx.x == 0) sums[blockIdx.x] = own;
+}
+
+// The sums of the whole tensor of this block, from those of its blocks.
+__device__ __forceinline__ Sums over_all(const Piece& piece_, const Sums* sums) {
+  const int first = (int)blockIdx.x - piece_.start / PER_BLOCK;
+  Sums own = {0.0f, 0.0f, 0.0f};
+  for (int i = threadIdx.x; i < piece_.blocks; i += THREADS) {
+    own.aa += sums[first + i].aa;
+    own.bb += sums[first + i].bb;
+    own.ab += sums[first + i].ab;
+  }
+  return {total(own.aa), total(own.bb), total(own.ab)};
+}
+
+// Pointers: x, and it again. x over its length; zeros stay.
+extern "C" __global__ void shorten(const unsigned long long* table, int tensors, const Sums* sums) {
+  const Piece piece_ = piece(table, tensors);
+  const float length = sqrtf(over_all(piece_, sums).aa);
   if (length == 0.0f) return;
-  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) x[i] /= length;
+  for (int i = piece_.start + threadIdx.x; i < piece_.end; i += THREADS) piece_.p[0][i] /= length;
 }
 
 // Numbers: learning rate and length of a step per unit of it. Pointers: parameter, direction. The parameter a step against its
 // direction, at its own length; beside zeros it stays.
-extern "C" __global__ void turn(const unsigned long long* table) {
-  __shared__ float part[WHOLE];
-  const Piece piece_ = whole(table, blockIdx.x);
+extern "C" __global__ void turn(const unsigned long long* table, int tensors, const Sums* sums) {
+  const Piece piece_ = piece(table, tensors);
+  const Sums all = over_all(piece_, sums);
+  if (all.aa == 0.0f || all.bb == 0.0f) return;
+  const float step = number(table, 0) * number(table, 1) * sqrtf(all.aa / all.bb);
+  const float scale = sqrtf(all.aa / (all.aa - 2.0f * step * all.ab + step * step * all.bb));
   float *p = piece_.p[0], *o = piece_.p[1];
-  float own = 0.0f, theirs = 0.0f, both = 0.0f;
-  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) {
-    own += p[i] * p[i];
-    theirs += o[i] * o[i];
-    both += p[i] * o[i];
-  }
-  own = total(own, part);
-  theirs = total(theirs, part);
-  both = total(both, part);
-  if (own == 0.0f || theirs == 0.0f) return;
-  const float step = number(table, 0) * number(table, 1) * sqrtf(own / theirs);
-  const float scale = sqrtf(own / (own - 2.0f * step * both + step * step * theirs));
-  for (int i = threadIdx.x; i < piece_.end; i += WHOLE) p[i] = scale * (p[i] - step * o[i]);
+  for (int i = piece_.start + threadIdx.x; i < piece_.end; i += THREADS) p[i] = scale * (p[i] - step * o[i]);
 }
