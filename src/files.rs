@@ -325,15 +325,19 @@ pub(crate) fn refuse_folder(target: &Path, force: bool) -> Result<()> {
 
 /// The first name in `folder` that no command has left there. Exported pictures have folders and names of their own.
 fn strange_in(folder: &Path) -> io::Result<Option<String>> {
-    let is_run = !stages_in(folder).is_empty();
+    let stages = stages_in(folder);
     let is_result = folder.join(PROVENANCE).is_file();
     let pictures = is_result && !["config.json", "data"].iter().any(|name| folder.join(name).exists());
     let is_own = |entry: &fs::DirEntry, name: &str| match (pictures, is_result) {
         (true, _) => name == PROVENANCE || name == "legend.txt" || name.ends_with(".png") || entry.path().is_dir(),
         (false, true) => OF_A_RESULT.contains(&name),
-        (false, false) => is_run && OF_A_RUN.contains(&name),
+        (false, false) => !stages.is_empty() && OF_A_RUN.contains(&name),
     };
     let mut names = Vec::new();
+    for stage in stages.iter().filter(|_| !is_result) {
+        let name = stage.file_name().unwrap_or_default().to_string_lossy();
+        names.extend(strange_in(stage)?.map(|inner| format!("{name}/{inner}")));
+    }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -125,6 +125,7 @@ fn force_replaces_results_alone() {
         &["legend.txt", "1.png"],
         &["config.json", "x.pth"],
         &["synth.json", "config.json", "thesis.tex"],
+        &["student/synth.json", "student/config.json", "student/thesis.tex"],
         &["synth.json", "data/train.parquet", "cat/1.png"],
     ] {
         assert!(with(files).unwrap_err().contains("this program did not make"), "{files:?}");
