@@ -11,6 +11,7 @@ use synth::distill::{SignalKind, Stop, StudentRecipe};
 use synth::jobs::{Access, AnswerMode, DistillJob, Start, open_again, open_model, teacher_config, usual_student};
 use synth::model::{Model, Overrides as ModelOverrides};
 use synth::nets::Task;
+use synth::report::held_out;
 use synth::set::SyntheticSet;
 use synth::{Error, Result};
 
@@ -238,18 +239,14 @@ pub fn report(output: &Path, model: &Model, provenance: &Value, as_json: bool) -
     if let Some(share) = metrics["held_out_agreement"].as_f64() {
         rows.push((
             "held out",
-            format!("agrees with the teacher on {:.1} % of {} that were held back", 100.0 * share, held_out(model)),
+            format!(
+                "agrees with the teacher on {:.1} % of {} that were held back",
+                100.0 * share,
+                held_out(model.network.arch.task)
+            ),
         ));
     }
     print(&table(&rows))
-}
-
-/// What the held-out agreement is a share of. (A student that goes on from the adversary has seen them as that.)
-fn held_out(model: &Model) -> &'static str {
-    match model.network.arch.task {
-        Task::Classification => "images of the set",
-        Task::Segmentation => "the pixels of images of the set",
-    }
 }
 
 /// As [`report`], of a result that was finished before.

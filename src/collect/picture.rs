@@ -69,7 +69,7 @@ fn open(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Changes), &'
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err("too large: over 64 megapixels");
     }
-    if format == ImageFormat::Jpeg && is_cut_off(bytes) {
+    if is_cut_off(bytes) {
         return Err("damaged");
     }
     if is_animated(bytes, format) {

@@ -2,7 +2,7 @@
 
 use super::{Framing, Images, ReadOptions};
 use crate::ops::store::Store;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -119,18 +119,16 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_, Refusal> {
         .map_err(|_| Refusal::new(format!("{} bytes that are no picture", bytes.len()), HINT))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    if format == ImageFormat::Jpeg && is_cut_off(bytes) {
-        return Err(Refusal::new("a JPEG that is cut off (it has no end mark)", "the file is damaged; get it again"));
-    }
     reader.into_decoder().map_err(|e| Refusal::new(broken(&e), HINT))
 }
 
-/// Whether a JPEG has no end mark behind the last mark of a scan: decoders fill with grey what it lacks, and say nothing.
-pub(crate) fn is_cut_off(jpeg: &[u8]) -> bool {
+/// Whether this is a JPEG without an end mark behind the last mark of a scan: decoders fill with grey what it lacks, and say nothing.
+pub(crate) fn is_cut_off(bytes: &[u8]) -> bool {
+    const START: [u8; 2] = [0xff, 0xd8];
     const SCAN: [u8; 2] = [0xff, 0xda];
     const END: [u8; 2] = [0xff, 0xd9];
-    let last_scan = jpeg.windows(2).rposition(|pair| pair == SCAN);
-    last_scan.is_some_and(|at| !jpeg[at..].windows(2).any(|pair| pair == END))
+    let last_scan = || bytes.windows(2).rposition(|pair| pair == SCAN);
+    bytes.starts_with(&START) && last_scan().is_some_and(|at| !bytes[at..].windows(2).any(|pair| pair == END))
 }
 
 /// Height and width of an encoded picture.
@@ -158,7 +156,11 @@ fn decode_into(
     convert: bool,
     out: &mut [u8],
 ) -> Result<(), Refusal> {
+    const HINT: &str = "the file is damaged; get it again";
     let decoder = open(bytes)?;
+    if is_cut_off(bytes) {
+        return Err(Refusal::new("a JPEG that is cut off (it has no end mark)", HINT));
+    }
     let found = shape_of(&decoder)?;
     if found.channels != shape.channels && !convert {
         let kind = |c| if c == 1 { "grey" } else { "colour" };
@@ -173,7 +175,6 @@ fn decode_into(
         );
         return Err(Refusal::new(found, RESIZE));
     }
-    const HINT: &str = "the file is damaged; get it again";
     let plain = matches!(decoder.color_type(), ColorType::L8 | ColorType::Rgb8);
     let stays = framing.is_none_or(|framing| framing.keeps(sides));
     if plain && stays && found == shape && decoder.total_bytes() == out.len() as u64 {

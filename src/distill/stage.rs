@@ -111,8 +111,7 @@ pub fn distill(
         compare(&copy.current(), set, &held_out, input, live)?;
         let (count, time) = affordable(begin.elapsed(), limit);
         checks = count;
-        let trial = Trial { images: &set.images, gallery: &gallery, train: &train, source };
-        recipe.steps = trial.steps_within(copy, limit.saturating_sub(time))?;
+        recipe.steps = steps_within(copy, &set.images, &gallery, &train, source, limit.saturating_sub(time))?;
     }
     let priorities = priorities_of(set, &train, recipe.priority);
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
@@ -254,35 +253,31 @@ const TRIAL: (usize, usize) = (2, 10);
 /// They go on for this share of the time.
 const TRIAL_SHARE: f64 = 0.01;
 
-/// What tells the speed of updates: some that are not the student's.
-struct Trial<'a> {
-    images: &'a Images,
-    gallery: &'a Gallery<'a>,
-    train: &'a [usize],
-    source: Source<'a>,
-}
-
-impl Trial<'_> {
-    /// How many updates such as those of `trainer` fit into `limit` (at least one).
-    fn steps_within(&self, mut trainer: Trainer, limit: Duration) -> Result<usize> {
-        let begin = Instant::now();
-        let mut priorities = Priorities::new(PriorityRule::default(), self.train.len());
-        let mut step = || {
-            let (images, gallery, rows, answers) =
-                (self.images, Some(self.gallery), Some(self.train), self.source.answers());
-            trainer.step(&mut Pool { images, gallery, rows, priorities: &mut priorities, answers })
-        };
-        for _ in 0..TRIAL.0 {
-            step()?;
-        }
-        let (start, mut counted) = (Instant::now(), 0);
-        while counted < TRIAL.1 || start.elapsed() < limit.mul_f64(TRIAL_SHARE) {
-            step()?;
-            counted += 1;
-        }
-        let took = start.elapsed();
-        Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
+/// How many updates of `trial` fit into `limit` (at least one).
+fn steps_within(
+    mut trial: Trainer,
+    images: &Images,
+    gallery: &Gallery,
+    train: &[usize],
+    source: Source,
+    limit: Duration,
+) -> Result<usize> {
+    let begin = Instant::now();
+    let mut priorities = Priorities::new(PriorityRule::default(), train.len());
+    let mut step = || {
+        let (gallery, rows, priorities, answers) = (Some(gallery), Some(train), &mut priorities, source.answers());
+        trial.step(&mut Pool { images, gallery, rows, priorities, answers })
+    };
+    for _ in 0..TRIAL.0 {
+        step()?;
     }
+    let (start, mut counted) = (Instant::now(), 0);
+    while counted < TRIAL.1 || start.elapsed() < limit.mul_f64(TRIAL_SHARE) {
+        step()?;
+        counted += 1;
+    }
+    let took = start.elapsed();
+    Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {

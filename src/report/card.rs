@@ -83,9 +83,9 @@ fn body(name: &str, config: &ModelConfig, provenance: &Value) -> String {
     page
 }
 
-/// What the held-out agreement is a share of.
-fn decided_on(config: &ModelConfig) -> &'static str {
-    match task(config) {
+/// What the held-out agreement of a student for `task` is a share of. (One that goes on from the adversary has seen them as that.)
+pub fn held_out(task: Task) -> &'static str {
+    match task {
         Task::Classification => "images of the set",
         Task::Segmentation => "the pixels of images of the set",
     }
@@ -149,7 +149,10 @@ fn facts(config: &ModelConfig, provenance: &Value) -> Vec<(String, String)> {
     add("Wall time", wall_time(provenance));
     add("Device", device(provenance));
     let share = provenance["metrics"]["held_out_agreement"].as_f64();
-    add("Held-out agreement with the teacher", share.map(|s| format!("{:.1} % of {}", 100.0 * s, decided_on(config))));
+    add(
+        "Held-out agreement with the teacher",
+        share.map(|s| format!("{:.1} % of {}", 100.0 * s, held_out(task(config)))),
+    );
     add("Made by", text(&provenance["versions"]["synth"]).map(|v| format!("synth {v}")));
     facts
 }

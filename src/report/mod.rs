@@ -27,7 +27,7 @@ mod summary;
 mod transfer;
 
 pub use alarms::{Alarm, alarms, alarms_of, alarms_under_way, few_classes};
-pub use card::model_card;
+pub use card::{held_out, model_card};
 pub use criteria::Criteria;
 pub use describe::{Description, describe_set};
 pub use health::Health;

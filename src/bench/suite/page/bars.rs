@@ -6,14 +6,13 @@ use super::super::table::{minutes, percent};
 use super::{Colour, escape};
 use std::fmt::Write;
 
-/// Parts of a run's time, with their names in the style sheet. Between the stages of a run is what no stage is.
+/// Parts of a run's time, with their names in the style sheet; `other` is what lies between the stages.
 const PARTS: [(&str, fn(&Row) -> f64); 4] = [
     ("inversion", |row| row.seconds.inversion),
     ("distillation", |row| row.seconds.distillation),
     ("other", |row| (row.seconds.total - row.seconds.inversion - row.seconds.distillation).max(0.0)),
     ("evaluation", |row| row.seconds.evaluation),
 ];
-const EVALUATION: usize = 3;
 
 /// A bar per entry: last step, with one standard deviation to both sides.
 pub fn accuracy(group: &Group, painted: &[Colour], test: bool) -> String {
@@ -74,7 +73,8 @@ pub fn times(group: &Group) -> String {
             let title = format!("{name} {} min", minutes(part));
             let _ = write!(track, "<b style=\"width:{width:.2}%;background:var(--{name})\" title=\"{title}\"></b>");
         }
-        let value = format!("{} + {}", minutes(mean(entry, |row| row.seconds.total)), minutes(parts[EVALUATION]));
+        let total = mean(entry, |row| row.seconds.total);
+        let value = format!("{} + {}", minutes(total), minutes(mean(entry, |row| row.seconds.evaluation)));
         let _ = write!(out, "<span class=\"name\">{}</span>", escape(&entry.label));
         let _ = writeln!(out, "<span class=\"track\">{track}</span><span class=\"value\">{value}</span>");
     }
