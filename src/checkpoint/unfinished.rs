@@ -44,9 +44,7 @@ impl Unfinished {
         let target = target.as_ref().to_path_buf();
         let (parent, name) = split(&target)?;
         clean_up(&parent, &name, &target);
-        let mut name = name;
-        name.push(".unfinished");
-        let folder = parent.join(name);
+        let folder = Self::folder_of(&target)?;
         let lock = hold(&folder, File::try_lock)?;
         // Asked when no other process can be just giving a result its name.
         let finished = occupied(&target);
@@ -60,6 +58,16 @@ impl Unfinished {
             return Err(Error::invalid(what, found, "go on with --resume, or start anew with --force"));
         }
         Ok(unfinished)
+    }
+
+    /// Where what is not finished lies: `TARGET.unfinished`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a path without a name.
+    pub fn folder_of(target: &Path) -> Result<PathBuf> {
+        let (parent, mut name) = split(target)?;
+        name.push(".unfinished");
+        Ok(parent.join(name))
     }
 
     /// Removes the states of an earlier run, once it is certain that another one begins.

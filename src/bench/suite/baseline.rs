@@ -2,7 +2,7 @@
 
 use super::command::Surroundings;
 use super::file::{Budget, Suite};
-use super::plan::{Kind, Run};
+use super::run::{Kind, Run};
 use crate::Result;
 use crate::collect::{Draw, Noise};
 use crate::data::{Framing, Images, Labelled, ReadOptions};

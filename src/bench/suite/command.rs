@@ -4,8 +4,9 @@ use super::baseline::SetKey;
 use super::budget::spend;
 use super::file::{Budget, Suite, Training};
 use super::places::Places;
-use super::plan::{Kind, Run};
 use super::results::Begun;
+use super::run::{Kind, Run};
+use crate::checkpoint::Unfinished;
 use crate::invert::Recipe;
 use crate::overlay::overlaid;
 use crate::{Error, Result};
@@ -101,7 +102,7 @@ impl Surroundings<'_> {
 
     /// Whether an earlier process has left a state to go on from.
     pub fn goes_on(&self, run: &Run) -> bool {
-        result_folder(self.out, &run.folder).with_extension("unfinished").exists()
+        Unfinished::folder_of(&result_folder(self.out, &run.folder)).is_ok_and(|folder| folder.exists())
     }
 
     /// Those of the suite, or what a run that goes on was begun with.

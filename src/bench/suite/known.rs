@@ -1,8 +1,8 @@
 //! Rows of a suite's runs that were made in another folder or on another machine.
 
 use super::measure::Wanted;
-use super::plan::Run;
 use super::results::{Row, Status, read_rows};
+use super::run::Run;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 
 use super::command::{Surroundings, model_folder, result_folder};
 use super::file::Suite;
-use super::plan::{Kind, Run};
+use super::run::{Kind, Run};
 use crate::data::{Labelled, ReadOptions};
 use crate::events::Silent;
 use crate::jobs::{Access, open_model};

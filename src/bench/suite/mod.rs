@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `file.rs`, `budget.rs` | what a suite says, and what a budget means for a recipe |
 //! | `places.rs` | where its models and data lie here |
-//! | `plan.rs`, `names.rs` | the runs of a suite, named by all that matters to them |
+//! | `plan.rs`, `run.rs`, `names.rs` | the runs of a suite, named by all that matters to them |
 //! | `command.rs`, `process.rs` | one run: a process of this program, in a folder of its own |
 //! | `baseline.rs` | sets of real images and of noise |
 //! | `measure.rs` | accuracy, when a run is over |
@@ -30,6 +30,7 @@ mod places;
 mod plan;
 mod process;
 mod results;
+mod run;
 mod summary;
 mod table;
 
@@ -40,4 +41,5 @@ pub use known::Known;
 pub use measure::Wanted;
 pub use peers::Peers;
 pub use places::Places;
-pub use plan::{Kind, Plan, Run};
+pub use plan::Plan;
+pub use run::{Kind, Run};

@@ -5,7 +5,7 @@ use super::file::{Budget, Start};
 use super::machine::{Machine, Program};
 use super::measure::{Measured, Point, Score, Wanted};
 use super::places::below;
-use super::plan::{Kind, Run};
+use super::run::{Kind, Run};
 use crate::files::{PROVENANCE, write_atomic};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -185,6 +185,11 @@ impl Row {
     /// The accuracy to report, 0 to 1: of the last weights, on the test set if that was read.
     pub fn top1(&self) -> Option<f64> {
         self.test.as_ref().or(self.held_back.as_ref()).map(|score| score.top1)
+    }
+
+    /// The same on the images held back.
+    pub fn held_back_top1(&self) -> Option<f64> {
+        self.held_back.as_ref().map(|score| score.top1)
     }
 }
 

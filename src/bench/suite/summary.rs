@@ -39,7 +39,7 @@ pub struct CurvePoint {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub label: String,
-    /// As [`super::plan::Kind::name`].
+    /// As [`super::run::Kind::name`].
     pub kind: Cow<'static, str>,
     /// Whether its students began with the teacher's tensors.
     pub teacher_blocks: bool,
@@ -261,6 +261,9 @@ fn program(row: &Row) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measure::Point;
+    use super::super::page::tests::row;
+    use super::super::results::Seconds;
     use super::*;
 
     #[test]
@@ -283,5 +286,26 @@ mod tests {
         for (time, value) in [(0.0, 0.1), (1.0, 0.1), (2.0, 0.3), (4.0, 0.7), (9.0, 0.8)] {
             assert!((value_at(&line, time) - value).abs() < 1e-9, "{time}");
         }
+    }
+
+    /// From the latest first point of a seed to the earliest end, each seed's level read at the same moments.
+    #[test]
+    fn a_curve_has_the_time_that_all_seeds_have() {
+        let seed = |seed: u64, first: f64, end: f64| {
+            let row = row("ssd", seed, 0.8, None);
+            let point = Point { seconds: first, top1: 0.4, ..row.curve[0].clone() };
+            Row { curve: vec![point], seconds: Seconds { total: end, ..row.seconds }, ..row }
+        };
+        let rows = [seed(0, 20.0, 100.0), seed(1, 60.0, 140.0)];
+        let entry = entries(rows.iter(), &[]).remove(0);
+        let curve = entry.curve();
+        let ends = [&curve[0], &curve[curve.len() - 1]].map(|point| (point.seconds, point.stat.mean));
+        // At 60 s one is half-way from 0.4 to 0.8 and the other begins; at 100 s one ends and the other is half-way.
+        let expected = [(60.0, 0.5), (100.0, 0.7)];
+        for (found, expected) in ends.iter().zip(expected) {
+            assert!((found.0 - expected.0).abs() < 1e-9 && (found.1 - expected.1).abs() < 1e-9, "{ends:?}");
+        }
+        let apart = [seed(0, 20.0, 50.0), seed(1, 60.0, 140.0)];
+        assert!(entries(apart.iter(), &[])[0].curve().is_empty(), "no moment that both have");
     }
 }

@@ -120,7 +120,7 @@ pub fn cells(entry: &Entry) -> [String; HEAD.len()] {
         format!("{}{mark}{programs}", entry.label),
         seeds,
         entry.top1().map_or("-".into(), self::percent),
-        percent(|row| row.held_back.as_ref().map(|score| score.top1)),
+        percent(Row::held_back_top1),
         percent(|row| row.best_held_back.filter(|_| !row.curve.is_empty())),
         minutes(|row| row.seconds.total),
         minutes(|row| row.seconds.inversion),

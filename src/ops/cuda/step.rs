@@ -7,6 +7,7 @@ use crate::ops::mem::view;
 use crate::ops::step::{AdamRule, Moments, SgdRule, Update};
 use crate::{Error, Result};
 use candle_core::{D, DType, Tensor};
+use std::sync::Arc;
 
 /// Values per block of the kernels.
 const PER_BLOCK: usize = 1024;
@@ -30,6 +31,18 @@ impl Table {
     /// With the learning rate, which recorded steps are told anew, and another number.
     fn paced(lr: f32, number: f32) -> Self {
         Self { paced: true, ..Self::new([lr, number]) }
+    }
+
+    /// With a row for every pair of tensors, on the device of the first; `None` where there is none.
+    fn of_pairs<'a>(
+        mut self,
+        pairs: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
+    ) -> Result<Option<(Arc<Gpu>, Self)>> {
+        let mut pairs = pairs.into_iter().peekable();
+        let Some((first, _)) = pairs.peek() else { return Ok(None) };
+        let gpu = of_device(first.device())?;
+        pairs.try_for_each(|(a, b)| self.push(&[a, b], 0))?;
+        Ok(Some((gpu, self)))
     }
 
     fn push(&mut self, tensors: &[&Tensor], flags: u64) -> Result<()> {
@@ -130,31 +143,15 @@ pub(crate) fn blend<'a>(
     alpha: f32,
     beta: f32,
 ) -> Result<()> {
-    let mut table = Table::new([alpha, beta]);
-    let mut gpu = None;
-    for (a, b) in pairs {
-        if gpu.is_none() {
-            gpu = Some(of_device(a.device())?);
-        }
-        table.push(&[a, b], 0)?;
-    }
-    match gpu {
-        Some(gpu) => table.launch(&gpu, "blend", |launch| launch),
+    match Table::new([alpha, beta]).of_pairs(pairs)? {
+        Some((gpu, table)) => table.launch(&gpu, "blend", |launch| launch),
         None => Ok(()),
     }
 }
 
 /// Sums of a·a, b·b and a·b of all pairs.
 fn dots<'a>(pairs: impl Iterator<Item = (&'a Tensor, &'a Tensor)>) -> Result<[f64; 3]> {
-    let mut table = Table::new([0.0; 2]);
-    let mut gpu = None;
-    for (a, b) in pairs {
-        if gpu.is_none() {
-            gpu = Some(of_device(a.device())?);
-        }
-        table.push(&[a, b], 0)?;
-    }
-    let Some(gpu) = gpu else { return Ok([0.0; 3]) };
+    let Some((gpu, table)) = Table::new([0.0; 2]).of_pairs(pairs)? else { return Ok([0.0; 3]) };
     let sums = gpu.tensor((table.blocks, 3), DType::F32)?;
     table.launch(&gpu, "dots", |launch| launch.tensor(&sums))?;
     let mut all = [0.0; 3];
@@ -188,18 +185,16 @@ pub(crate) fn raise(squares: &[Tensor], by: f32) -> Result<()> {
 
 /// See `ops::muon`: every tensor over its length.
 pub(crate) fn shorten(tensors: &[Tensor]) -> Result<()> {
-    let Some(first) = tensors.first() else { return Ok(()) };
-    let gpu = of_device(first.device())?;
-    let mut table = Table::new([0.0; 2]);
-    tensors.iter().try_for_each(|tensor| table.push(&[tensor, tensor], 0))?;
-    table.launch_with_dots(&gpu, "shorten")
+    match Table::new([0.0; 2]).of_pairs(tensors.iter().map(|tensor| (tensor, tensor)))? {
+        Some((gpu, table)) => table.launch_with_dots(&gpu, "shorten"),
+        None => Ok(()),
+    }
 }
 
 /// See `ops::muon`: every first tensor a step against the second one, at its own length.
 pub(crate) fn turn(pairs: &[(&Tensor, &Tensor)], lr: f32, per_rate: f32) -> Result<()> {
-    let Some((first, _)) = pairs.first() else { return Ok(()) };
-    let gpu = of_device(first.device())?;
-    let mut table = Table::paced(lr, per_rate);
-    pairs.iter().try_for_each(|(param, direction)| table.push(&[param, direction], 0))?;
-    table.launch_with_dots(&gpu, "turn")
+    match Table::paced(lr, per_rate).of_pairs(pairs.iter().copied())? {
+        Some((gpu, table)) => table.launch_with_dots(&gpu, "turn"),
+        None => Ok(()),
+    }
 }

@@ -1,5 +1,6 @@
 //! Accuracy over time.
 
+use super::super::results::Row;
 use super::super::summary::{CurvePoint, Entry, Group};
 use super::super::table::percent;
 use super::axis::{Axis, label};
@@ -37,7 +38,7 @@ pub fn curves<'a>(group: &'a Group, painted: &[Colour]) -> Vec<Curve<'a>> {
 pub fn references(group: &Group) -> Vec<Reference> {
     let find = |kind: &str| group.entries.iter().find(|entry| entry.kind == kind);
     let teacher = find("teacher").and_then(|entry| entry.stat(|row| row.test.as_ref().map(|score| score.top1)));
-    let real = find("supervised").and_then(|entry| entry.stat(|row| row.held_back.as_ref().map(|score| score.top1)));
+    let real = find("supervised").and_then(|entry| entry.stat(Row::held_back_top1));
     let named = [("teacher (test set)", teacher), ("trained on real data", real)];
     let reference = |(name, stat): (&'static str, Option<_>)| {
         stat.map(|stat: super::super::summary::Stat| Reference { name, top1: 100.0 * stat.mean })
@@ -131,7 +132,7 @@ impl Curve<'_> {
 
     /// Its last level: of the last weights of every seed, which may come after the curve of all seeds has ended.
     fn last(&self) -> Option<String> {
-        self.entry.stat(|row| row.held_back.as_ref().map(|score| score.top1)).map(percent)
+        self.entry.stat(Row::held_back_top1).map(percent)
     }
 }
 
