@@ -129,6 +129,35 @@ fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Model;
+    use crate::ops::mem::view;
+    use crate::report::tests::set_of;
+
+    /// Of the rows that are held out alone, by the recorded answers as they are (temperature 1).
+    #[test]
+    fn a_check_is_the_agreement_and_the_divergence_of_what_is_held_out() {
+        let mut set = set_of(&[0, 1, 0], &[[2.0, -1.0], [0.5, 1.5], [-3.0, 1.0]], |_, _| 0);
+        let pixels: Vec<u8> = (0..3 * 64).map(|i| (i * i % 251) as u8).collect();
+        set.images = Images::new(pixels, 1, 8, 8).unwrap().into();
+        let model = Model::random("resnet8", [1, 8, 8], 2);
+        let input = Teacher::of(&model).input();
+        let log_softmax = |logits: &[f32]| {
+            let sum = logits.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+            [0, 1].map(|k| f64::from(logits[k]) - sum)
+        };
+        let of = |row: usize| {
+            let pixels = set.images.image(row).iter().map(|p| (f32::from(*p) / 255.0 - 0.5) / 0.25).collect();
+            let logits = infer(&model.network, &tensor(pixels, (1, 8, 8, 1)).unwrap()).unwrap();
+            let (own, its) = (log_softmax(&view(&logits).unwrap()), log_softmax(set.answer(row)));
+            let kl: f64 = [0, 1].map(|k| its[k].exp() * (its[k] - own[k])).iter().sum();
+            (f64::from(u8::from((own[0] > own[1]) == (its[0] > its[1]))), kl)
+        };
+        let (first, second) = (of(2), of(0));
+        let found = compare(&model.network, &set, &[2, 0], &input, None).unwrap();
+        let expected = ((first.0 + second.0) / 2.0, (first.1 + second.1) / 2.0);
+        assert_eq!(found.0, expected.0);
+        assert!((found.1 - expected.1).abs() < 1e-5, "{found:?} {expected:?}");
+    }
 
     #[test]
     fn patience_counts_checks_after_the_best_one() {

@@ -42,12 +42,17 @@ fn stages_are_paired_by_their_grid() {
     assert!(logits.stages.is_empty() && logits.projection.is_none() && !logits.wants_features());
 }
 
+const WEIGHTS: [f32; 6] = [1.0, 0.5, 2.0, 0.25, 1.0, 1.5];
+
+fn images() -> Tensor {
+    tensor(normal(&mut Streams::new(4).stream("x", 0), 6 * 16 * 16 * 3), (6, 16, 16, 3)).unwrap()
+}
+
 /// Loss and weights of a student after one plain step on all that it hears.
 fn stepped(kind: SignalKind, student: &Network, lr: f32) -> (f64, Network) {
-    let teacher = teacher("wrn-16-2");
-    let images = tensor(normal(&mut Streams::new(4).stream("x", 0), 6 * 16 * 16 * 3), (6, 16, 16, 3)).unwrap();
+    let (teacher, images) = (teacher("wrn-16-2"), images());
     let mut hints = hints(signal(kind), "resnet8", &teacher).unwrap();
-    let (told, weights) = (teacher.tells(&images).unwrap(), [1.0, 0.5, 2.0, 0.25, 1.0, 1.5]);
+    let (told, weights) = (teacher.tells(&images).unwrap(), WEIGHTS);
     let network = student.duplicate().unwrap();
     let (mut sgd, mut stepper) = (Sgd::new(0.0, false, 0.0, Decay::All), Stepper::new());
     let how = Matching::Kl { temperature: 2.0 };
@@ -60,6 +65,38 @@ fn stepped(kind: SignalKind, student: &Network, lr: f32) -> (f64, Network) {
         }
     };
     (report.loss, network)
+}
+
+/// As the table of `signal.rs` has them: logits by hand, the others from losses that have tests of their own.
+#[test]
+fn each_part_has_its_weight() {
+    let (teacher, student) = (teacher("wrn-16-2"), network("resnet8"));
+    let told = teacher.tells(&images()).unwrap();
+    let tape = Tape::new();
+    let mut f = Forward::new(&tape, &student.weights, Mode::Train { momentum: BN_MOMENTUM }).with_stages();
+    let logits = student.forward(&mut f, Var::constant(images())).unwrap().tensor().unwrap();
+    let (own, its) = (view(&logits).unwrap(), view(&told.answers).unwrap());
+    let of_image = |i: usize| {
+        let apart: Vec<f64> = (4 * i..4 * (i + 1)).map(|k| f64::from(own[k]) - f64::from(its[k])).collect();
+        let mean = apart.iter().sum::<f64>() / 4.0;
+        apart.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 4.0
+    };
+    let squares = (0..6).map(|i| f64::from(WEIGHTS[i]) * of_image(i)).sum::<f64>() / 6.0;
+    let value = |loss: Loss| loss.value.get().unwrap();
+    let maps = f.stages.as_ref().unwrap().iter().zip(&told.stages);
+    let maps: Vec<f64> =
+        maps.map(|(own, its)| value(attention(&own.tensor().unwrap(), its, Some(&WEIGHTS)).unwrap())).collect();
+    assert_eq!(maps.len(), 3);
+    let projection = hints(signal(SignalKind::Features), "resnet8", &teacher).unwrap().unwrap().projection.unwrap();
+    let mut p = Forward::new(&tape, &projection.network.weights, Mode::Train { momentum: BN_MOMENTUM });
+    let projected = projection.network.forward(&mut p, f.features.clone().unwrap()).unwrap().tensor().unwrap();
+    let features = value(relative_error(&projected, &told.features.unwrap(), Some(&WEIGHTS)).unwrap());
+
+    let [answers, with_logits, all] =
+        [SignalKind::Answers, SignalKind::Logits, SignalKind::Features].map(|kind| stepped(kind, &student, 0.0).0);
+    let near = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-4, "{found} {expected}");
+    near(with_logits - answers, 0.1 * squares);
+    near(all - with_logits, 250.0 * maps.iter().sum::<f64>() / 3.0 + features);
 }
 
 /// The gradient of all weights of the student, told from a step, against central differences.
