@@ -129,6 +129,7 @@ fn plain(images: &Images, indices: &[usize], input: &Input, device: &Device) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::log_softmax;
     use crate::model::Model;
     use crate::ops::mem::view;
     use crate::report::tests::set_of;
@@ -141,14 +142,11 @@ mod tests {
         set.images = Images::new(pixels, 1, 8, 8).unwrap().into();
         let model = Model::random("resnet8", [1, 8, 8], 2);
         let input = Teacher::of(&model).input();
-        let log_softmax = |logits: &[f32]| {
-            let sum = logits.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
-            [0, 1].map(|k| f64::from(logits[k]) - sum)
-        };
+        let log_p = |logits: &[f32]| log_softmax(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), 1.0);
         let of = |row: usize| {
             let pixels = set.images.image(row).iter().map(|p| (f32::from(*p) / 255.0 - 0.5) / 0.25).collect();
             let logits = infer(&model.network, &tensor(pixels, (1, 8, 8, 1)).unwrap()).unwrap();
-            let (own, its) = (log_softmax(&view(&logits).unwrap()), log_softmax(set.answer(row)));
+            let (own, its) = (log_p(&view(&logits).unwrap()), log_p(set.answer(row)));
             let kl: f64 = [0, 1].map(|k| its[k].exp() * (its[k] - own[k])).iter().sum();
             (f64::from(u8::from((own[0] > own[1]) == (its[0] > its[1]))), kl)
         };

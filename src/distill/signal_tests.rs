@@ -52,15 +52,15 @@ fn images() -> Tensor {
 fn stepped(kind: SignalKind, student: &Network, lr: f32) -> (f64, Network) {
     let (teacher, images) = (teacher("wrn-16-2"), images());
     let mut hints = hints(signal(kind), "resnet8", &teacher).unwrap();
-    let (told, weights) = (teacher.tells(&images).unwrap(), WEIGHTS);
+    let told = teacher.tells(&images).unwrap();
     let network = student.duplicate().unwrap();
     let (mut sgd, mut stepper) = (Sgd::new(0.0, false, 0.0, Decay::All), Stepper::new());
     let how = Matching::Kl { temperature: 2.0 };
-    let goal = Goal::Answers { answers: &told.answers, how, weights: Some(&weights) };
+    let goal = Goal::Answers { answers: &told.answers, how, weights: Some(&WEIGHTS) };
     let report = match &mut hints {
         None => stepper.step(&network, &mut sgd, images, lr, goal).unwrap(),
         Some(hints) => {
-            let mut beside = hints.of_batch(&told, Some(&weights));
+            let mut beside = hints.of_batch(&told, Some(&WEIGHTS));
             stepper.step_beside(&network, &mut sgd, images, lr, goal, &mut beside).unwrap()
         }
     };
