@@ -62,6 +62,18 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+impl From<synth_ops::Error> for Error {
+    fn from(error: synth_ops::Error) -> Self {
+        use synth_ops::Error as Op;
+        match error {
+            Op::Io { action, path, source } => Self::Io { action, path, source },
+            Op::Invalid { what, found, hint } => Self::invalid(what, found, hint),
+            Op::Shape { op, found } => Self::Shape { op, found },
+            Op::Candle(error) => error.into(),
+        }
+    }
+}
+
 /// Result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -25,6 +25,8 @@
 //! Everything random comes from [`rng::Streams`], everything parallel is cut by sizes alone: the same seed gives the same
 //! bits with any number of threads.
 
+#![forbid(unsafe_code)]
+
 pub mod augment;
 pub mod bench;
 pub mod checkpoint;
@@ -43,7 +45,6 @@ pub mod jobs;
 pub mod loss;
 pub mod model;
 pub mod nets;
-pub mod ops;
 pub mod overlay;
 pub mod report;
 pub mod rng;
@@ -57,3 +58,4 @@ pub mod trend;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use synth_ops as ops;

@@ -102,14 +102,8 @@ impl Teacher {
     /// Images `indices` of `images`, placed and normalised.
     pub fn normalised(&self, images: &Images, indices: &[usize], places: &[Placement]) -> Result<Tensor> {
         let slices: Vec<&[u8]> = indices.iter().map(|&i| images.image(i)).collect();
-        place_bytes(
-            &slices,
-            [self.size[0], self.size[1], self.channels],
-            places,
-            &self.mean,
-            &self.std,
-            &self.network.compute().device,
-        )
+        let dims = [self.size[0], self.size[1], self.channels];
+        Ok(place_bytes(&slices, dims, places, &self.mean, &self.std, &self.network.compute().device)?)
     }
 
     /// Logits of all 8-bit images as they are, `[N·K]`; where it answers for pixels, as [`Verdicts`] has them.

@@ -2,7 +2,7 @@
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 /// Has tests of its own, which run here: those of the library are built without CUDA.
-#[path = "../src/ops/cuda/folders.rs"]
+#[path = "../ops/src/cuda/folders.rs"]
 #[allow(dead_code)]
 mod folders;
 
@@ -20,7 +20,7 @@ fn the_program_needs_no_cuda_library() {
     let listed = Command::new(env!("CARGO_BIN_EXE_synth")).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("libc.so"), "not a list of libraries: {listed}");
-    assert_eq!(of_cuda(&listed), Vec::<&str>::new(), "build/lazy_cuda.rs says how its lists are written anew");
+    assert_eq!(of_cuda(&listed), Vec::<&str>::new(), "ops/build/lazy_cuda.rs says how its lists are written anew");
 }
 
 #[test]

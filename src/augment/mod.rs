@@ -60,7 +60,7 @@ impl Zoom {
 
     /// The parts of images `[N, H, W, C]`, bilinearly.
     pub fn images(&self, x: &Tensor) -> Result<Tensor> {
-        windows::windows(x, &self.0)
+        Ok(windows::windows(x, &self.0)?)
     }
 
     /// The part of the labels of image `i`, from the nearest pixels.
@@ -90,7 +90,7 @@ impl Mixing {
 
     /// Mixes the images of a batch.
     pub fn images(&self, x: &Tensor) -> Result<Tensor> {
-        mix(x, &self.partner, self.lambda)
+        Ok(mix(x, &self.partner, self.lambda)?)
     }
 }
 

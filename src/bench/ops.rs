@@ -7,7 +7,7 @@ use crate::ops::conv2d::{Affine, After, Conv2dSpec, backward_input, backward_wei
 use crate::ops::mem::tensor;
 use crate::ops::norm::{self, BackwardAffine};
 use crate::ops::spatial::{Pool, PoolKind};
-use crate::ops::{Precision, peak, place, pointwise, spatial};
+use crate::ops::{self, Precision, peak, place, pointwise, spatial};
 use crate::rng::{Streams, normal};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -51,7 +51,7 @@ struct Case<'a> {
     precision: Precision,
     flop: f64,
     bytes: f64,
-    run: Box<dyn FnMut() -> Result<()> + 'a>,
+    run: Box<dyn FnMut() -> ops::Result<()> + 'a>,
 }
 
 impl Case<'_> {
@@ -63,7 +63,7 @@ impl Case<'_> {
                 shares.push(flop / (ms / 1e3) / peak::multiply_add_burst(precision));
             }
         };
-        let Timing { median_ms, min_ms, .. } = timed(seconds, &mut self.run, || (), beside_peak)?;
+        let Timing { median_ms, min_ms, .. } = timed(seconds, || Ok((self.run)()?), || (), beside_peak)?;
         let before = std::mem::replace(copy, peak::copy_rate());
         Ok(OpResult {
             op: self.op.into(),
@@ -149,7 +149,7 @@ pub fn ops(
 
 fn random(dims: &[usize]) -> Result<Tensor> {
     let mut rng = Streams::new(0).stream("bench/ops", dims.iter().sum::<usize>() as u64);
-    tensor(normal(&mut rng, dims.iter().product()), dims.to_vec())
+    Ok(tensor(normal(&mut rng, dims.iter().product()), dims.to_vec())?)
 }
 
 fn bytes(tensors: &[&Tensor]) -> f64 {
@@ -171,7 +171,7 @@ fn convolution(
     let flop = 2.0 * (y.elem_count() * kernel * kernel * c_in / groups) as f64;
     let bytes = bytes(&[&x, &w, &y]);
     let [to_result, to_input, to_weights] = precisions(&spec, x.dims(), w.dims())?;
-    let mut pass = |op, precision, run: Box<dyn FnMut() -> Result<()> + '_>| {
+    let mut pass = |op, precision, run: Box<dyn FnMut() -> ops::Result<()> + '_>| {
         measure(Case { op, shape: shape.clone(), precision, flop, bytes, run })
     };
     pass("conv forward", to_result, Box::new(|| forward(&x, None, &w, &spec, &After::NOTHING).map(drop)))?;
@@ -197,7 +197,7 @@ fn passes_over_pixels(
     let halves = Pool { kind: PoolKind::Max, kernel: 2, stride: 2, padding: 0 };
     let pooled = spatial::pool(&x, &halves)?;
     let shape = format!("{channels} channels on {side}x{side}");
-    let mut pass = |op, arrays: f64, run: Box<dyn FnMut() -> Result<()> + '_>| {
+    let mut pass = |op, arrays: f64, run: Box<dyn FnMut() -> ops::Result<()> + '_>| {
         measure(Case { op, shape: shape.clone(), precision: Precision::F32, flop: 0.0, bytes: arrays * whole, run })
     };
     pass("norm sums", 1.0, Box::new(|| norm::sums(&x).map(drop)))?;

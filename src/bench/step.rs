@@ -215,7 +215,7 @@ fn invert(bench: &StepBench, labels: &[u32]) -> Result<StepResult> {
 /// Times steps; a step ends when the device has done all of it.
 fn timed(seconds: f64, compute: &Compute, mut f: impl FnMut() -> Result<()>) -> Result<StepResult> {
     let mut before = 0;
-    let step = || f().and_then(|()| compute.synchronize());
+    let step = || f().and_then(|()| Ok(compute.synchronize()?));
     let timing = timing::timed(seconds, step, || before = page_faults(), |_| ())?;
     let faults = (page_faults() - before) as f64 / timing.calls as f64;
     let Timing { median_ms, min_ms, calls } = timing;

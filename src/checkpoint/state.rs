@@ -292,7 +292,7 @@ impl Saved {
     /// As [`Saved::array`] and [`Store::extend`].
     pub fn store<T: Plain>(&self, name: &str) -> Result<Store<T>> {
         let mut all = Store::new();
-        self.each_part(name, |part| all.extend(part))?;
+        self.each_part(name, |part| Ok(all.extend(part)?))?;
         Ok(all)
     }
 
@@ -302,7 +302,7 @@ impl Saved {
     /// As [`Saved::array`].
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let shape = self.kept(name)?.shape.clone();
-        crate::ops::mem::tensor(self.array(name)?, shape)
+        Ok(crate::ops::mem::tensor(self.array(name)?, shape)?)
     }
 
     /// Values are copied to where they are aligned, a piece at a time.

@@ -158,7 +158,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::visit_at`] and [`Store::extend`].
     pub fn gather(&mut self, wanted: &[Place], pixels: &mut Store<u8>) -> Result<()> {
-        self.visit_at(wanted, &mut |_, found| pixels.extend(found))
+        self.visit_at(wanted, &mut |_, found| Ok(pixels.extend(found)?))
     }
 
     /// What `synth.json` says of every source: what it is, its weight, how many items were looked at, and what happened to

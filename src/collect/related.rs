@@ -15,6 +15,7 @@ use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::events::{Observer, Record, check_interrupt, or_put_away};
 use crate::loss::{argmax, log_softmax};
 use crate::nets::{Forward, Mode, ObservedEach};
+use crate::ops;
 use crate::ops::mem::{host, view};
 use crate::ops::place::{Placement, place_bytes};
 use crate::tape::{Tape, Var};
@@ -172,15 +173,15 @@ impl<'a> Witness<'a> {
         let tape = Tape::new();
         let mut f = Forward::new(&tape, &teacher.network.weights, Mode::Frozen).with_each();
         let logits = host(&teacher.network.forward(&mut f, Var::constant(x))?.tensor()?)?;
-        let features = f.features.take().map(|features| host(&features.tensor()?)).transpose()?;
+        let features = f.features.take().map(|features| features.tensor()).transpose()?;
+        let features = features.as_ref().map(host).transpose()?;
         let norms = f.each.take().unwrap_or_default();
         if self.known.is_empty() {
             self.known = norms.iter().map(|norm| Known::of(teacher, norm)).collect::<Result<_>>()?;
         }
-        let sums = norms.iter().map(|norm| host(&norm.sums)).collect::<Result<Vec<_>>>()?;
+        let sums = norms.iter().map(|norm| host(&norm.sums)).collect::<ops::Result<Vec<_>>>()?;
         let (logits, features) = (view(&logits)?, features.as_ref().map(view).transpose()?);
-        let sums = sums.iter().map(view).collect::<Result<Vec<_>>>()?;
-
+        let sums = sums.iter().map(view).collect::<ops::Result<Vec<_>>>()?;
         let (logits, features): (&[f32], Option<&[f32]>) = (&logits, features.as_deref());
         let (classifier, classes) = (self.classifier.as_deref(), teacher.classes);
         let read: Vec<(&Known, &[f32], usize)> = (self.known.iter().zip(&sums).zip(&norms))

@@ -80,7 +80,7 @@ impl Collector {
             let found = format!("the decoded pictures exceed {} GiB", MAX_PIXEL_BYTES >> 30);
             return Err((0, Refusal::new(found, "read a smaller size or fewer rows")));
         }
-        let full = |e: crate::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
+        let full = |e: crate::ops::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
         let added = self.pixels.grow(len * count).map_err(full)?;
         let (framing, convert) = (self.framing, self.channels.is_some());
         let failed = added.par_chunks_exact_mut(len).enumerate().find_map_first(|(i, out)| {

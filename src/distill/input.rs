@@ -42,7 +42,7 @@ impl Input {
 
     /// 8-bit images, moved to their places and normalised, where `compute` is.
     pub fn placed(&self, images: &[&[u8]], places: &[Placement], compute: &Compute) -> Result<Tensor> {
-        place_bytes(images, self.dims, places, &self.mean, &self.std, &compute.device)
+        Ok(place_bytes(images, self.dims, places, &self.mean, &self.std, &compute.device)?)
     }
 }
 

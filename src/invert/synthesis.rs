@@ -300,10 +300,10 @@ impl<'a> Synthesiser<'a> {
         let Teacher { mean, std, .. } = self.teacher;
         let bound = |at: f32| -> Result<Tensor> {
             let values: Vec<f32> = mean.iter().zip(std).map(|(m, s)| (at - m) / s).collect();
-            self.compute().bring(&tensor(values, mean.len())?)
+            Ok::<_, Error>(self.compute().bring(&tensor(values, mean.len())?)?)
         };
         let within = images.broadcast_maximum(&bound(0.0)?)?.broadcast_minimum(&bound(1.0)?)?;
-        crate::ops::step::blend(&[(images, &within)], 0.0, 1.0)
+        Ok(crate::ops::step::blend(&[(images, &within)], 0.0, 1.0)?)
     }
 
     /// Where teacher and generator compute.

@@ -71,11 +71,11 @@ impl Synthesiser<'_> {
         let (g, n) = (&self.recipe.generator, wish.labels.len());
         if let Some(embeddings) = &self.embeddings {
             let rows = wish.labels.iter().flat_map(|y| embeddings.of(*y).iter().copied()).collect();
-            return self.compute().bring(&tensor(rows, (n, embeddings.width))?);
+            return Ok(self.compute().bring(&tensor(rows, (n, embeddings.width))?)?);
         }
         if g.input == Input::Pixels {
             let ([h, w], c) = (self.teacher.size, self.teacher.channels);
-            return self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?);
+            return Ok(self.compute().bring(&tensor(rng::normal(rng, n * h * w * c), (n, h, w, c))?)?);
         }
         let (told, grain) = (told(self.teacher, &self.recipe), grain(self.teacher, &self.recipe));
         let width = g.latent + told + grain;
@@ -88,7 +88,7 @@ impl Synthesiser<'_> {
             }
             values.extend(rng::normal(rng, grain));
         }
-        self.compute().bring(&tensor(values, (n, width))?)
+        Ok(self.compute().bring(&tensor(values, (n, width))?)?)
     }
 
     /// Appends what the generator is told of image `i`.

@@ -46,7 +46,7 @@ impl Card {
             return Ok(());
         };
         let pairs: Vec<_> = past.iter().zip(moments).collect();
-        step::blend(&pairs, momentum as f32, (1.0 - momentum) as f32)
+        Ok(step::blend(&pairs, momentum as f32, (1.0 - momentum) as f32)?)
     }
 
     /// The moving average of every layer on the host, as it is restored from.

@@ -90,7 +90,6 @@ fn rare_classes_weigh_more() {
 /// Four pixels are to every loss what four images are, in value and in gradient, also where threads share the rows.
 #[test]
 fn pixels_are_rows() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (n, k) = (2 * 40 * 35, 5);
     let draw = |seed: u32| -> Vec<f32> {
         (0..n * k).map(|i| ((i as u32 * 2654435761 + seed) >> 8) as f32 / (1 << 22) as f32 - 2.0).collect()
@@ -134,7 +133,6 @@ fn pixels_are_rows() {
 /// A weight per image weighs all of its pixels; a pixel without a label costs nothing.
 #[test]
 fn weights_of_images_weigh_their_pixels() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let teacher = mem::tensor(LOGITS.iter().rev().copied().collect(), (2, 1, 2, 3)).unwrap();
     let loss = |weights: &[f32]| {
         let how = Matching::Kl { temperature: 2.0 };
@@ -156,7 +154,6 @@ fn weights_of_images_weigh_their_pixels() {
 /// A divergence tells of the answers what a comparison of its own at its temperature says, whatever the weights; other losses do not.
 #[test]
 fn a_divergence_has_compared_the_answers() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (n, dims) = (2 * 30 * 41u32, [2, 30, 41, 3]);
     let of = |seed: u32| -> Vec<f32> {
         (0..3 * n).map(|i| ((i * seed).wrapping_mul(2654435761) >> 8) as f32 / 4e6).collect()

@@ -2,7 +2,7 @@
 //! and divides by their number; what is said of a whole image is the mean over its rows.
 
 use crate::ops::logits::{self, Apart, Found, Pair, Slope};
-use crate::ops::{mem, par};
+use crate::ops::{self, mem, par};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -153,7 +153,7 @@ pub(super) fn in_chunks<const I: usize, const G: usize, T: Send>(
     of: impl Fn(Range<usize>, [&[f32]; I], [&mut [f32]; G]) -> T + Sync,
 ) -> Result<(Vec<T>, [Vec<f32>; G])> {
     let (n, k) = (inputs[0].n, inputs[0].k);
-    let views = inputs.iter().map(|rows| mem::view(&rows.values)).collect::<Result<Vec<_>>>()?;
+    let views = inputs.iter().map(|rows| mem::view(&rows.values)).collect::<ops::Result<Vec<_>>>()?;
     let values: Vec<&[f32]> = views.iter().map(|view| &view[..]).collect();
     let (lists, parts) = par::filled(n, CHUNK, widths, |range, lists| {
         let own = std::array::from_fn(|j| &values[j][range.start * k..range.end * k]);
@@ -308,7 +308,7 @@ pub fn without(logits: &Tensor, void: Option<usize>) -> Result<Tensor> {
     }
     let mut values = mem::view(logits)?.to_vec();
     values.chunks_exact_mut(k).for_each(|row| row[void] = FAR);
-    mem::tensor(values, logits.dims())
+    Ok(mem::tensor(values, logits.dims())?)
 }
 
 /// The class of the highest logit of every row.

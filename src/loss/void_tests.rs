@@ -6,7 +6,6 @@ use super::*;
 /// A column for void changes nothing, whatever is in it, and nothing pulls at it.
 #[test]
 fn void_is_left_out_of_entropies() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let known = student();
     for (void, its) in [(0, 3.0), (1, -2.0), (3, 400.0)] {
         let rows = mem::view(&known).unwrap().chunks(3).map(<[f32]>::to_vec).collect::<Vec<_>>();
@@ -32,7 +31,6 @@ fn void_is_left_out_of_entropies() {
 /// A class that is void has no part in what a student hears of probabilities, wherever it stood; logits stay as they are.
 #[test]
 fn void_is_not_taught() {
-    let _same = crate::ops::simd::CHOICE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let answers = teacher();
     let (soft, both) = (Matching::Kl { temperature: 4.0 }, Matching::KlAndDecision { temperature: 2.0, decision: 0.3 });
     for how in [soft, both] {

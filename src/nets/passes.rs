@@ -83,7 +83,7 @@ mod recorded {
         /// Records a pass on a copy of `x`, of which `logits` came.
         fn record(network: &Network, x: &Tensor, logits: &Tensor) -> Result<Self> {
             let (x, logits) = (x.copy()?, logits.copy()?);
-            let graph = record(&x, || copy_into(&logits, &infer(network, &x)?))?;
+            let graph = record(&x, || -> Result<()> { Ok(copy_into(&logits, &infer(network, &x)?)?) })?;
             Ok(Self { graph, x, logits })
         }
 

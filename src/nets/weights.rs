@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Resumable, Saved, Saver};
 use crate::ops::mem::{host, tensor, update, view};
-use crate::ops::{Compute, step, watch};
+use crate::ops::{self, Compute, layout, step, watch};
 use crate::rng::{self, Stream};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -66,9 +66,6 @@ pub struct Slot {
     pub init: Init,
 }
 
-/// Sides of the squares in which values change their order: a line of cache.
-const SQUARE: usize = 16;
-
 impl Slot {
     /// Number of values.
     pub fn len(&self) -> usize {
@@ -89,25 +86,12 @@ impl Slot {
         }
     }
 
-    /// Calls `f(index in memory, index in the file)` for every value, unless both orders are the same.
-    ///
-    /// In squares of input and output channels, so that what lies apart in either order is still in cache when its neighbours
-    /// come.
-    fn reorder(&self, mut f: impl FnMut(usize, usize)) {
-        let (taps, c_in, c_out) = match (self.kind, &self.shape[..]) {
-            (Kind::ConvWeight, &[kh, kw, i, o]) => (kh * kw, i, o),
-            (Kind::LinearWeight, &[i, o]) => (1, i, o),
-            _ => return,
-        };
-        let squares = |count: usize| (0..count).step_by(SQUARE).map(move |start| start..count.min(start + SQUARE));
-        for (ins, outs) in squares(c_in).flat_map(|ins| squares(c_out).map(move |outs| (ins.clone(), outs))) {
-            for tap in 0..taps {
-                for c in ins.clone() {
-                    for out in outs.clone() {
-                        f((tap * c_in + c) * c_out + out, (out * c_in + c) * taps + tap);
-                    }
-                }
-            }
+    /// `[taps, inputs, outputs]` of a weight whose order differs in files.
+    fn turned(&self) -> Option<[usize; 3]> {
+        match (self.kind, &self.shape[..]) {
+            (Kind::ConvWeight, &[kh, kw, i, o]) => Some([kh * kw, i, o]),
+            (Kind::LinearWeight, &[i, o]) => Some([1, i, o]),
+            _ => None,
         }
     }
 }
@@ -134,7 +118,7 @@ impl Weights {
                 };
                 tensor(values, &s.shape[..])
             })
-            .collect::<Result<_>>()?;
+            .collect::<ops::Result<_>>()?;
         Ok(Self { slots, tensors, compute: Compute::cpu() })
     }
 
@@ -151,9 +135,11 @@ impl Weights {
                     let found = format!("{} has {} values, expected {}", s.name, values.len(), s.len());
                     return Err(Error::shape("weights", found));
                 }
-                let mut ordered = values.clone();
-                s.reorder(|memory, file| ordered[memory] = values[file]);
-                tensor(ordered, &s.shape[..])
+                let ordered = match s.turned() {
+                    Some(dims) => layout::outputs_last(&values, dims),
+                    None => values,
+                };
+                Ok(tensor(ordered, &s.shape[..])?)
             })
             .collect::<Result<_>>()?;
         Ok(Self { slots, tensors, compute: Compute::cpu() })
@@ -166,7 +152,7 @@ impl Weights {
 
     /// The same weights elsewhere; they share their tensors with these if they lie there already.
     pub fn to(&self, compute: &Compute) -> Result<Self> {
-        let tensors = self.tensors.iter().map(|t| compute.bring(t)).collect::<Result<_>>()?;
+        let tensors = self.tensors.iter().map(|t| compute.bring(t)).collect::<ops::Result<_>>()?;
         Ok(Self { slots: self.slots.clone(), tensors, compute: compute.clone() })
     }
 
@@ -174,9 +160,10 @@ impl Weights {
     pub fn to_file(&self, i: usize) -> Result<Vec<f32>> {
         let tensor = host(&self.tensors[i])?;
         let values = view(&tensor)?;
-        let mut out = values.to_vec();
-        self.slots[i].reorder(|memory, file| out[file] = values[memory]);
-        Ok(out)
+        Ok(match self.slots[i].turned() {
+            Some(dims) => layout::outputs_first(&values, dims),
+            None => values.to_vec(),
+        })
     }
 
     /// How many values there are in all slots.
@@ -250,13 +237,13 @@ impl Weights {
         });
         let copies = copies.collect::<Result<Vec<_>>>()?;
         let pairs: Vec<_> = self.tensors.iter().zip(&copies).collect();
-        step::blend(&pairs, alpha, beta)
+        Ok(step::blend(&pairs, alpha, beta)?)
     }
 
     /// Norm of the difference of the trainable values from those of `other`, over the norm of `other`'s.
     pub fn distance(&self, other: &Weights) -> Result<f64> {
         let pairs = self.iter().zip(&other.tensors).filter(|((slot, _), _)| slot.kind.trainable());
-        watch::distance(&pairs.map(|((_, own), theirs)| (own, theirs)).collect::<Vec<_>>())
+        Ok(watch::distance(&pairs.map(|((_, own), theirs)| (own, theirs)).collect::<Vec<_>>())?)
     }
 
     /// The first tensor that holds a NaN or an infinity, if any: (name, how many).
@@ -299,7 +286,7 @@ pub(crate) fn copy_values(to: &Tensor, from: &Tensor) -> Result<()> {
     if to.device().is_cpu() {
         let from = host(from)?;
         let from = view(&from)?;
-        return update(to, |to| to.copy_from_slice(&from));
+        return Ok(update(to, |to| to.copy_from_slice(&from))?);
     }
-    step::blend(&[(to, &from.to_device(to.device())?)], 0.0, 1.0)
+    Ok(step::blend(&[(to, &from.to_device(to.device())?)], 0.0, 1.0)?)
 }

@@ -99,7 +99,7 @@ impl Var {
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.value {
             Value::Dense(t) => Ok(t.clone()),
-            Value::Lazy { raw, affine } => passes::apply(raw, affine, None),
+            Value::Lazy { raw, affine } => Ok(passes::apply(raw, affine, None)?),
         }
     }
 
@@ -206,11 +206,9 @@ impl Grads {
     fn add(&mut self, var: &Var, grad: Tensor) -> Result<()> {
         let Some(id) = var.id else { return Ok(()) };
         match &self.slots[id] {
-            Some(sum) => passes::add_into(sum, &grad),
-            None => {
-                self.slots[id] = Some(grad);
-                Ok(())
-            }
+            Some(sum) => passes::add_into(sum, &grad)?,
+            None => self.slots[id] = Some(grad),
         }
+        Ok(())
     }
 }

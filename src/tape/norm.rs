@@ -141,7 +141,7 @@ impl Moments {
 
     fn tensor(&self) -> Result<Tensor> {
         let values = self.mean.iter().chain(&self.var).map(|v| *v as f32).collect();
-        mem::tensor(values, (2, self.mean.len()))
+        Ok(mem::tensor(values, (2, self.mean.len()))?)
     }
 
     fn update_running(&self, bn: &BatchNorm, momentum: f64) -> Result<()> {
@@ -152,7 +152,7 @@ impl Moments {
             }
         };
         mem::update(&bn.running_mean, |r| step(r, &self.mean, 1.0))?;
-        mem::update(&bn.running_var, |r| step(r, &self.var, unbias))
+        Ok(mem::update(&bn.running_var, |r| step(r, &self.var, unbias))?)
     }
 }
 
@@ -161,7 +161,7 @@ fn wide(t: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn narrow(v: &[f64]) -> Result<Tensor> {
-    mem::tensor(v.iter().map(|v| *v as f32).collect(), v.len())
+    Ok(mem::tensor(v.iter().map(|v| *v as f32).collect(), v.len())?)
 }
 
 /// What the backward pass keeps.

@@ -60,7 +60,7 @@ impl Sgd {
         }
         let Self { momentum, nesterov, weight_decay, turn, .. } = *self;
         step::sgd_all(&mut updates, &step::SgdRule { lr, momentum, nesterov, weight_decay })?;
-        muon::muon_all(&mut turned, &muon::MuonRule { lr, per_rate: turn, momentum, nesterov })
+        Ok(muon::muon_all(&mut turned, &muon::MuonRule { lr, per_rate: turn, momentum, nesterov })?)
     }
 }
 
@@ -161,7 +161,7 @@ impl Adam {
             eps: self.eps,
             correction: [1.0 - self.betas.0.powi(self.steps), 1.0 - self.betas.1.powi(self.steps)],
         };
-        step::adam_all(&mut updates, &rule)
+        Ok(step::adam_all(&mut updates, &rule)?)
     }
 }
 

@@ -84,7 +84,7 @@ impl Step {
     fn record(network: &Network, sgd: &mut Sgd, x: &Tensor, Brought { kind, rows, weights }: Brought) -> Result<Self> {
         let x = x.copy()?;
         let (values, logits) = (weights.zeros_like()?, rows.copy()?);
-        let graph = record(&x, || {
+        let graph = record(&x, || -> Result<()> {
             let Queued { value, logits: made, .. } = queue(network, sgd, x.clone(), 0.0, |made| {
                 let found = match kind {
                     Kind::Shares => card::cross_entropy(made, &card::Targets::Shares(&rows), Some(&weights))?,
@@ -96,10 +96,10 @@ impl Step {
                 Ok((Loss::on_card(found, made)?, None))
             })?;
             copy_into(&logits, &made)?;
-            match &value {
-                Value::Sum(found) => copy_into(&values, found),
-                Value::Known(_) => Ok(()),
+            if let Value::Sum(found) = &value {
+                copy_into(&values, found)?;
             }
+            Ok(())
         })?;
         Ok(Self { graph, kind, x, rows, weights, values, logits })
     }

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 dest=$(realpath -m "${1:?usage: build.sh DEST [KERNELS_FOLDER...]}")
 shift
-folders=("$root/src/ops/cuda/kernels" "$here/selftest" "$@")
+folders=("$root/ops/src/cuda/kernels" "$here/selftest" "$@")
 cxx=${CXX:-g++}
 mkdir -p "$dest/objects"
 cd "$dest/objects"
@@ -84,7 +84,7 @@ link() { # link SONAME LIST STATUS OBJECT...: what LIST names and no object defi
   shift 3
   {
     echo '#include "trap.h"'
-    comm -23 <(tr -s ' \n' '\n' <"$root/build/lazy_cuda/$list.txt" | grep . | sort -u) \
+    comm -23 <(tr -s ' \n' '\n' <"$root/ops/build/lazy_cuda/$list.txt" | grep . | sort -u) \
       <(for o in "$@"; do nm -g --defined-only "$o"; done | awk '{print $3}' | sort -u) | sed "s/.*/TRAP(&, $status)/"
   } | put "traps_$list.cpp"
   [ "traps_$list.o" -nt "traps_$list.cpp" ] || "$cxx" "${common[@]}" -O1 -c -o "traps_$list.o" "traps_$list.cpp"

@@ -66,7 +66,7 @@ impl LabelCollector {
         resize: bool,
         cell: impl Fn(usize) -> Result<(Cow<'a, [u8]>, [usize; 2]), Refusal> + Sync,
     ) -> Result<(), (usize, Refusal)> {
-        let full = |e: crate::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
+        let full = |e: crate::ops::Error| (0, Refusal::new(e.to_string(), "set TMPDIR to a folder with room"));
         let len = to[0] * to[1];
         // The pictures, which are as many and no smaller, were found to be few enough.
         let added = self.values.grow(len * count).map_err(full)?;

@@ -43,7 +43,7 @@ impl Graph {
 
     /// Adds a constant of f32 and gives its name; one that is there already under this name and shape is taken as the same.
     pub fn floats(&mut self, name: String, dims: &[usize], values: impl IntoIterator<Item = f32>) -> String {
-        let bytes = || values.into_iter().flat_map(f32::to_le_bytes).collect();
+        let bytes = || values.into_iter().map(f32::to_le_bytes).collect::<Vec<_>>().into_flattened();
         self.constant(name, dims, FLOAT, bytes)
     }
 

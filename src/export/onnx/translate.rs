@@ -7,7 +7,7 @@ use super::graph::{Attribute, Graph};
 use crate::ops::adaptive::window;
 use crate::ops::conv_transpose::ConvTransposeSpec;
 use crate::ops::conv2d::{Conv2dSpec, Padding};
-use crate::ops::{Activation, mem};
+use crate::ops::{Activation, layout, mem};
 use crate::tape::{Corners, Op, Pool, PoolKind, Record, Trace, UnaryOp};
 use crate::{Error, Result};
 use candle_core::{Tensor, TensorId};
@@ -83,7 +83,7 @@ impl Translator<'_> {
             }
             Op::Prelu { slope } => {
                 let dims = per_channel(slope.elem_count(), self.record.dims.len());
-                let slope = self.weight("PRelu", "slope", slope, &dims, Order::Kept)?;
+                let slope = self.weight("PRelu", "slope", slope, &dims, None)?;
                 Ok(self.graph.node("PRelu", &[x, &slope], &[]))
             }
             Op::Gate => {
@@ -116,12 +116,22 @@ impl Translator<'_> {
         Error::invalid(what, why, "this network cannot be exported so; where an opset is too old, name a newer one")
     }
 
-    /// A constant: the network's own tensor under its name, anything else as `NODE.part`.
-    fn weight(&mut self, node: &str, part: &str, t: &Tensor, dims: &[usize], order: Order) -> Result<String> {
+    /// A constant of `dims`: the network's own tensor under its name, anything else as `NODE.part`. `turned`, if given, is what
+    /// [`layout::outputs_first`] makes of it.
+    fn weight(
+        &mut self,
+        node: &str,
+        part: &str,
+        t: &Tensor,
+        dims: &[usize],
+        turned: Option<[usize; 3]>,
+    ) -> Result<String> {
         let name = self.names.get(&t.id()).cloned().unwrap_or_else(|| format!("{}.{part}", self.graph.next(node)));
-        let view = mem::view(t)?;
-        let values: &[f32] = &view;
-        Ok(self.graph.floats(name, dims, (0..values.len()).map(|i| values[order.source(i)])))
+        let values = mem::view(t)?;
+        Ok(match turned {
+            Some(from) => self.graph.floats(name, dims, layout::outputs_first(&values, from)),
+            None => self.graph.floats(name, dims, values.iter().copied()),
+        })
     }
 
     fn conv(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec) -> Result<String> {
@@ -133,10 +143,10 @@ impl Translator<'_> {
             _ => return Err(self.refuse("it enlarges by more than 2")),
         };
         let (kh, kw, c_in, c_out) = weight.dims4()?;
-        let order = Order::OutputsFirst { pixels: kh * kw, inputs: c_in, outputs: c_out };
-        let mut inputs = vec![x, self.weight("Conv", "weight", weight, &[c_out, c_in, kh, kw], order)?];
+        let turned = Some([kh * kw, c_in, c_out]);
+        let mut inputs = vec![x, self.weight("Conv", "weight", weight, &[c_out, c_in, kh, kw], turned)?];
         if let Some(bias) = bias {
-            inputs.push(self.weight("Conv", "bias", bias, &[c_out], Order::Kept)?);
+            inputs.push(self.weight("Conv", "bias", bias, &[c_out], None)?);
         }
         let attributes = [
             ("kernel_shape", sizes(&kernel)),
@@ -152,8 +162,8 @@ impl Translator<'_> {
     fn conv_transpose(&mut self, x: &str, weight: &Tensor, spec: &ConvTransposeSpec) -> Result<String> {
         let ConvTransposeSpec { kernel, stride, padding, output_padding } = *spec;
         let (kh, kw, c_out, c_in) = weight.dims4()?;
-        let order = Order::OutputsFirst { pixels: kh * kw, inputs: c_out, outputs: c_in };
-        let weight = self.weight("ConvTranspose", "weight", weight, &[c_in, c_out, kh, kw], order)?;
+        let turned = Some([kh * kw, c_out, c_in]);
+        let weight = self.weight("ConvTranspose", "weight", weight, &[c_in, c_out, kh, kw], turned)?;
         let attributes = [
             ("kernel_shape", sizes(&[kernel; 2])),
             ("strides", sizes(&[stride; 2])),
@@ -165,10 +175,10 @@ impl Translator<'_> {
 
     fn linear(&mut self, x: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<String> {
         let &[.., c_in, c_out] = weight.dims() else { return Err(self.refuse("its weight is no matrix")) };
-        let order = Order::OutputsFirst { pixels: 1, inputs: c_in, outputs: c_out };
-        let mut inputs = vec![x.to_string(), self.weight("Gemm", "weight", weight, &[c_out, c_in], order)?];
+        let turned = Some([1, c_in, c_out]);
+        let mut inputs = vec![x.to_string(), self.weight("Gemm", "weight", weight, &[c_out, c_in], turned)?];
         if let Some(bias) = bias {
-            inputs.push(self.weight("Gemm", "bias", bias, &[c_out], Order::Kept)?);
+            inputs.push(self.weight("Gemm", "bias", bias, &[c_out], None)?);
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         Ok(self.graph.node("Gemm", &inputs, &[("transB", Attribute::Int(1))]))
@@ -176,9 +186,9 @@ impl Translator<'_> {
 
     fn affine(&mut self, x: &str, scale: &Tensor, shift: &Tensor) -> Result<String> {
         let dims = per_channel(scale.elem_count(), self.record.dims.len());
-        let scale = self.weight("Mul", "scale", scale, &dims, Order::Kept)?;
+        let scale = self.weight("Mul", "scale", scale, &dims, None)?;
         let y = self.graph.node("Mul", &[x, &scale], &[]);
-        let shift = self.weight("Add", "shift", shift, &dims, Order::Kept)?;
+        let shift = self.weight("Add", "shift", shift, &dims, None)?;
         Ok(self.graph.node("Add", &[&y, &shift], &[]))
     }
 
@@ -323,30 +333,4 @@ pub fn per_channel(channels: usize, rank: usize) -> Vec<usize> {
 
 fn sizes(values: &[usize]) -> Attribute<'static> {
     Attribute::Ints(values.iter().map(|v| *v as i64).collect())
-}
-
-/// The order of a weight's elements in the file.
-#[derive(Clone, Copy)]
-enum Order {
-    Kept,
-    /// `[pixels, inputs, outputs]` becomes `[outputs, inputs, pixels]`.
-    OutputsFirst {
-        pixels: usize,
-        inputs: usize,
-        outputs: usize,
-    },
-}
-
-impl Order {
-    /// Where element `i` of the file lies in memory.
-    fn source(self, i: usize) -> usize {
-        match self {
-            Self::Kept => i,
-            Self::OutputsFirst { pixels, inputs, outputs } => {
-                let (output, rest) = (i / (pixels * inputs), i % (pixels * inputs));
-                let (input, pixel) = (rest / pixels, rest % pixels);
-                (pixel * inputs + input) * outputs + output
-            }
-        }
-    }
 }

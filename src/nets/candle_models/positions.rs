@@ -25,7 +25,7 @@ pub(super) fn resized(positions: &Tensor, from: usize, to: usize) -> Result<Tens
             }
         }
     }
-    tensor(out, (1, 1 + to * to, c))
+    Ok(tensor(out, (1, 1 + to * to, c))?)
 }
 
 /// Source positions and weights of output `i`; positions outside are those of the border.

@@ -78,7 +78,7 @@ fn distances(set: &SyntheticSet, teacher: &Teacher) -> Result<Vec<f64>> {
                     (seed[first], seed[second]) = (1.0, -1.0);
                 }
             }
-            teacher.network.compute().bring(&tensor(seed, (rows.len(), k))?)
+            Ok(teacher.network.compute().bring(&tensor(seed, (rows.len(), k))?)?)
         })?;
         let lengths = view(&gradient)?
             .chunks_exact(images.image_len())
