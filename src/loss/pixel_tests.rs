@@ -92,7 +92,9 @@ fn rare_classes_weigh_more() {
 fn pixels_are_rows() {
     let (n, k) = (2 * 40 * 35, 5);
     let draw = |seed: u32| -> Vec<f32> {
-        (0..n * k).map(|i| ((i as u32 * 2654435761 + seed) >> 8) as f32 / (1 << 22) as f32 - 2.0).collect()
+        (0..n * k)
+            .map(|i| ((i as u32).wrapping_mul(2654435761).wrapping_add(seed) >> 8) as f32 / (1 << 22) as f32 - 2.0)
+            .collect()
     };
     let of = |seed: u32, dims: &[usize]| mem::tensor(draw(seed), dims).unwrap();
     let (pixels, rows) = (&[2, 40, 35, 5][..], &[2800, 5][..]);
