@@ -16,11 +16,11 @@
 //!                              distill:  set::priority ─▶ augment ─▶ student ──▶ model folder
 //! ```
 //!
-//! From the bottom: [`ops`] are kernels over channels-last candle tensors, [`tape`] differentiates them, [`nets`] builds
-//! networks from them, [`text`] reads the names of classes, [`loss`] and [`train`] hold what both stages share, [`invert`],
-//! [`collect`] and [`distill`] are the stages,
-//! [`jobs`] runs them with their files, [`hub`] gets and sends those, [`report`] watches, [`export`] writes what other programs
-//! read. The program is a thin layer over [`jobs`].
+//! From the bottom: [`ops`], a crate of its own and the only one with `unsafe`, are kernels over channels-last candle tensors,
+//! [`tape`] differentiates them, [`nets`] builds networks from them, [`text`] reads the names of classes, [`loss`] and
+//! [`train`] hold what both stages share, [`invert`], [`collect`] and [`distill`] are the stages, [`jobs`] runs them with their
+//! files, [`hub`] gets and sends those, [`report`] watches, [`export`] writes what other programs read. The program is a thin
+//! layer over [`jobs`].
 //!
 //! Everything random comes from [`rng::Streams`], everything parallel is cut by sizes alone: the same seed gives the same
 //! bits with any number of threads.

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn bf16_is_refused_on_cpus_without_tiles() {
-        let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let choose = |precision| Compute::choose(DeviceChoice::Cpu, precision);
         simd::force(Some(simd::Level::Portable));
         let error = choose(Some(Precision::Bf16)).unwrap_err().to_string();

@@ -209,7 +209,7 @@ mod tests {
     /// Channels that are no whole vectors, several pieces, and ends inside a period.
     #[test]
     fn values_and_gradients_are_those_of_f64_on_every_path() {
-        let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let noise = |i: usize| ((i * 2_654_435_761) % 4001) as f32 / 2000.0 - 1.0;
         for level in simd::Level::available() {
             simd::force(Some(level));

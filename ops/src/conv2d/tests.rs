@@ -62,7 +62,7 @@ fn close(what: &str, got: &[f32], expected: &[f64]) {
 }
 
 fn check(n: usize, h: usize, w: usize, c_in: usize, c_out: usize, spec: Conv2dSpec) {
-    let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     compare(n, h, w, c_in, c_out, spec);
 }
 
@@ -272,7 +272,7 @@ proptest! {
 
 /// Prologue, bias, residual, activation and sums against the same in passes of their own over a plain convolution.
 fn check_fused([n, h, w, c_in, c_out]: [usize; 5], spec: Conv2dSpec, act: Activation) {
-    let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let weights = [spec.kernel[0], spec.kernel[1], c_in / spec.groups, c_out];
     let z = spec.sizes(&[n, h, w, c_in], &weights).unwrap();
     let out = [n, z.out_h, z.out_w, c_out];
@@ -315,7 +315,7 @@ impl Drop for Stops<'_> {
 /// Kernels and packed weights agree on the instruction set even if it changes while they run.
 #[test]
 fn the_level_may_change_at_any_time() {
-    let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
         s.spawn(|| {

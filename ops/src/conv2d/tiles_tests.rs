@@ -35,7 +35,7 @@ fn near(found: &Tensor, expected: &Tensor, what: &str) {
 /// Products of values that bf16 has are exact, so that tiles differ from the other kernels by the order of sums alone.
 #[test]
 fn tiles_multiply_what_was_rounded() {
-    let _alone = CHOICE.write().unwrap();
+    let _alone = CHOICE.lock().unwrap();
     force(Some(Level::Avx512));
     if !amx::available() {
         eprintln!("skipped: this machine has no tiles");

@@ -25,7 +25,7 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
 }
 
 fn on_every_path(of: impl Fn(&str)) {
-    let _alone = simd::CHOICE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _alone = simd::CHOICE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for level in simd::Level::available() {
         simd::force(Some(level));
         of(level.name());

@@ -121,9 +121,9 @@ pub fn force(level: Option<Level>) {
     FORCED.store(value, Ordering::Relaxed);
 }
 
-/// Held alone by tests that choose a level, and together by tests that compare bits: the level is that of the whole process.
+/// Held by tests that choose a level, which is that of the whole process.
 #[cfg(test)]
-pub(crate) static CHOICE: std::sync::RwLock<()> = std::sync::RwLock::new(());
+pub(crate) static CHOICE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Vector of f32 lanes.
 ///
