@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Larger networks, of which smaller ones of the same family are listed, take too long for a test.
-const PARAMETERS: usize = 15_000_000;
+const PARAMETERS: usize = 45_000_000;
 
 /// A network for the images that are usual for it.
 fn described(name: &str, num_classes: usize) -> (Architecture, ModelConfig) {
