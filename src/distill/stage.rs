@@ -348,7 +348,10 @@ fn priorities_of(set: &SyntheticSet, train: &[usize], rule: PriorityRule) -> Pri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::Matching;
+    use crate::model::Model;
     use crate::report::tests::set_of;
+    use crate::set::View;
     use serde_json::json;
 
     /// Weights by relatedness on top of the soft balance of three images and one: late in training only the balance is left.
@@ -373,6 +376,54 @@ mod tests {
         // 4^-1/2 against 1, of which three and one are trained on: (1, 1, 1, 2)/5.
         near(of_train(&set, 1.0), [0.2, 0.2, 0.2, 0.4]);
         near(of_train(&set, 0.1), [0.9 * 4.0 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.02, 0.9 / 7.0 + 0.04]);
+    }
+
+    /// The losses of a stage, update by update.
+    #[derive(Default)]
+    struct Losses(Vec<f64>);
+
+    impl Observer for Losses {
+        fn record(&mut self, record: &Record) {
+            if record.stage == STAGE {
+                self.0.extend(record.values.iter().find(|(name, _)| *name == "loss").map(|(_, value)| *value));
+            }
+        }
+    }
+
+    /// Half of the images are wanted. Of the others, which an even draw alone brings, the recorded answer is so far off that the
+    /// loss of an update counts them: a quarter of the draw is even at first, and after half of the updates ever more of it.
+    #[test]
+    fn the_even_share_of_a_draw_rises_in_training() {
+        let labels: Vec<u32> = (0..40).map(|i| i % 2).collect();
+        let mut set = set_of(&labels, &[[1.0, 0.0]; 40], |_, _| 0);
+        set.images = Images::new(vec![100; 40 * 768], 3, 16, 16).unwrap().into();
+        set.priority = labels.iter().map(|label| *label as f32).collect();
+        let answers: Vec<f32> =
+            labels.iter().flat_map(|label| [1000.0, -1000.0].map(|far| far * (1.0 - *label as f32))).collect();
+        set.views = Some(Views { list: vec![View::PLAIN], logits: answers.into() });
+        let even_share = json!({ "first": 0.25, "rises_from": 0.5 });
+        set.provenance = json!({ "sampling": { "weights": "priority", "even_share": even_share } });
+        let model = Model::random("resnet8", [3, 16, 16], 2);
+        let recipe = StudentRecipe {
+            steps: 8,
+            batch: 512,
+            lr: 1e-9,
+            muon: 0.0,
+            mixup_until: 0.0,
+            matching: Matching::Logits,
+            priority: PriorityRule { alpha: 0.0, beta: 0.0, temperature: 1.0 },
+            ..StudentRecipe::default()
+        };
+        let (input, mut losses) = (Teacher::of(&model).input(), Losses::default());
+        let student = model.network.clone();
+        distill(&set, AnswerSource::Stored, student, &input, &recipe, Stop::default(), 3, &mut losses).unwrap();
+        let (train, _) = split(40, &Streams::new(3));
+        let others = train.iter().filter(|row| labels[**row] == 0).count() as f64 / train.len() as f64;
+        for (loss, even) in losses.0.iter().zip([0.25, 0.25, 0.25, 0.25, 0.25, 0.4375, 0.625, 0.8125]) {
+            // Half of the mean square of ±1000.
+            let found = loss / 5e5 / others;
+            assert!((found - even).abs() < 0.09, "{found} of the draw is even, not {even}: {:?}", losses.0);
+        }
     }
 
     #[test]

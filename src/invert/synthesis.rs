@@ -381,3 +381,44 @@ impl Resumable for Synthesiser<'_> {
         from.restore("guard", &mut self.guard)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+
+    /// `loss.bn_momentum`: what should match is the batch together with the batches before it, each with the moments of its last step.
+    #[test]
+    fn batch_norms_match_batches_so_far() {
+        const MOMENTUM: f64 = 0.9;
+        let model = Model::random("resnet8", [3, 16, 16], 4);
+        let teacher = Teacher::of(&model);
+        let mut recipe = Recipe { batch: 8, ..Recipe::named("fast").unwrap() };
+        recipe.loss.bn_momentum = MOMENTUM;
+        // Nothing learns: what the steps of a batch show are crops of the same images.
+        (recipe.generator.width, recipe.generator.lr, recipe.generator.lr_latent) = (8, 0.0, 0.0);
+        let mut synthesiser = Synthesiser::new(&teacher, &recipe, Streams::new(3)).unwrap();
+        let targets = batch_norm_targets(&teacher, recipe.batch).unwrap();
+        let mut bn = BnStatsLoss::new(targets, recipe.loss.bn_form, MOMENTUM);
+        for index in 0..3 {
+            let mut rng = synthesiser.streams.stream("invert/batch", index as u64);
+            let wish = synthesiser.wish(recipe.batch, &mut rng);
+            let latents = synthesiser.latents(&wish, &mut rng).unwrap();
+            let mut step = || {
+                let draws = synthesiser.draws(recipe.batch, &mut rng);
+                let pass = synthesiser
+                    .inner_step(&synthesiser.generator, &latents, &wish.rows, &draws, &[0; 4], None)
+                    .unwrap();
+                (pass.moments, pass.terms.bn)
+            };
+            let ((first, bn_of_first), (moments, _)) = (step(), step());
+            let expected = |moments: &[Tensor]| bn.loss(moments, 1.0).unwrap().0.get().unwrap();
+            assert!((bn_of_first - expected(&first)).abs() < 1e-5 * bn_of_first, "batch {index}");
+            let (expected, of_first) = (expected(&moments), expected(&first));
+            let found = synthesiser.batch(&Order::new(index, 2, &[0; 4])).unwrap().last.bn;
+            assert!((found - expected).abs() < 1e-5 * expected, "batch {index}: {found}, expected {expected}");
+            assert!((of_first - expected).abs() > 1e-4 * expected, "batch {index}: both steps are alike, {of_first}");
+            bn.observe(&moments).unwrap();
+        }
+    }
+}

@@ -276,3 +276,17 @@ fn who_leaves_is_the_least_wanted_who_may() {
     assert_eq!(put(&mut even, 2, &[3], &logits(3, 0.9), 1), [46]);
     assert_eq!(put(&mut even, 2, &[3], &logits(3, 0.9), 2), [0]);
 }
+
+/// A class at its upper bound only exchanges images of its own: where all of these came in the same round, nobody leaves, and the
+/// newcomer has no place.
+#[test]
+fn a_full_class_of_new_images_takes_no_more() {
+    let mut buffer = buffer(None, (0.0, 1.0), Replacement::Priority);
+    let labels: Vec<u32> = (0..100).map(|i| i / 25).collect();
+    let all: Vec<f32> = labels.iter().flat_map(|label| logits(*label as usize, 0.9)).collect();
+    put(&mut buffer, 0, &labels, &all, 0);
+    let written = put(&mut buffer, 1, &[2; 30], &logits(2, 0.9).repeat(30), 1);
+    assert_eq!((written.len(), buffer.histogram()), (25, &[25; CLASSES][..]));
+    assert!(written.iter().all(|slot| (50..75).contains(slot)), "{written:?}");
+    assert_eq!(put(&mut buffer, 2, &[2], &logits(2, 0.9), 2).len(), 1, "in the next round they may leave");
+}

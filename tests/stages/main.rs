@@ -13,6 +13,7 @@ mod random;
 mod resume;
 mod round_trips;
 mod sizes;
+mod told;
 mod views;
 
 /// As in the program: the system's allocator gives large buffers back and takes them anew.

@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn a_student_is_what_distillation_found() {
+        let distilled = |held_out_kl: f64| Distilled {
+            student: crate::model::Model::random("resnet8", [3, 16, 16], 4).network,
+            steps: 40,
+            recipe: Default::default(),
+            held_out_agreement: 0.31,
+            held_out_kl,
+            loss: Some(Trend { first: 2.0, last: 1.0 }),
+            halvings: 3,
+            clock: Default::default(),
+        };
+        let health = || Health::of(&set_of(&[0, 1], &[[1.0, 0.0], [0.0, 3.0]], |i, _| i as u8), None).unwrap();
+        let found = health().with_student(&distilled(2.4));
+        assert_eq!(found.pupil, Some(Pupil { agreement: 0.31, kl: Some(2.4) }));
+        let student_loss = Some(Trend { first: 2.0, last: 1.0 });
+        assert_eq!(found.course, Some(Course { non_finite: 3, student_loss }));
+        let no_number = health().with_student(&distilled(f64::NAN)).pupil;
+        assert_eq!(no_number, Some(Pupil { agreement: 0.31, kl: None }));
+    }
+
+    #[test]
     fn health_survives_a_trip_through_json() {
         let set = set_of(&[0, 1], &[[1.0, 0.0], [0.0, 3.0]], |i, j| (i * 7 + j) as u8);
         let mut health = Health::of(&set, None).unwrap();
