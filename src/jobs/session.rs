@@ -26,6 +26,8 @@ pub struct Session {
     strict: bool,
     /// Names of the alarms that were raised under way.
     raised: Vec<&'static str>,
+    /// Alarms of finished stages that were said.
+    said: Vec<String>,
     /// The alarm that ends the run as soon as its state is whole.
     pending: Option<String>,
     /// Whether steps were done in this process.
@@ -59,7 +61,8 @@ impl Session {
             checkpoints.check()?;
         }
         let reporter = Reporter::new(quiet, Some(&place.log()))?;
-        Ok(Self { reporter, checkpoints, place, strict, raised: Vec::new(), pending: None, worked: false, anew })
+        let (raised, said) = (Vec::new(), Vec::new());
+        Ok(Self { reporter, checkpoints, place, strict, raised, said, pending: None, worked: false, anew })
     }
 
     /// Takes snapshots of the network of `stages`.
@@ -176,7 +179,11 @@ impl Observer for Session {
         if self.strict {
             return Err(self.alarmed(text));
         }
-        tracing::error!("alarm: {text}");
+        // Both stages of a run look at its set.
+        if !self.said.iter().any(|said| said == text) {
+            tracing::error!("alarm: {text}");
+            self.said.push(text.to_string());
+        }
         Ok(())
     }
 

@@ -34,7 +34,9 @@ fn without_a_teacher_the_shipped_one_becomes_a_set_and_a_student() {
     let folder = tempfile::tempdir().unwrap();
     let result = folder.path().join("first");
     let output = run(&result, &["--json"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches("alarm: few images").count(), 1, "both stages look at the set, which is said once: {text}");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["architecture"], "resnet8");
     let set = SyntheticSet::read(result.join("set")).unwrap();
