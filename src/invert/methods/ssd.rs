@@ -1,6 +1,6 @@
 //! SSD-KD: Liu et al., "Small Scale Data-Free Knowledge Distillation", CVPR 2024. There is no code of the authors; the formulas
 //! of φ and of the priorities are reconstructed ([`crate::loss::Modulation`], [`crate::set::priority`]), everything else was
-//! found by measuring (`docs/ROADMAP.md`).
+//! found by measuring (`docs/TRIED.md`).
 
 use crate::invert::recipe::{GeneratorRecipe, LossRecipe};
 use crate::invert::{Layout, LayoutPrior, Recipe};

@@ -1,4 +1,4 @@
-//! Our own: what was measured to be best, free to combine (`docs/ROADMAP.md`).
+//! Our own: what was measured to be best, free to combine (`docs/TRIED.md`).
 
 use super::ssd;
 use crate::invert::{BufferRecipe, FillWith, Recipe};
