@@ -418,6 +418,7 @@ mod tests {
         let student = model.network.clone();
         distill(&set, AnswerSource::Stored, student, &input, &recipe, Stop::default(), 3, &mut losses).unwrap();
         let (train, _) = split(40, &Streams::new(3));
+        assert_eq!(losses.0.len(), 8);
         let others = train.iter().filter(|row| labels[**row] == 0).count() as f64 / train.len() as f64;
         for (loss, even) in losses.0.iter().zip([0.25, 0.25, 0.25, 0.25, 0.25, 0.4375, 0.625, 0.8125]) {
             // Half of the mean square of ±1000.

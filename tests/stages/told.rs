@@ -10,7 +10,7 @@ use synth::rng::Streams;
 use synth::teacher::Teacher;
 use synth::train::Schedule;
 
-/// A value of all records, in their order.
+/// Stage and values of all records, in their order.
 #[derive(Default)]
 struct Records(Vec<(&'static str, Vec<(&'static str, f64)>)>);
 
