@@ -3,7 +3,7 @@
 //!
 //! `FOLDER/NAME.onnx` reads the tensor `image` of `FOLDER/NAME.safetensors` (`[3, C, H, W]`, pixels in 0..1) if its name ends
 //! in `.normalised`, else the tensor `normalised`; its answer should be the tensor `logits`. Without names, the folder also
-//! gets a network of every operation that a trace can hold, and old opsets.
+//! gets a network of every operation that a trace can hold, in old and new opsets.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,13 +52,13 @@ fn main() -> anyhow::Result<()> {
         write(folder, &name, &model(&name, arch, config)?, &[Options::default()])?;
     }
     if all {
-        let newest = Options::default();
-        let opsets =
-            [newest, Options { normalise: true, ..newest }, Options { opset: *onnx::OPSETS.start(), ..newest }];
+        let usual = Options::default();
+        let [oldest, newest] = [*onnx::OPSETS.start(), *onnx::OPSETS.end()].map(|opset| Options { opset, ..usual });
+        let opsets = [usual, Options { normalise: true, ..usual }, oldest, newest];
         write(folder, "grey", &listed("mnist-convnet")?, &opsets)?;
         write(folder, "colour", &listed("resnet8")?, &opsets)?;
         write(folder, "stream", &listed("wrn-16-1")?, &opsets)?;
-        write(folder, "operations", &operations(true)?, &[newest, Options { opset: 18, ..newest }])?;
+        write(folder, "operations", &operations(true)?, &[usual, newest, Options { opset: 18, ..usual }])?;
         write(folder, "old-operations", &operations(false)?, &opsets)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), way_out(source))]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
 
     /// A file from outside is not what it claims to be.
@@ -111,6 +111,15 @@ impl Error {
     }
 }
 
+/// What to do about a refusal of the operating system, where it is not plain from it.
+fn way_out(refused: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match refused.kind() {
+        StorageFull | QuotaExceeded => "; make room there and call it again, with --resume where a state was kept",
+        _ => "",
+    }
+}
+
 /// A text that may come from outside, on one line and without control characters, which could change what a terminal or a
 /// log shows.
 pub(crate) fn one_line(text: String) -> String {
@@ -128,6 +137,10 @@ mod tests {
     fn what_files_say_stays_on_its_line() {
         let error = Error::file("x", "key `a\n\u{1b}[31mb`", "look\there");
         assert_eq!(error.to_string(), "x: key `a [31mb`; look here");
+        let full = Error::io("write", "x")(std::io::ErrorKind::StorageFull.into());
+        assert!(
+            full.to_string().ends_with("; make room there and call it again, with --resume where a state was kept")
+        );
         let error = Error::invalid("recipe", "at line 1\n  |\n1 | x\n", "see it");
         assert_eq!(error.to_string(), "recipe: at line 1 | 1 | x; see it");
     }

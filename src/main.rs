@@ -2,7 +2,6 @@
 
 mod cli;
 
-use clap::Parser;
 use std::process::ExitCode;
 use synth::Error;
 
@@ -12,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     synth::ops::mem::keep_pages();
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::from_arguments() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             let _ = error.print(); // help or version, on stdout

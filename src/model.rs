@@ -39,6 +39,19 @@ pub struct Overrides {
     pub license: Option<String>,
 }
 
+impl Overrides {
+    /// # Errors
+    /// Of a file that says nothing itself, a mean without a standard deviation, or the other way round: the other half would be a guess.
+    fn are_whole(&self) -> Result<()> {
+        let (given, missing) = match (&self.mean, &self.std) {
+            (Some(_), None) => ("--mean", "--std"),
+            (None, Some(_)) => ("--std", "--mean"),
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(given, format!("there is no {missing}"), "name both, as the model was trained with"))
+    }
+}
+
 impl Model {
     /// A network that was made here, and comes from no file.
     pub fn made(network: Network, config: ModelConfig) -> Self {
@@ -69,9 +82,13 @@ impl Model {
     pub fn load(path: impl AsRef<Path>, arch: Option<&str>, overrides: &Overrides) -> Result<Self> {
         let path = path.as_ref();
         let source = locate(path)?;
-        let guessed = source.config.is_none() && (overrides.mean.is_none() || overrides.std.is_none());
+        let guessed = source.config.is_none() && overrides.mean.is_none();
         if source.config.is_none() && arch.is_none() {
+            Checkpoint::check_kind(&source.weights)?;
             return Err(unnamed(&source.weights));
+        }
+        if source.config.is_none() {
+            overrides.are_whole()?;
         }
         // A network that is not here is said before a long read.
         arch.map(registry::usual_input).transpose()?;

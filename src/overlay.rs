@@ -8,6 +8,8 @@ use toml::{Table, Value};
 
 /// A recipe file is a page; this is a book.
 const SIZE_LIMIT: usize = 256 << 10;
+/// The way out where a value is of the wrong kind.
+const SEE: &str = "see `synth recipes NAME` for keys and kinds";
 
 /// `base` with the text of a TOML file, which messages call by its path, and then single `KEY=VALUE` pairs over it. What they
 /// leave out stays as it is. Ranges are checked by the recipe itself.
@@ -24,9 +26,7 @@ pub fn overlaid<T: Serialize + DeserializeOwned>(base: &T, file: Option<(&str, &
     for pair in pairs {
         set(&mut table, pair)?;
     }
-    table.try_into().map_err(|error: toml::de::Error| {
-        Error::invalid("recipe", error.to_string(), "see `synth recipes` for keys and kinds")
-    })
+    table.try_into().map_err(|error: toml::de::Error| Error::invalid("recipe", error.to_string(), SEE))
 }
 
 /// Whether `KEY=VALUE` is of `key` or of a part of it.
@@ -77,7 +77,9 @@ fn merge(to: &mut Table, from: Table, path: &Path) -> Result<()> {
         match (to.get_mut(&key), value) {
             // A choice with fields (`schedule`, `matching`) has its name as the only key: it is replaced as a whole.
             (Some(Value::Table(old)), Value::Table(new)) if !is_choice(old, &new) => merge(old, new, path)?,
-            (Some(old), new) => *old = new,
+            (Some(old), new) => {
+                replace(old, new).map_err(|found| Error::file(path, format!("`{key}`: {found}"), SEE))?
+            }
             (None, _) => return Err(Error::file(path, format!("there is no key `{key}`"), hint)),
         }
     }
@@ -110,16 +112,20 @@ fn set(table: &mut Table, pair: &str) -> Result<()> {
         at = inner;
     }
     let hint = known(at);
-    match at.get_mut(parts[parts.len() - 1]) {
+    let old = at.get_mut(parts[parts.len() - 1]).ok_or_else(|| missing(hint))?;
+    replace(old, value).map_err(|found| Error::invalid("--set", format!("`{key}`: {found}"), SEE))
+}
+
+/// Puts `new` in the place of `old`, or says why it is of the wrong kind. (What is a choice may be a word or a table.)
+fn replace(old: &mut Value, new: Value) -> std::result::Result<(), String> {
+    *old = match (&*old, new) {
         // 5 is a fine way to write 5.0.
-        Some(old @ Value::Float(_)) => {
-            *old = match value {
-                Value::Integer(i) => Value::Float(i as f64),
-                other => other,
-            }
-        }
-        Some(old) => *old = value,
-        None => return Err(missing(hint)),
-    }
+        (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),
+        (Value::Integer(_), Value::Integer(whole)) if whole < 0 => return Err(format!("{whole} is below 0")),
+        (Value::Integer(_), new) if !new.is_integer() => return Err(format!("{new} is no whole number")),
+        (Value::Float(_), new) if !new.is_float() => return Err(format!("{new} is no number")),
+        (Value::Boolean(_), new) if !new.is_bool() => return Err(format!("{new} is neither true nor false")),
+        (_, new) => new,
+    };
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `synth distill`: a set becomes a student.
 
-use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, minutes, spare};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, compare_time, minutes, spare};
 use super::recipe::Overrides;
 use super::{Global, device, print, print_json, table};
 use clap::{Args, ValueEnum};
@@ -127,7 +127,7 @@ impl Distill {
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
             recipe: &self.recipe(teacher.as_ref().map_or(set.task(), |teacher| teacher.network.arch.task))?,
-            stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs },
+            stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs, ..Stop::default() },
             seed: self.common.seed,
             compute: &compute,
         };
@@ -137,6 +137,7 @@ impl Distill {
         };
         self.snapshots.begin(&mut session, &["distill"], self.minutes, job.updates())?;
         let (student, provenance) = job.run(session.as_mut())?;
+        compare_time(self.minutes, &provenance);
         let staging = session.staging()?;
         let card = synth::report::model_card(student_name, &student.config, &provenance);
         student.save(staging.path(), &card, &provenance)?;

@@ -1,6 +1,6 @@
 //! `synth invert`: a teacher becomes a set.
 
-use super::options::{Common, Computing, Either, Lasting, ModelOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, ModelOptions, compare_time, minutes};
 use super::recipe::RecipeOptions;
 use super::{Global, device, print, print_json, table};
 use clap::Args;
@@ -64,6 +64,7 @@ impl Invert {
         };
         let inverted = job.run(session.as_mut())?;
         self.recipe.compare(inverted.set.len());
+        compare_time(self.minutes, &inverted.set.provenance);
         let staging = session.staging()?;
         inverted.write(staging.path())?;
         session.finish(staging)?;

@@ -21,7 +21,7 @@ mod signals;
 mod suite;
 mod train;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
 use synth::{Error, Result};
 
@@ -33,6 +33,24 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// The arguments of this process. A number with a minus in front is the value of the option before it, so that a value out of
+    /// range is refused as one.
+    pub fn from_arguments() -> std::result::Result<Self, clap::Error> {
+        let mut command = with_negative_numbers(Self::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|option| match option.get_action().takes_values() {
+        true => option.allow_negative_numbers(true),
+        false => option,
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Options of every subcommand.

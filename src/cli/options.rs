@@ -37,7 +37,7 @@ pub struct Description {
     #[arg(long, value_name = "C,H,W", value_delimiter = ',')]
     input_size: Option<Vec<usize>>,
     /// Mean per channel that is subtracted, for pixels in 0..1
-    #[arg(long, value_name = "M,..", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "M,..", value_delimiter = ',')]
     mean: Option<Vec<f64>>,
     /// Standard deviation per channel that is divided by, for pixels in 0..1
     #[arg(long, value_name = "S,..", value_delimiter = ',')]
@@ -259,6 +259,19 @@ pub fn minutes(text: &str) -> std::result::Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(m) if m > 0.0 && m <= 1e6 => Ok(Duration::from_secs_f64(60.0 * m)),
         _ => Err("give minutes above 0, such as 20 or 0.5".into()),
+    }
+}
+
+/// Says so where a job took clearly longer than the time that it was given.
+pub fn compare_time(limit: Option<Duration>, provenance: &Value) {
+    let wall = &provenance["wall_seconds"];
+    let took = wall["total"].as_f64().or(wall["distillation"].as_f64()).unwrap_or_default();
+    // More than the start of a process and the drift of a machine's speed make of it.
+    if let Some(limit) = limit.map(|limit| limit.as_secs_f64()).filter(|limit| took > 1.1 * limit + 2.0) {
+        tracing::warn!(
+            "it took {took:.0} s where --minutes gives {limit:.0}: what a run makes at the least (a batch of each phase, one round, the \
+             last look at the student) takes longer, or the machine became slower"
+        );
     }
 }
 

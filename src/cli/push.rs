@@ -94,11 +94,11 @@ impl Push {
             return Ok(());
         }
         let found = "its licence is not known: that of its teacher or its training data applies";
-        let hint = "state it with --license when making it, or in the head of README.md, or push it without --public";
+        let hint = "state it with --license when making it, or in the head of README.md";
         if self.public {
-            return Err(Error::file(&self.folder, found, hint));
+            return Err(Error::file(&self.folder, found, format!("{hint}, or push it without --public")));
         }
-        tracing::warn!("{}: {found}; {hint}", self.folder.display());
+        tracing::warn!("{}: {found}; before it can be public, {hint}", self.folder.display());
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use synth::distill::StudentRecipe;
+use synth::distill::{StudentRecipe, check_views};
 use synth::invert::{Recipe, Unread};
 use synth::model::Model;
 use synth::nets::Task;
@@ -43,7 +43,10 @@ impl RecipeOptions {
         let task = teacher.network.arch.task;
         let file = self.overrides.file()?;
         let mut recipe = self.overrides.over(&Recipe::named(&self.name)?.of_task(task), file.as_deref())?;
-        recipe.views = self.views.unwrap_or(recipe.views);
+        if let Some(views) = self.views {
+            check_views(views, &recipe.student.augment)?;
+            recipe.views = views;
+        }
         if let Some(samples) = self.samples {
             let [_, h, w] = teacher.config.pretrained_cfg.input_size;
             match self.overrides.state("fill", file.as_deref()) {

@@ -1,6 +1,6 @@
 //! `synth run`: both stages, one report.
 
-use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, TeacherOptions, minutes};
+use super::options::{Common, Computing, Either, Lasting, SnapshotOptions, TeacherOptions, compare_time, minutes};
 use super::recipe::RecipeOptions;
 use super::{Global, distill};
 use clap::{Args, ValueEnum};
@@ -92,6 +92,7 @@ impl Run {
         self.snapshots.begin(&mut session, stages, self.minutes, updates)?;
         let ran = job.run(session.as_mut())?;
         self.recipe.compare(ran.inverted.set.len());
+        compare_time(self.minutes, &ran.provenance);
         let staging = session.staging()?;
         ran.inverted.write(&staging.path().join("set"))?;
         let card = synth::report::model_card(student, &ran.student.config, &ran.provenance);

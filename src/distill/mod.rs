@@ -22,4 +22,4 @@ pub use signal::{Hints, Signal, SignalKind};
 pub use stage::{AnswerSource, Distilled, Stop, distill};
 pub use start::{shared_parameters, start_from};
 pub use trainer::{TrainReport, Trainer};
-pub use views::{record_all, view_list, views_within};
+pub use views::{check_views, record_all, view_list, views_within};

@@ -35,6 +35,9 @@ pub struct Stop {
     /// Time for the updates. A few of them on a copy of the student, thrown away, tell how many fit; this is then the number
     /// of steps, and with it in the recipe the same seed gives the same student again.
     pub limit: Option<Duration>,
+    /// Whether the student comes trained: where fewer than ten updates fit into the limit, it is left as it came, since so few at a
+    /// rate for thousands only take it back.
+    pub trained: bool,
     /// Passes over the set, above 0, in place of the recipe's number of steps.
     pub epochs: Option<f64>,
 }
@@ -44,6 +47,18 @@ impl Stop {
     pub fn steps(&self, recipe: &StudentRecipe, images: usize) -> usize {
         let of = |epochs: f64| (epochs * images as f64 / recipe.batch as f64).ceil() as usize;
         self.epochs.map_or(recipe.steps, of)
+    }
+
+    /// The updates to make where `fitting` fit into the limit.
+    fn at_least(&self, fitting: usize) -> usize {
+        if fitting >= TRIAL.1 {
+            return fitting;
+        }
+        let made = if self.trained { 0 } else { fitting.max(1) };
+        tracing::warn!(
+            "the time that is left is that of {fitting} updates of the student; {made} are made: give it more --minutes"
+        );
+        made
     }
 }
 
@@ -111,7 +126,8 @@ pub fn distill(
         compare(&copy.current(), set, &held_out, input, live)?;
         let (count, time) = affordable(begin.elapsed(), limit);
         checks = count;
-        recipe.steps = steps_within(copy, &set.images, &gallery, &train, source, limit.saturating_sub(time))?;
+        let fitting = steps_within(copy, &set.images, &gallery, &train, source, limit.saturating_sub(time))?;
+        recipe.steps = stop.at_least(fitting);
     }
     let priorities = priorities_of(set, &train, recipe.priority);
     let trainer = Trainer::new(student, recipe.clone(), input.clone(), streams, "distill")?.with_hints(hints);
@@ -253,7 +269,7 @@ const TRIAL: (usize, usize) = (2, 10);
 /// They go on for this share of the time.
 const TRIAL_SHARE: f64 = 0.01;
 
-/// How many updates of `trial` fit into `limit` (at least one).
+/// How many updates of `trial` fit into `limit`.
 fn steps_within(
     mut trial: Trainer,
     images: &Images,
@@ -277,7 +293,7 @@ fn steps_within(
         counted += 1;
     }
     let took = start.elapsed();
-    Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted).max(1))
+    Ok(fitting(limit.saturating_sub(begin.elapsed()), took, counted))
 }
 
 fn check_fit(set: &SyntheticSet, input: &Input) -> Result<()> {

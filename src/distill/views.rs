@@ -1,7 +1,6 @@
 //! Recorded answers: about a view of an image the teacher is asked at most once.
 
 use super::pool::placement;
-use crate::Result;
 use crate::augment::CropFlip;
 use crate::data::Images;
 use crate::ops::Compute;
@@ -11,6 +10,7 @@ use crate::rng::Stream;
 use crate::set::{View, Views};
 use crate::teacher::Teacher;
 use crate::train::batch_for;
+use crate::{Error, Result};
 use rand::RngExt;
 
 /// Images of up to 64x64 pixels per forward pass.
@@ -19,6 +19,17 @@ pub(super) const BATCH: usize = 250;
 /// How many different views there are within the reach of `augment`.
 pub fn views_within(augment: &CropFlip) -> usize {
     (2 * augment.crop.min(i8::MAX as usize) + 1).pow(2) * (1 + usize::from(augment.flip))
+}
+
+/// # Errors
+/// More views than there are within the reach of `augment`.
+pub fn check_views(count: usize, augment: &CropFlip) -> Result<()> {
+    let most = views_within(augment);
+    if count <= most {
+        return Ok(());
+    }
+    let hint = format!("take at most {most}: so many crops and mirror images of an image there are");
+    Err(Error::invalid("--views", count.to_string(), hint))
 }
 
 /// `count` different views within the reach of `augment`: the plain one first, the others drawn; if `augment` knows

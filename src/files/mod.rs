@@ -13,7 +13,7 @@ mod results;
 mod staging;
 
 pub(crate) use results::{
-    PROVENANCE, PROVENANCE_LIMIT, provenance_text, refuse_folder, run_instead, unwritable, write_provenance,
+    PROVENANCE, PROVENANCE_LIMIT, no_result, provenance_text, refuse_folder, run_instead, unwritable, write_provenance,
 };
 pub use staging::Staging;
 pub(crate) use staging::{clean_up, is_gone};

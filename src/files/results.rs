@@ -108,7 +108,15 @@ fn strange_in(folder: &Path) -> io::Result<Option<String>> {
     Ok(names.into_iter().next())
 }
 
-/// What to say of a folder in which something else was looked for, if it is that of a run.
+/// What to say of a folder in which no result was found: `otherwise`, if it is there and is not that of a whole run.
+pub(crate) fn no_result(folder: &Path, otherwise: impl FnOnce() -> Error) -> Error {
+    if !folder.exists() {
+        return Error::file(folder, "no such folder", "give one that `synth` has made");
+    }
+    run_instead(folder).unwrap_or_else(otherwise)
+}
+
+/// That a folder is that of a whole run, if it is.
 pub(crate) fn run_instead(folder: &Path) -> Option<Error> {
     let stages: Vec<String> = stages_in(folder).iter().map(|stage| stage.display().to_string()).collect();
     (!stages.is_empty())

@@ -7,6 +7,7 @@ use crate::model::Model;
 use crate::set::SyntheticSet;
 use crate::teacher::Teacher;
 use crate::train::batch_for;
+use crate::weights::ModelConfig;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 
@@ -45,6 +46,18 @@ pub fn answered_set(
     })
 }
 
+/// Whether the recorded answers are this model's: the same weights, as the same network, of pixels that are normalised alike.
+fn is_its_teacher(set: &SyntheticSet, model: &Model) -> bool {
+    let teacher = &set.provenance["teacher"];
+    let stated: Option<ModelConfig> = serde_json::from_value(teacher["config"].clone()).ok();
+    let reads = |config: &ModelConfig| {
+        let images = &config.pretrained_cfg;
+        let arguments = (config.architecture.clone(), config.model_args.clone());
+        (arguments, images.mean.clone(), images.std.clone(), images.is_bgr())
+    };
+    teacher["sha256"] == json!(model.sha256) && stated.is_none_or(|stated| reads(&stated) == reads(&model.config))
+}
+
 /// `set` with the answers of the teacher `model`, which is `frozen`, to its images; `None` where it has these already. Recorded
 /// views, whose answers are its own teacher's, are left out; labels and weights stay.
 ///
@@ -61,7 +74,7 @@ pub fn answered_by(set: &SyntheticSet, model: &Model, frozen: &Teacher) -> Resul
         );
         return Err(Error::invalid("--teacher", found, "name one for the set's images and classes"));
     }
-    if set.provenance["teacher"]["sha256"] == json!(model.sha256) {
+    if is_its_teacher(set, model) {
         return Ok(None);
     }
     let logits = frozen.answers_u8(&set.images, batch_for(BATCH, frozen.size))?;

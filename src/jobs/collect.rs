@@ -5,7 +5,7 @@ use super::{add_course, add_health, circumstances, essence, fingerprint, identit
 use crate::augment::CropFlip;
 use crate::collect::{Balance, Growth, Pool, Selection, Source, Survey, Wanted, record, related};
 use crate::data::{Images, MAX_PIXEL_BYTES};
-use crate::distill::{view_list, views_within};
+use crate::distill::{check_views, view_list};
 use crate::events::Observer;
 use crate::loss::argmax;
 use crate::model::Model;
@@ -102,7 +102,7 @@ impl CollectJob<'_> {
     /// As [`Pool::visit`] and [`Survey::of`]; options out of range.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Collected> {
         self.check_task()?;
-        self.check_views()?;
+        check_views(self.views, &CropFlip::default())?;
         self.check_boundary()?;
         let (fingerprint, streams) = (self.fingerprint(), Streams::new(self.seed));
         let observer = &mut Timed::new(observer);
@@ -198,17 +198,6 @@ impl CollectJob<'_> {
             Some((option, _, hint)) => Err(Error::invalid(option, found, hint)),
             None => Ok(()),
         }
-    }
-
-    /// # Errors
-    /// More views than there are.
-    fn check_views(&self) -> Result<()> {
-        let most = views_within(&CropFlip::default());
-        if self.views <= most {
-            return Ok(());
-        }
-        let hint = format!("take at most {most}: so many crops and mirror images of an image there are");
-        Err(Error::invalid("--views", self.views.to_string(), hint))
     }
 
     /// # Errors

@@ -158,7 +158,8 @@ impl DistillJob<'_> {
         if let Some(alarm) = few_classes(&set.provenance, &balance) {
             observer.alarm(&alarm.to_string())?;
         }
-        let done = distill(set, answers, fresh, &input, self.recipe, self.stop, self.seed, observer)?;
+        let stop = Stop { trained: !matches!(self.start, Start::Scratch), ..self.stop };
+        let done = distill(set, answers, fresh, &input, self.recipe, stop, self.seed, observer)?;
         let health = Health::of(set, frozen.as_ref())?.with_student(&done);
         let fingerprint = self.fingerprint();
         let mut provenance = json!({
@@ -257,7 +258,8 @@ impl DistillJob<'_> {
                     license: None,
                 };
                 let path = folder.join("adversary.safetensors");
-                let adversary = Model::load(&path, Some(self.student), &overrides)?;
+                let adversary = Model::load(&path, Some(self.student), &overrides);
+                let adversary = adversary.map_err(|error| self.of_another_network(error))?;
                 ("the adversary", start_from(network, &adversary.network)?)
             }
             Start::Network(adversary) => ("the adversary", start_from(network, adversary)?),
@@ -277,6 +279,17 @@ impl DistillJob<'_> {
             return Err(Error::invalid("--init", found, "use --init scratch"));
         }
         Ok(copied)
+    }
+
+    /// `refusal` of the adversary's weights by its name, where their network is not the student's.
+    fn of_another_network(&self, refusal: Error) -> Error {
+        match (&refusal, self.set.provenance["adversary"].as_str()) {
+            (Error::Unfit { .. }, Some(adversary)) if adversary != self.student => {
+                let found = format!("the set's adversary is {adversary}, the student {}", self.student);
+                Error::invalid("--init adversary", found, format!("take --student {adversary}, or --init scratch"))
+            }
+            _ => refusal,
+        }
     }
 
     /// Says so where an adversary that learned by Muon would go on by SGD: its weights have kept the length that they began with, at

@@ -77,8 +77,7 @@ impl InvertJob<'_> {
     fn check_size(&self, teacher: &Teacher, recipe: &Recipe) -> Result<()> {
         let made = Plan::of(recipe, teacher.classes).total().saturating_mul(recipe.batch);
         let samples = recipe.samples(teacher.classes).min(made);
-        let views = recipe.views.min(views_within(&recipe.student.augment));
-        let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, views);
+        let most = most_images([teacher.size[0], teacher.size[1], teacher.channels], teacher.classes, recipe.views);
         if self.limit.is_some() || samples <= most {
             return Ok(());
         }
@@ -97,7 +96,8 @@ impl InvertJob<'_> {
         let (student, config) =
             fresh_student(self.adversary, &self.teacher.config, None, &mut streams.stream("adversary/weights", 0))?;
         let tensors_copied = if self.teacher_blocks { start_from(&student, &self.teacher.network)? } else { 0 };
-        let fitted = self.recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
+        let mut fitted = self.recipe.clone().fitted_for(teacher.network.arch.task, teacher.size);
+        fitted.views = fitted.views.min(views_within(&fitted.student.augment));
         let mut recipe =
             Recipe { student: fitted.student(self.teacher_blocks), on_the_fly: self.on_the_fly, ..fitted.clone() };
         if !self.on_the_fly {

@@ -25,7 +25,8 @@ pub struct Alarm {
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (value, threshold) = (significant(self.value), significant(self.threshold));
-        write!(f, "{}: {} is {value} (threshold {threshold}); {}", self.name, self.measure, self.advice)
+        let of = if OF_IMAGES.contains(&self.name) { " (in the set)" } else { "" };
+        write!(f, "{}{of}: {} is {value} (threshold {threshold}); {}", self.name, self.measure, self.advice)
     }
 }
 
@@ -102,6 +103,20 @@ pub fn alarms_under_way(signs: &Signs) -> Vec<Alarm> {
 /// Criteria that hold for images that were not made from the teacher, too.
 const OF_ANY_SET: [&str; 6] =
     ["few images", "twin images", "non-finite values", "rising loss", "student lost", "student astray"];
+
+/// Criteria of a set's images, which a student of them can do nothing about.
+const OF_IMAGES: [&str; 10] = [
+    "few images",
+    "off label",
+    "unsure teacher",
+    "classes missing",
+    "few classes",
+    "flat images",
+    "saturated images",
+    "twin images",
+    "batch norms apart",
+    "one batch norm apart",
+];
 
 /// Criteria of images that each stand for one class.
 const OF_CLASSIFIERS: [&str; 4] = ["off label", "unsure teacher", "classes missing", "student lost"];

@@ -16,6 +16,9 @@ use std::fmt::Write;
 const LISTED_CLASSES: usize = 20;
 const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
+/// What stands behind a verdict if the teacher was not there to be asked.
+pub(super) const WITHOUT_TEACHER: &str = ", as far as can be told without its teacher (--teacher)";
+
 /// What is said about a set.
 pub struct Description {
     pub text: String,
@@ -32,8 +35,9 @@ pub struct Description {
 /// A teacher that does not take the set's images.
 pub fn describe_set(set: &SyntheticSet, teacher: Option<&Teacher>) -> Result<Description> {
     let health = Health::of(set, teacher)?;
-    let criteria = Criteria::of(set, &health, teacher)?;
+    let mut criteria = Criteria::of(set, &health, teacher)?;
     let raised = alarms_of(&set.provenance, &as_it_was_made(set, &health));
+    criteria.score.beside(&raised);
     let confidence = quantiles(set.teacher_confidence().into_iter().map(f64::from).collect());
     let entropy = quantiles((0..set.len()).map(|i| super::health::entropy(set.answer(i))).collect());
     let images = &set.images;
@@ -137,7 +141,7 @@ fn of_criteria(criteria: &Criteria, asked: bool) -> Vec<(&'static str, String)> 
     }
     let (exact, near) = (100.0 * duplicates.exact, 100.0 * duplicates.near);
     rows.push(("duplicates", format!("{exact:.1} % exact, {near:.1} % by their fingerprint")));
-    let without = if asked { "" } else { ", without its teacher" };
+    let without = if asked { "" } else { WITHOUT_TEACHER };
     rows.push(("score", format!("{:.2}: {}{without}", score.value, score.verdict)));
     rows.extend(score.reasons.iter().map(|reason| ("", reason.clone())));
     rows
@@ -210,7 +214,7 @@ mod tests {
         let Description { text, json, html } = describe_set(&set, None).unwrap();
         assert!(text.contains("images        4 of 1x4x4") && text.contains("75.0 % of images"), "{text}");
         assert!(text.contains("teacher       a/b [31m") && text.contains("seed          3"), "{text}");
-        assert!(text.contains("poor, without its teacher"), "{text}");
+        assert!(text.contains("poor, as far as can be told without its teacher"), "{text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
         assert!(html.contains("a/b") && !html.contains('\u{1b}'), "{html}");
         assert!(json["criteria"]["score"]["value"].as_f64().is_some_and(|score| (0.0..=1.0).contains(&score)));

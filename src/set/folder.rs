@@ -3,7 +3,7 @@
 use super::{MAX_VIEWS, SyntheticSet, View, Views, card, most_images, preview, rows};
 use crate::data::table::guard;
 use crate::data::{Images, MAX_SIDE, shards};
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT, provenance_text, run_instead, unwritable, write_atomic};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, no_result, provenance_text, unwritable, write_atomic};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -119,7 +119,7 @@ pub(super) fn read_json(folder: &Path) -> Result<(serde_json::Value, Description
     let refuse =
         |found: String| Error::file(&path, found, "name a folder that `synth invert` or `synth collect` finished");
     let about = fs::metadata(&path);
-    let about = about.map_err(|e| run_instead(folder).unwrap_or_else(|| refuse(format!("no finished set ({e})"))));
+    let about = about.map_err(|e| no_result(folder, || refuse(format!("no finished set ({e})"))));
     let size = about?.len();
     if size > PROVENANCE_LIMIT {
         return Err(refuse(format!("{size} bytes, more than the {PROVENANCE_LIMIT} that are read")));

@@ -142,6 +142,21 @@ impl Checkpoint {
         Self::parse(&read_whole(path)?, path)
     }
 
+    /// Whether the file begins as a checkpoint does, of which no more than that is read; an index of several files always does.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`], with what the file looks like.
+    pub fn check_kind(path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        if is_index(path) {
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        file.take(HEAD).read_to_end(&mut head).map_err(Error::io("read", path))?;
+        parser_of(&head).map(drop).map_err(|fault| fault.at(path))
+    }
+
     /// As [`Checkpoint::read`], from the bytes of a file that messages call `source`.
     ///
     /// # Errors
@@ -181,6 +196,9 @@ impl Checkpoint {
     }
 }
 
+/// Bytes that tell what a file is.
+const HEAD: u64 = 256;
+
 /// Reads a regular file into memory; a pipe or a device is refused, since its size says nothing.
 fn read_whole(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
@@ -193,15 +211,22 @@ fn read_whole(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+type Parser = fn(&[u8]) -> fault::Parse<Contents>;
+
 /// Recognises the format by content and parses it.
 fn parse(bytes: &[u8]) -> fault::Parse<Contents> {
-    match bytes {
+    parser_of(bytes)?(bytes)
+}
+
+/// The parser for a file that begins with `head`.
+fn parser_of(head: &[u8]) -> fault::Parse<Parser> {
+    match head {
         [] => Err(Fault::new("the file is empty", "download or copy it again")),
-        [b'P', b'K', 3..=8, 4..=8, ..] => pickle::read_zip(bytes),
+        [b'P', b'K', 3..=8, 4..=8, ..] => Ok(pickle::read_zip),
         // The ninth byte of a safetensors file opens its JSON header; in a torch pickle it lies inside the magic number.
-        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(bytes),
-        [0x80, 2..=5, ..] => pickle::read_legacy(bytes),
-        _ => Err(foreign(bytes)),
+        [_, _, _, _, _, _, _, _, b'{', ..] => Ok(safetensors::parse),
+        [0x80, 2..=5, ..] => Ok(pickle::read_legacy),
+        _ => Err(foreign(head)),
     }
 }
 

@@ -119,7 +119,12 @@ fn architectures() {
     let weights = as_text(&weights);
     refused(2, &["inspect", weights, "--arch", "resnet21"], &["resnet21", "did you mean", "`synth networks` lists"]);
     refused(1, &["inspect", weights], &["a bare checkpoint", "--arch", "config.json"]);
+    refused(1, &["inspect", &place.text("model/config.json")], &["JSON text, not a checkpoint"]);
     refused(1, &["inspect", weights, "--arch", "resnet20"], &["model.safetensors", "no last layer", "--num-classes"]);
+    for (given, missing) in [("--mean", "--std"), ("--std", "--mean")] {
+        let half = ["inspect", weights, "--arch", "mnist-convnet", given, "0.5"];
+        refused(2, &half, &[&format!("{given}: there is no {missing}")]);
+    }
     for counted in [&[][..], &["--num-classes", "3"]] {
         let asked = [&["inspect", weights, "--arch", "resnet18"], counted].concat();
         refused(1, &asked, &["model.safetensors", ", or take --arch cifar-resnet18"]);
@@ -206,6 +211,8 @@ fn paths() {
     // No name on the Hub begins like this.
     refused(1, &["inspect", "models/nowhere"], &["models/nowhere", "no such file or folder"]);
     refused(1, &["eval", &model, "--data", &place.text("nowhere")], &["nowhere", "No such file"]);
+    refused(1, &["distill", &place.text("nowhere"), "-o", &place.text("x")], &["nowhere: no such folder"]);
+    refused(1, &["push", &place.text("nowhere"), "--to", "me/x", "--dry-run"], &["nowhere: no such folder"]);
     refused(1, &["eval", &model, "--data", &empty], &["empty"]);
 }
 
@@ -395,6 +402,8 @@ fn usage() {
     refused(2, &["bench", "step", "--pass", "invert", "--muon"], &["--muon", "--pass train or distill"]);
     for command in ["run", "invert"] {
         refused(2, &[command, "x", "-o", "y", "--samples", "0"], &["--samples", "2..="]);
+        refused(2, &[command, "x", "-o", "y", "--samples", "-5"], &["--samples", "2..="]);
+        refused(2, &[command, "x", "-o", "y", "--minutes", "-1"], &["--minutes", "give minutes above 0"]);
     }
     refused(2, &[], &["subcommand"]);
     assert!(synth(&["--help"]).status.success());

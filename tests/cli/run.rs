@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use synth::model::{Model, Overrides};
 use synth::set::SyntheticSet;
+use synth::weights::Checkpoint;
 
 fn synth(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synth"));
@@ -137,7 +138,11 @@ fn values_that_a_recipe_does_not_have_are_refused() {
         (vec!["--set", "loss.bm=3"], "loss.bm"),
         (vec!["--set", "loss.bm=3"], "one_hot"),
         (vec!["--set", "loss.bn"], "="),
-        (vec!["--set", "loss.bn=many"], "many"),
+        (vec!["--set", "loss.bn=many"], "`loss.bn`: \"many\" is no number"),
+        (vec!["--set", "rounds=2.5"], "`rounds`: 2.5 is no whole number"),
+        (vec!["--set", "rounds=-1"], "`rounds`: -1 is below 0"),
+        (vec!["--set", "on_the_fly=1"], "`on_the_fly`: 1 is neither true nor false"),
+        (vec!["--views", "163"], "--views: 163; take at most 162"),
         (vec!["--set", "generator.lr=-1"], "generator.lr"),
         (vec!["--set", "student.matching.kl.temperature=0"], "matching.temperature"),
         (vec!["--recipe", "nothing"], "nothing"),
@@ -150,6 +155,37 @@ fn values_that_a_recipe_does_not_have_are_refused() {
         assert!(text.contains(word), "{more:?}: {text}");
         assert!(!result.exists());
     }
+    let file = folder.path().join("mine.toml");
+    std::fs::write(&file, "rounds = \"many\"\n").unwrap();
+    let text = refusal(run(&result, &["--config", file.to_str().unwrap()]), 1);
+    assert!(text.contains("mine.toml: `rounds`: \"many\" is no whole number"), "{text}");
+}
+
+/// Where hardly any update fits into the time, an adversary is the better student as it is.
+#[test]
+fn a_trained_student_without_time_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(&folder.path().join("first"), &[]).status.success());
+    let distill = |name: &str, student: &str, init: &str| {
+        let [set, student_at] = ["first/set", name].map(|part| folder.path().join(part).display().to_string());
+        let small = ["--set", "student.batch=8", "--set", "student.reestimate=1", "--minutes", "1e-5"];
+        let words = ["distill", &set, "-o", &student_at, "--student", student, "--init", init];
+        synth(&[&words[..], &small].concat()).output().unwrap()
+    };
+    for (init, made) in [("adversary", 0), ("scratch", 1)] {
+        let output = distill(init, "resnet8", init);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains(&format!("0 updates of the student; {made} are made")), "{text}");
+        assert_eq!(json_of(&folder.path().join(init).join("synth.json"))["steps"], made);
+    }
+    let tensors = |file: &str| Checkpoint::read(folder.path().join(file)).unwrap().tensors;
+    let (before, after) = (tensors("first/set/adversary.safetensors"), tensors("adversary/model.safetensors"));
+    let weights = |name: &&String| !name.contains("running") && !name.contains("num_batches");
+    assert!(before.keys().filter(weights).all(|name| before[name] == after[name]));
+
+    let text = refusal(distill("other", "resnet14", "adversary"), 2);
+    assert!(text.contains("the set's adversary is resnet8, the student resnet14"), "{text}");
 }
 
 /// A terminal that closes stops a run, but not one that `nohup` has started.

@@ -2,7 +2,7 @@
 
 use crate::common::on_threads;
 use crate::random::random_model;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::path::Path;
 use synth::augment::CropFlip;
@@ -24,6 +24,7 @@ use synth::ops::store::Store;
 use synth::rng::Streams;
 use synth::set::{SyntheticSet, View};
 use synth::teacher::Teacher;
+use synth::weights::ModelConfig;
 
 fn teacher() -> Model {
     open_model(Path::new(SHIPPED), None, &Overrides::default(), &Access::default()).unwrap()
@@ -342,7 +343,7 @@ fn a_set_of_few_classes_is_alarming_before_anything_learns_from_it() {
     };
     let mut watching = Alarmed::default();
     assert!(job.run(&mut watching).is_err());
-    assert!(watching.records == 0 && watching.said[0].starts_with("few classes: "), "{:?}", watching.said);
+    assert!(watching.records == 0 && watching.said[0].starts_with("few classes (in the set): "), "{:?}", watching.said);
 }
 
 /// Images before and behind a border differ by about one step, and the teacher decides otherwise.
@@ -503,6 +504,21 @@ fn the_program_collects_and_inspects() {
     let other: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(said.contains("other is another teacher than the set's"), "{said}");
     assert!(json["agreement"] == 1.0 && other["agreement"].as_f64().unwrap() < 1.0, "{}", other["agreement"]);
+
+    // The same weights of pixels that are normalised otherwise are another teacher too.
+    let shipped: Value = serde_json::from_str(include_str!("../../models/resnet20-cifar10/config.json")).unwrap();
+    let mut config: ModelConfig = serde_json::from_value(shipped).unwrap();
+    config.pretrained_cfg.std = vec![1.0; 3];
+    let otherwise =
+        Model::load_as(concat!(env!("CARGO_MANIFEST_DIR"), "/models/resnet20-cifar10/model.safetensors"), config);
+    std::fs::create_dir(root.path().join("otherwise")).unwrap();
+    otherwise.unwrap().save(root.path().join("otherwise"), "", &json!({})).unwrap();
+    let output = program(root.path(), &["inspect", "set", "--teacher", "otherwise", "--json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let other: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said.contains("otherwise is another teacher than the set's"), "{said}");
+    assert!(other["agreement"].as_f64().unwrap() < 1.0, "{}", other["agreement"]);
+
     for (arguments, part) in [
         (&["collect", SHIPPED, "-o", "x", "--from", "nowhere"][..], "--from: there is no nowhere"),
         (&["collect", SHIPPED, "-o", "x", "--from", "leaves=0"], "a weight is a number above 0"),

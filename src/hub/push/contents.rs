@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::hash::Running;
 use super::super::name::{Kind, quote};
 use crate::data::is_shard_of;
-use crate::files::{PROVENANCE, PROVENANCE_LIMIT, run_instead};
+use crate::files::{PROVENANCE, PROVENANCE_LIMIT, no_result};
 use crate::{Error, Result};
 
 const CARD: &str = "README.md";
@@ -154,7 +154,7 @@ fn kind_of(folder: &Path) -> Result<Kind> {
     let path = folder.join(PROVENANCE);
     let hint = "give a folder that `synth` has made: a student, a trained model or a set";
     let about = fs::metadata(&path)
-        .map_err(|_| run_instead(folder).unwrap_or_else(|| Error::file(folder, "a folder without synth.json", hint)))?;
+        .map_err(|_| no_result(folder, || Error::file(folder, "a folder without synth.json", hint)))?;
     if about.len() > PROVENANCE_LIMIT {
         let found = format!("{} bytes, more than the {PROVENANCE_LIMIT} that are read", about.len());
         return Err(Error::file(&path, found, hint));

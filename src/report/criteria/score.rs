@@ -1,7 +1,7 @@
 //! The criteria put together to one number, and what that means in plain words.
 
 use super::Criteria;
-use crate::report::alarms::{FEW_SEEN, LEAST_SEEN};
+use crate::report::alarms::{Alarm, FEW_SEEN, LEAST_SEEN};
 use crate::report::health::Health;
 use serde::Serialize;
 
@@ -60,6 +60,16 @@ impl Score {
             verdict = "usable";
         }
         Self { value, parts, verdict: verdict.into(), reasons }
+    }
+
+    /// What raises alarms is not called good, whatever its number.
+    pub(in crate::report) fn beside(&mut self, alarms: &[Alarm]) {
+        if self.verdict != "good" || alarms.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = alarms.iter().map(|alarm| alarm.name).collect();
+        self.verdict = "usable".into();
+        self.reasons.push(format!("there are alarms: {}", names.join(", ")));
     }
 }
 
@@ -177,6 +187,15 @@ mod tests {
         };
         let score = Score::of(&perfect, &health());
         assert!((score.value - 1.0).abs() < 1e-12 && score.verdict == "good" && score.reasons.is_empty());
+        let mut doubtful = score.clone();
+        doubtful.beside(&[]);
+        assert_eq!(doubtful, score);
+        let (name, measure, advice) = ("off label", String::new(), "");
+        doubtful.beside(&[Alarm { name, measure, value: 0.2, threshold: 0.5, advice }]);
+        assert_eq!(
+            (doubtful.verdict.as_str(), doubtful.reasons),
+            ("usable", vec!["there are alarms: off label".into()])
+        );
         let few = Score::of(&perfect, &Health { images: 20, ..health() });
         assert_eq!((few.verdict.as_str(), few.reasons.len()), ("poor", 1));
     }

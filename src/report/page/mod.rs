@@ -4,6 +4,7 @@ mod svg;
 
 use super::alarms::Alarm;
 use super::criteria::Criteria;
+use super::describe::WITHOUT_TEACHER;
 use super::health::Health;
 use crate::data::Images;
 use crate::set::SyntheticSet;
@@ -42,7 +43,7 @@ pub(super) fn html(
         escape(&score.verdict),
         escape(&score.verdict),
         score.value,
-        if health.fit.is_some() { "" } else { ", without its teacher" },
+        if health.fit.is_some() { "" } else { WITHOUT_TEACHER },
     );
     list(&mut page, score.reasons.iter().cloned());
     list(&mut page, alarms.iter().map(|alarm| format!("Alarm: {alarm}")));
