@@ -54,7 +54,9 @@ beside() { # beside PASS NET TEACHER BATCH PRECISION...
   local pass=$1 net=$2 teacher=$3 batch=$4 ours theirs precision
   for precision in "${@:5}"; do
     local amp=$([ $precision = bf16 ] && echo --amp)
-    ours=$("$programs/synth" bench step --net "$(name "$net")" --teacher "$(name "$teacher")" --batch "$batch" --pass "$pass" \
+    local taught=()
+    [ "$pass" != distill ] || taught=(--teacher "$(name "$teacher")")
+    ours=$("$programs/synth" bench step --net "$(name "$net")" "${taught[@]}" --batch "$batch" --pass "$pass" \
       --seconds "$seconds" --device cuda --precision $precision --json | median)
     theirs=$("$python" "$peer" --net "$net" --teacher "$teacher" --batch "$batch" --pass "$pass" --seconds "$seconds" \
       --device cuda $amp | median)

@@ -35,9 +35,9 @@ struct Step {
     /// Network that trains (train, distill) or is the frozen teacher (infer, answers, invert)
     #[arg(long, default_value = "resnet20")]
     net: String,
-    /// Teacher of `--pass distill`
-    #[arg(long, default_value = "resnet56")]
-    teacher: String,
+    /// Teacher of `--pass distill` [default: resnet56]
+    #[arg(long)]
+    teacher: Option<String>,
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
     /// `answers` is what `collect` asks of its teacher, 8-bit images to answers, in turns with `infer`
@@ -46,9 +46,9 @@ struct Step {
     /// Size of the images, such as 320x240; one number is both sides
     #[arg(long, default_value = "32", value_name = "WIDTHxHEIGHT", value_parser = sides(4..=1024))]
     size: [usize; 2],
-    /// Channels of the generator's small maps in `--pass invert` (the reference code's generator has 128)
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=1024))]
-    generator_width: u16,
+    /// Channels of the generator's small maps in `--pass invert` [default: 128, as the reference code's generator has]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    generator_width: Option<u16>,
     /// In the passes `train` and `distill`: update the convolutions by Muon, as students of `distill`, `ssd` and `synth` do, and not by SGD
     #[arg(long)]
     muon: bool,
@@ -127,11 +127,24 @@ impl Step {
             PassName::Invert => Pass::Invert,
             PassName::Distill => Pass::Distill,
         };
+        for (option, given, of) in [
+            ("--teacher", self.teacher.is_some(), (Pass::Distill, "distill")),
+            ("--generator-width", self.generator_width.is_some(), (Pass::Invert, "invert")),
+        ] {
+            if given && pass != of.0 {
+                return Err(Error::invalid(
+                    option,
+                    "this pass has none",
+                    format!("leave it out, or take --pass {}", of.1),
+                ));
+            }
+        }
+        let teacher = (pass == Pass::Distill).then(|| self.teacher.as_deref().unwrap_or("resnet56"));
         let bench = StepBench {
             pass,
-            generator_width: usize::from(self.generator_width),
+            generator_width: usize::from(self.generator_width.unwrap_or(128)),
             net: net(&self.net)?,
-            teacher: (pass == Pass::Distill).then(|| net(&self.teacher)).transpose()?,
+            teacher: teacher.map(net).transpose()?,
             batch: self.batch as usize,
             dims: [height, width, 3],
             classes: 10,
@@ -153,7 +166,7 @@ impl Step {
         if self.json {
             return print_json(&json!({
                 "net": self.net,
-                "teacher": (pass == Pass::Distill).then_some(&self.teacher),
+                "teacher": teacher,
                 "batch": self.batch,
                 "pass": pass,
                 "muon": learns.then_some(self.muon),

@@ -126,7 +126,7 @@ impl Distill {
                 Init::Adversary => Start::Adversary(&folder),
                 Init::TeacherBlocks => Start::TeacherBlocks,
             },
-            recipe: &self.recipe(teacher.as_ref().map_or(set.task(), |teacher| teacher.network.arch.task))?,
+            recipe: &self.recipe(teacher.as_ref().map_or(set.task(), |teacher| teacher.network.arch.task), answers)?,
             stop: Stop { patience: self.early_stop, limit: self.minutes, epochs: self.epochs, ..Stop::default() },
             seed: self.common.seed,
             compute: &compute,
@@ -171,7 +171,12 @@ impl Distill {
         }
     }
 
-    fn recipe(&self, task: Task) -> Result<StudentRecipe> {
+    fn recipe(&self, task: Task, answers: Answers) -> Result<StudentRecipe> {
+        if answers == Answers::Stored {
+            let keys = ["student.mixup_until", "student.mixup_alpha", "student.augment"];
+            let why = "recorded answers are of views that were fixed when the set was made";
+            self.overrides.have_none(&keys, why, "leave it out, or take --answers live")?;
+        }
         let mut recipe = self.overrides.apply_student(task)?;
         if let Some(steps) = self.steps {
             recipe.steps = steps;

@@ -123,6 +123,10 @@ impl Eval {
 
     /// The model's card, which speaks of the model as its folder describes it.
     fn card_file(&self) -> Result<CardFile> {
+        if self.limit.is_some() {
+            let found = "the accuracy would be that of a part of the split, and stand for the whole";
+            return Err(Error::invalid("--card", found, "leave out --limit"));
+        }
         if self.model.is_described() {
             let found = "the accuracy would be that of another model than its folder describes";
             return Err(Error::invalid("--card", found, "leave out --arch, --mean, --std and so on"));

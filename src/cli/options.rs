@@ -100,7 +100,8 @@ pub struct Lasting {
 /// For a curve of the student's accuracy over time, measured afterwards.
 #[derive(Args)]
 pub struct SnapshotOptions {
-    /// Write the student's weights this many times, evenly over the run, into `snapshots/` of the result
+    /// Write the student's weights this many times, evenly over the run, into `snapshots/` of the result (with --minutes once less,
+    /// where the last time is that of the result itself)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     snapshots: Option<u16>,
 }

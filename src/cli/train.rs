@@ -50,7 +50,7 @@ pub struct Train {
     /// Passes over the images
     #[arg(long, value_name = "E")]
     epochs: Option<usize>,
-    /// Use no more than this many images: the first ones, or with --hold-back evenly over what that leaves
+    /// Use no more than this many images, evenly over the rows that --hold-back leaves; for segmentation the first ones
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Leave out this many images, evenly over the rows: for checks that must not look at the test set
@@ -116,7 +116,7 @@ impl Train {
     }
 
     fn read(&self, task: Task, global: &Global) -> Result<Data> {
-        let limit = self.limit.filter(|_| self.hold_back.is_none());
+        let limit = self.limit.filter(|_| task == Task::Segmentation);
         let options = ReadOptions {
             split: Some(self.split.clone()),
             image_column: self.columns.image_column.clone(),
@@ -138,8 +138,9 @@ impl Train {
         }
         let mut data = global.access().labelled(&self.data, &options)?;
         if let Some(count) = self.hold_back {
-            data = data.held_back(count)?.0.thinned(self.limit.unwrap_or(usize::MAX))?;
+            data = data.held_back(count)?.0;
         }
+        data = data.thinned(self.limit.unwrap_or(usize::MAX))?;
         Ok(Data::Images(data))
     }
 

@@ -106,6 +106,7 @@ pub fn distill(
     recipe.signal.check_set(set, live.is_some())?;
     if let Source::Stored(views) = source {
         check_recorded(&recipe)?;
+        recipe.mixup_until = 0.0;
         let count = views.list.len();
         tracing::info!("answers to {count} recorded views of every image serve, which are neither augmented nor mixed");
     }

@@ -3,23 +3,20 @@
 use super::{json_text, write_atomic};
 use crate::{Error, Result};
 use serde::Serialize;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The file of a result folder that says how it came about. Its presence is what tells the folder from others.
 pub(crate) const PROVENANCE: &str = "synth.json";
 
-/// What the folder of a run holds: its stages have a [`PROVENANCE`] each.
-const OF_A_RUN: [&str; 4] = ["set", "student", "metrics.jsonl", "snapshots"];
-/// What a model or a set holds.
-const OF_A_RESULT: [&str; 10] = [
+/// Files that a model or a set holds, beside folders of numbered ones (`data`, `snapshots`).
+const OF_A_RESULT: [&str; 8] = [
     PROVENANCE,
     "README.md",
     "metrics.jsonl",
-    "snapshots",
     "config.json",
     "model.safetensors",
-    "data",
     "preview.png",
     "generator.safetensors",
     "adversary.safetensors",
@@ -82,30 +79,65 @@ pub(crate) fn refuse_folder(target: &Path, force: bool) -> Result<()> {
     }
 }
 
-/// The first name in `folder` that no command has left there. Exported pictures have folders and names of their own.
+/// The first name in `folder` that no command has left there, whose own folders are looked into as well.
 fn strange_in(folder: &Path) -> io::Result<Option<String>> {
-    let stages = stages_in(folder);
     let is_result = folder.join(PROVENANCE).is_file();
-    let pictures = is_result && !["config.json", "data"].iter().any(|name| folder.join(name).exists());
-    let is_own = |entry: &fs::DirEntry, name: &str| match (pictures, is_result) {
-        (true, _) => name == PROVENANCE || name == "legend.txt" || name.ends_with(".png") || entry.path().is_dir(),
-        (false, true) => OF_A_RESULT.contains(&name),
-        (false, false) => !stages.is_empty() && OF_A_RUN.contains(&name),
-    };
-    let mut names = Vec::new();
-    for stage in stages.iter().filter(|_| !is_result) {
-        let name = stage.file_name().unwrap_or_default().to_string_lossy();
-        names.extend(strange_in(stage)?.map(|inner| format!("{name}/{inner}")));
-    }
+    let (is_run, pictures) = (!is_result && !stages_in(folder).is_empty(), is_result && holds_pictures(folder));
+    let mut strange = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !is_own(&entry, &name) {
-            names.push(name);
+        let inside = match entry.file_type()?.is_dir() {
+            false if pictures => {
+                (name != PROVENANCE && name != "legend.txt" && !is_numbered(&name, "", "png")).then(String::new)
+            }
+            true if pictures => first_but(&entry.path(), |file| is_numbered(file, "", "png"))?,
+            true if is_result && name == "data" => {
+                first_but(&entry.path(), |file| is_numbered(file, "train-", "parquet"))?
+            }
+            true if (is_result || is_run) && name == "snapshots" => {
+                first_but(&entry.path(), |file| file == "index.jsonl" || is_numbered(file, "", "safetensors"))?
+            }
+            true if is_run && ["set", "student"].contains(&&*name) => strange_in(&entry.path())?,
+            is_folder => {
+                let own = is_result && OF_A_RESULT.contains(&&*name) || is_run && name == "metrics.jsonl";
+                (is_folder || !own).then(String::new)
+            }
+        };
+        strange.extend(inside.map(|inner| if inner.is_empty() { name } else { format!("{name}/{inner}") }));
+    }
+    strange.sort();
+    Ok(strange.into_iter().next())
+}
+
+/// Whether a folder with provenance is that of pictures: `synth export --to png`, `synth eval --overlays`.
+fn holds_pictures(folder: &Path) -> bool {
+    let mut text = Vec::new();
+    let read =
+        fs::File::open(folder.join(PROVENANCE)).and_then(|file| file.take(PROVENANCE_LIMIT).read_to_end(&mut text));
+    let about: serde_json::Value = read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    about["kind"] == "pictures" || about["kind"] == "overlays"
+}
+
+/// Whether a file is called `head`, digits (parts of them with `-of-` between), and `ending`.
+fn is_numbered(name: &str, head: &str, ending: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = name.strip_prefix(head).and_then(|rest| rest.strip_suffix(ending)?.strip_suffix('.'));
+    number.is_some_and(|number| number.split("-of-").all(digits))
+}
+
+/// The first name in a folder of files that is not `own`.
+fn first_but(folder: &Path, own: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
+    let mut strange = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() || !own(&name) {
+            strange.push(name);
         }
     }
-    names.sort();
-    Ok(names.into_iter().next())
+    strange.sort();
+    Ok(strange.into_iter().next())
 }
 
 /// What to say of a folder in which no result was found: `otherwise`, if it is there and is not that of a whole run.

@@ -107,31 +107,52 @@ fn a_name_taken_meanwhile_keeps_both_results() {
 #[test]
 fn force_replaces_results_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |files: &[&str]| {
-        let target = folder.path().join(files.join("-").replace('/', "_"));
+    let with = |kind: &str, files: &[&str]| {
+        let target = folder.path().join(format!("{kind} {}", files.join("-").replace('/', "_")));
         for file in files {
             fs::create_dir_all(target.join(file).parent().unwrap()).unwrap();
-            fs::write(target.join(file), "").unwrap();
+            let text = if file.ends_with("synth.json") { format!(r#"{{"kind": "{kind}"}}"#) } else { String::new() };
+            fs::write(target.join(file), text).unwrap();
         }
         Staging::create(&target, true).map(drop).map_err(|error| error.to_string())
     };
-    for files in [&["synth.json", "data"][..], &["student/synth.json", "metrics.jsonl"], &["set/synth.json"]] {
-        assert_eq!(with(files), Ok(()), "{files:?}");
-    }
-    for files in [
-        &["mine/synth.json"][..],
-        &["set/synth.json", "student/synth.json", "notes.txt"],
-        &["cat/1.png", "dog/2.png"],
-        &["legend.txt", "1.png"],
-        &["config.json", "x.pth"],
-        &["synth.json", "config.json", "thesis.tex"],
-        &["student/synth.json", "student/config.json", "student/thesis.tex"],
-        &["synth.json", "data/train.parquet", "cat/1.png"],
+    for (kind, files) in [
+        ("set", &["synth.json", "data/train-00000-of-00001.parquet", "preview.png", "adversary.safetensors"][..]),
+        (
+            "student",
+            &["synth.json", "config.json", "model.safetensors", "snapshots/index.jsonl", "snapshots/0001.safetensors"],
+        ),
+        ("student", &["student/synth.json", "metrics.jsonl", "snapshots/0001.safetensors"]),
+        ("set", &["set/synth.json", "student/synth.json"]),
+        // Exported pictures have folders of any name.
+        ("pictures", &["synth.json", "cat/1.png", "01 a b/0002.png"]),
+        ("overlays", &["synth.json", "legend.txt", "07.png"]),
     ] {
-        assert!(with(files).unwrap_err().contains("this program did not make"), "{files:?}");
+        assert_eq!(with(kind, files), Ok(()), "{files:?}");
     }
-    // Exported pictures have folders of any name.
-    assert_eq!(with(&["synth.json", "cat/1.png"]), Ok(()));
+    for (kind, files, named) in [
+        ("set", &["mine/synth.json"][..], "mine"),
+        ("set", &["set/synth.json", "student/synth.json", "notes.txt"], "notes.txt"),
+        ("set", &["set/synth.json", "student/thesis.tex"], "student/thesis.tex"),
+        ("", &["cat/1.png", "dog/2.png"], "cat"),
+        ("", &["legend.txt", "1.png"], "1.png"),
+        ("", &["config.json", "x.pth"], "config.json"),
+        ("student", &["synth.json", "config.json", "thesis.tex"], "thesis.tex"),
+        ("student", &["student/synth.json", "student/config.json", "student/thesis.tex"], "student/thesis.tex"),
+        ("student", &["synth.json", "config.json", "snapshots/mine.safetensors"], "snapshots/mine.safetensors"),
+        ("student", &["synth.json", "thesis/chapter.tex"], "thesis"),
+        ("set", &["synth.json", "data/train-00000-of-00001.parquet", "data/notes.txt"], "data/notes.txt"),
+        ("set", &["synth.json", "data/train-0.parquet", "cat/1.png"], "cat"),
+        ("pictures", &["synth.json", "cat/1.png", "holiday.png"], "holiday.png"),
+        ("pictures", &["synth.json", "cat/1.png", "cat/notes.txt"], "cat/notes.txt"),
+        ("pictures", &["synth.json", "cat/1.png", "thesis/figures/1.png"], "thesis/figures"),
+    ] {
+        let refusal = with(kind, files).unwrap_err();
+        assert!(
+            refusal.contains(&format!("it holds {named}, which this program did not make")),
+            "{files:?}: {refusal}"
+        );
+    }
     let file = folder.path().join("notes.txt");
     fs::write(&file, "mine").unwrap();
     assert!(Staging::create(&file, true).err().unwrap().to_string().contains("it is a file"));

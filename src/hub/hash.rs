@@ -1,5 +1,6 @@
 //! The two hashes by which the Hub names the content of files: SHA-256 of large ones, the git blob hash of small ones.
 
+use crate::files::hex;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -63,7 +64,6 @@ impl Running {
 
     /// Lower-case hexadecimal digits.
     pub(super) fn finish(self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::GitBlob(hasher) => hex(&hasher.finalize()),
             Self::Sha256(hasher) => hex(&hasher.finalize()),

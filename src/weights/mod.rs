@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::files::write_atomic_with;
+use crate::files::{hex, write_atomic_with};
 use crate::{Error, Result};
 use fault::Fault;
 
@@ -247,10 +247,6 @@ fn foreign(bytes: &[u8]) -> Fault {
             "expected .safetensors, or .pth/.pt/.th as written by torch.save(model.state_dict(), path)",
         ),
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -147,6 +147,7 @@ fn cards_that_cannot_be_written() {
     let place = Place::new();
     let eval = ["eval", &place.text("model"), "--data", "nowhere", "--card"];
     refused(2, &[&eval[..], &["--mean", "0.5"]].concat(), &["--card", "another model than its folder describes"]);
+    refused(2, &[&eval[..], &["--limit", "5"]].concat(), &["--card", "a part of the split", "leave out --limit"]);
     std::fs::remove_file(place.at("model/README.md")).unwrap();
     refused(1, &eval, &["README.md", "the folder has no card"]);
 }
@@ -400,6 +401,8 @@ fn usage() {
         refused(2, &["bench", pass, &format!("--seconds={seconds}")], &["--seconds", "0 to 86400"]);
     }
     refused(2, &["bench", "step", "--pass", "invert", "--muon"], &["--muon", "--pass train or distill"]);
+    refused(2, &["bench", "step", "--pass", "train", "--teacher", "resnet20"], &["--teacher", "--pass distill"]);
+    refused(2, &["bench", "step", "--generator-width", "64"], &["--generator-width", "--pass invert"]);
     for command in ["run", "invert"] {
         refused(2, &[command, "x", "-o", "y", "--samples", "0"], &["--samples", "2..="]);
         refused(2, &[command, "x", "-o", "y", "--samples", "-5"], &["--samples", "2..="]);

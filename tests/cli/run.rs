@@ -78,6 +78,14 @@ fn a_set_without_its_teacher_serves_by_its_recorded_answers() {
     assert_eq!(json_of(&folder.path().join("first/student/synth.json"))["answers"], "live");
     assert_eq!(distill("live", &[]).0, "live");
     assert_eq!(distill("stored", &["--answers", "stored"]).0, "stored");
+    // What recorded answers have no part for is neither passed over nor told as done.
+    assert_eq!(json_of(&folder.path().join("stored/synth.json"))["recipe"]["mixup_until"], 0.0);
+    for value in ["student.mixup_until=1.0", "student.mixup_alpha=5", "student.augment.crop=9"] {
+        let [set, other] = ["first/set", "other"].map(|name| folder.path().join(name).display().to_string());
+        let words = ["distill", &set, "-o", &other, "--answers", "stored", "--set", value];
+        let text = refusal(synth(&words).output().unwrap(), 2);
+        assert!(text.contains("fixed when the set was made") && text.contains("--answers live"), "{text}");
+    }
 
     let about = set.join("synth.json");
     let mut gone = json_of(&about);

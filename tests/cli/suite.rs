@@ -196,6 +196,32 @@ fn a_run_that_fails_is_a_row_and_is_tried_again_next_time() {
     assert!(told.contains("5 done, 0 failed"), "{told}");
 }
 
+/// A trained teacher whose weights were removed is trained again where a run still needs them, on images evenly over the rows.
+#[test]
+fn a_teacher_that_is_gone_is_trained_again_for_whoever_needs_it() {
+    let place = Place::new(2);
+    let suite = |seeds: &str| {
+        let text = format!(
+            "title = \"Trained\"\ndata = \"data\"\nseeds = {seeds}\nbaselines = [\"kd-noise\"]\n\
+             [kd]\nnoise = 20\nset = [\"student.batch=8\", \"student.reestimate=1\"]\n\
+             [[teacher]]\nname = \"t\"\nnet = \"resnet8\"\ntrain = {{ epochs = 1, images = 20, set = [\"batch=16\"] }}\n\
+             students = [\"resnet8\"]\n[[budget]]\nsteps = 2\n"
+        );
+        fs::write(place.path("suite.toml"), text).unwrap();
+        succeeded(place.bench(&["-q"]).output().unwrap())
+    };
+    assert!(suite("[0]").contains("2 done, 0 failed"));
+    let result = place.run_of("train-teacher").join("result");
+    let about: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(result.join("synth.json")).unwrap()).unwrap();
+    assert!(about["data"]["name"].as_str().unwrap().ends_with("(20 of them)"), "{}", about["data"]);
+    fs::remove_dir_all(&result).unwrap();
+    assert!(suite("[0]").contains("2 done, 0 failed"));
+    assert!(!result.exists(), "nobody needs it");
+    assert!(suite("[0, 1]").contains("3 done, 0 failed"));
+    assert!(result.exists());
+}
+
 /// A harness that is killed leaves its run alive: the next one waits for it and does the work once.
 #[test]
 fn a_killed_harness_is_started_again_and_nothing_is_done_twice() {
@@ -271,6 +297,21 @@ fn what_cannot_be_done_here_is_said_before_the_first_run() {
     assert!(dry.contains("problem: method \"magic\"") && dry.contains("5 runs"), "{dry}");
     assert!(refusal(&suite.replace("data = \"data\"", "data = \"nowhere at all\""), 2).contains("nowhere at all"));
     assert!(refusal(&suite.replace("hold_back", "holdback"), 1).contains("holdback"));
+    // A folder of somebody else's is left as it is.
+    fs::create_dir(place.path("out")).unwrap();
+    fs::write(place.path("out/index.html"), "my site").unwrap();
+    assert!(refusal(&suite, 2).contains("it holds index.html, and is not the folder of a suite"));
+    assert_eq!(fs::read_to_string(place.path("out/index.html")).unwrap(), "my site");
+    fs::remove_dir_all(place.path("out")).unwrap();
+    // Nor is memory taken that no set could fill.
+    fs::write(place.path("suite.toml"), suite.replace("noise = 20", "noise = 400000000000")).unwrap();
+    let output = place.bench(&["-q", "--filter", "noise"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        place.rows()[0]["error"].as_str().unwrap().starts_with("kd.noise: 400000000000 images"),
+        "{:?}",
+        place.rows()
+    );
     let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["bench"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let output = Command::new(env!("CARGO_BIN_EXE_synth")).args(["bench", "no-such-file", "-o", "x"]).output().unwrap();

@@ -3,7 +3,6 @@
 use super::command::Surroundings;
 use super::file::{Budget, Suite};
 use super::run::{Kind, Run};
-use crate::Result;
 use crate::collect::{Draw, Noise};
 use crate::data::{Framing, Images, Labelled, ReadOptions};
 use crate::files::{Staging, sha256_bytes};
@@ -11,9 +10,10 @@ use crate::jobs::{Access, answered_set, open_model};
 use crate::model::{Model, Overrides};
 use crate::ops::Compute;
 use crate::rng::Streams;
-use crate::set::SyntheticSet;
+use crate::set::{SyntheticSet, most_images};
 use crate::teacher::Teacher;
 use crate::train::labels_for;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -89,6 +89,14 @@ impl SetKey {
 fn noise(frozen: &Teacher, model: &Model, count: usize) -> Result<SyntheticSet> {
     let ([height, width], channels) = (frozen.size, frozen.channels);
     let noise = Noise::Gaussian { mean: frozen.mean.clone(), std: frozen.std.clone() };
+    let most = most_images([height, width, channels], frozen.classes, 0);
+    if count > most {
+        return Err(Error::invalid(
+            "kd.noise",
+            format!("{count} images"),
+            format!("a set has at most {most} of this size"),
+        ));
+    }
     let mut pixels = vec![0; count * height * width * channels];
     noise.draw(&mut Streams::new(0).stream("bench/noise", 0), [height, width, channels], &mut pixels);
     let images = Images::new(pixels, channels, height, width)?;

@@ -15,9 +15,12 @@ use std::path::{Path, PathBuf};
 /// Goes on where a killed run stopped, or starts anew.
 const RESUME: &str = "--resume";
 
+/// The folder of a suite's runs.
+pub const RUNS: &str = "runs";
+
 /// Folder of a run, called `name`, below that of the results.
 pub fn run_folder(out: &Path, name: &str) -> PathBuf {
-    out.join("runs").join(name)
+    out.join(RUNS).join(name)
 }
 
 /// What a run leaves, below its folder.

@@ -1,7 +1,7 @@
 //! A suite from its first run to its page.
 
 use super::baseline::SetKey;
-use super::command::{Surroundings, result_folder, run_folder};
+use super::command::{RUNS, Surroundings, result_folder, run_folder};
 use super::file::Suite;
 use super::known::Known;
 use super::machine::{Machine, Program, Ticks, now};
@@ -62,6 +62,7 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
         return Err(Error::invalid("suite", format!("{problem}{rest}"), "see --dry-run for all"));
     }
     fs::create_dir_all(&options.out).map_err(Error::io("create", &options.out))?;
+    refuse_foreign(&options.out)?;
     let _alone = alone(&options.out)?;
     let around = Surroundings { suite, places: &options.places, out: &options.out, more: &options.more };
     let all = plan.runs.clone();
@@ -76,7 +77,7 @@ pub fn carry_out_suite(suite: &Suite, options: &Options, compute: &Compute, tell
     };
     for (i, run) in runs.iter().enumerate() {
         check_interrupt()?;
-        if work.is_done(run) || work.is_done_elsewhere(run, &runs) {
+        if work.is_done(run) && !work.is_missed(run, &runs) || work.is_done_elsewhere(run, &runs) {
             continue;
         }
         tell(&format!("[{}/{}] {}", i + 1, runs.len(), run.line()));
@@ -101,9 +102,27 @@ fn publish(around: &Surroundings, known: &Known, runs: &[Run]) -> Result<Vec<Row
     Ok(rows)
 }
 
+/// # Errors
+/// A folder with something in it that no suite has worked in, whose tables would replace whatever has their names there.
+fn refuse_foreign(out: &Path) -> Result<()> {
+    let of_a_suite = [LOCK, RUNS].iter().any(|name| out.join(name).exists());
+    let first =
+        fs::read_dir(out).map_err(Error::io("list", out))?.next().transpose().map_err(Error::io("list", out))?;
+    match first {
+        Some(entry) if !of_a_suite => {
+            let found = format!("it holds {}, and is not the folder of a suite", entry.file_name().display());
+            Err(Error::invalid(format!("output {}", out.display()), found, "name a new folder"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file that a harness at work holds locked.
+const LOCK: &str = ".lock";
+
 /// Keeps a second harness out of the folder.
 fn alone(out: &Path) -> Result<File> {
-    let path = out.join(".lock");
+    let path = out.join(LOCK);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => {
@@ -133,9 +152,21 @@ impl Work<'_> {
 
     /// Whether its row has come from elsewhere. A teacher that a run here is still to learn from has not: rows have no weights.
     fn is_done_elsewhere(&self, run: &Run, runs: &[Run]) -> bool {
-        let known = |run: &Run| self.options.known.has(&run.id);
-        let waits = |other: &Run| other.needs.as_ref() == Some(&run.id) && !known(other) && !self.is_done(other);
-        known(run) && !runs.iter().any(waits)
+        self.is_known(run) && !self.is_awaited(run, runs)
+    }
+
+    /// Whether its weights are gone that a run here is still to learn from.
+    fn is_missed(&self, run: &Run, runs: &[Run]) -> bool {
+        self.is_awaited(run, runs) && !result_folder(self.around.out, &run.folder).exists()
+    }
+
+    fn is_known(&self, run: &Run) -> bool {
+        self.options.known.has(&run.id)
+    }
+
+    fn is_awaited(&self, run: &Run, runs: &[Run]) -> bool {
+        let is_its = |other: &&Run| other.needs.as_ref() == Some(&run.id);
+        runs.iter().filter(is_its).any(|other| !self.is_known(other) && !self.is_done(other))
     }
 
     /// Does what is left of a run; what goes wrong is written down.
@@ -182,7 +213,7 @@ impl Work<'_> {
     /// Makes the result of a run, unless it is there.
     fn made(&self, run: &Run) -> Result<Outcome> {
         if let Some(id) = run.needs.as_ref().filter(|id| !result_folder(self.around.out, id).exists()) {
-            return Ok(Outcome::Failed(format!("its teacher is missing: {id} has failed")));
+            return Ok(Outcome::Failed(format!("its teacher is missing: there is no result of {id}")));
         }
         if matches!(run.kind, Kind::KdReal | Kind::KdNoise) {
             let key = SetKey::of(run, self.around.suite);

@@ -67,6 +67,11 @@ impl<'a> Wanted<'a> {
         self.hold_back > 0 && !held_back.is_some_and(serves)
     }
 
+    /// Whether the suite holds these very images back.
+    pub fn looks_at(&self, held_back: Option<&Score>) -> bool {
+        self.hold_back > 0 && !self.lacks_held_back(held_back)
+    }
+
     /// Whether nothing is left to measure.
     pub fn has_all(&self, test: Option<&Score>, held_back: Option<&Score>) -> bool {
         !self.lacks_test(test) && !self.lacks_held_back(held_back)

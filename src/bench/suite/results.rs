@@ -170,6 +170,10 @@ impl Row {
     /// The row for a suite that wants `wanted`: open where that is not measured, and without what the suite does not look at.
     pub fn seen_by(mut self, wanted: &Wanted) -> Self {
         self.test = self.test.filter(|_| wanted.test);
+        // Images that another suite held back tell nothing beside those of this one.
+        if !wanted.looks_at(self.held_back.as_ref()) {
+            (self.held_back, self.best_held_back, self.curve) = (None, None, Vec::new());
+        }
         if self.status == Status::Done && !wanted.has_all(self.test.as_ref(), self.held_back.as_ref()) {
             self.status = Status::Open;
         }
@@ -300,6 +304,26 @@ mod tests {
         let row = Row { best_held_back: Some(0.9), held_back: Some(held_back), ..row };
         assert_eq!(row.top1(), Some(0.5));
         assert_eq!(Row { test: None, ..row }.top1(), Some(0.4));
+    }
+
+    /// What an earlier suite held back, of these data or of others, has no place in the tables of one that holds back nothing or
+    /// other images.
+    #[test]
+    fn images_that_a_suite_does_not_hold_back_are_not_in_its_rows() {
+        let row = crate::bench::suite::page::tests::row("ssd", 0, 0.5, None);
+        let score = row.test.clone().unwrap();
+        let held_back = Score { images: 300, named: "mine".into(), ..score };
+        let curve = vec![Point { seconds: 1.0, updates: 1, stage: "distill".into(), top1: 0.9 }];
+        let row = Row { best_held_back: Some(0.9), held_back: Some(held_back), curve, ..row };
+        let seen = |data, hold_back| {
+            let Row { held_back, best_held_back, curve, .. } =
+                row.clone().seen_by(&Wanted { data, test: false, hold_back });
+            (held_back.is_some(), best_held_back.is_some(), curve.len())
+        };
+        assert_eq!(seen("mine", 300), (true, true, 1));
+        for (data, hold_back) in [("mine", 0), ("mine", 200), ("others", 300)] {
+            assert_eq!(seen(data, hold_back), (false, false, 0), "{data} {hold_back}");
+        }
     }
 
     #[test]

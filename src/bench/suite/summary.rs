@@ -1,6 +1,7 @@
 //! Rows over seeds: what the table and the page show.
 
-use super::file::{Budget, Suite};
+use super::file::{Budget, Suite, thousands};
+use super::measure::Score;
 use super::results::{Made, Row, Status};
 use std::borrow::Cow;
 
@@ -132,6 +133,8 @@ pub struct Summary {
     pub peaks: Option<[f64; 2]>,
     /// Machines, programs and devices that the runs were made on and by, each once, in words.
     pub machines: Vec<String>,
+    /// The images behind the accuracies to report; where there are several, rows cannot be compared.
+    pub measured_on: Vec<String>,
     pub programs: Vec<String>,
 }
 
@@ -153,6 +156,7 @@ impl Summary {
             busy: rows.iter().filter(|row| row.made.as_ref().is_some_and(is_busy)).count(),
             peaks: peaks(rows),
             machines: once(rows.iter().filter_map(machine)),
+            measured_on: once(rows.iter().filter(|row| row.status == Status::Done).filter_map(measured_on)),
             programs,
         }
     }
@@ -232,6 +236,11 @@ fn once<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all.sort();
     all.dedup();
     all
+}
+
+fn measured_on(row: &Row) -> Option<String> {
+    let Score { images, data, sha256, .. } = row.test.as_ref().or(row.held_back.as_ref())?;
+    Some(format!("{data} ({} images, sha256 {})", thousands(*images), sha256.get(..12).unwrap_or(sha256)))
 }
 
 fn machine(row: &Row) -> Option<String> {

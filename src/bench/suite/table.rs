@@ -71,6 +71,10 @@ pub fn protocol(summary: &Summary) -> Vec<String> {
             thousands(summary.hold_back)
         ));
     }
+    if let [_, _, ..] = summary.measured_on[..] {
+        let all = summary.measured_on.join("; ");
+        lines.push(format!("The accuracies are of DIFFERENT images and cannot be compared: {all}."));
+    }
     lines.push("Times are wall times in minutes; evaluation is not part of the total.".into());
     if summary.busy > 0 {
         lines.push(format!(
