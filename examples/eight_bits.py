@@ -85,7 +85,7 @@ def main():
     calibration, _ = read(rows, order[: args.images], mode)
     with tempfile.TemporaryDirectory() as work:
         prepared = os.path.join(work, "prepared.onnx")
-        quant_pre_process(args.model, prepared)
+        quant_pre_process(args.model, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             args.out,
