@@ -86,7 +86,7 @@ impl Recipe {
                 ("student.priority.alpha", student.priority.alpha > 0.0),
             ];
             if let Some((key, _)) = keys.into_iter().find(|(_, stated)| *stated) {
-                return refused(key, none, "leave it at its value in dafl, or take feed = buffer");
+                return refused(key, none, "leave it out, or take feed = buffer");
             }
         }
         Ok(())
