@@ -61,7 +61,7 @@ pub struct Forward<'a> {
     /// If asked for: every 2-d batch norm with what it reads of each image, in the order in which the layers run.
     pub each: Option<Vec<ObservedEach>>,
     /// If asked for: the last map of every grid, `[N, h, w, C]` each, in the order of the layers. Networks that only answer tell
-    /// none.
+    /// none, nor do those for pixels without a ResNet.
     pub stages: Option<Vec<Var>>,
 }
 

@@ -8,7 +8,7 @@ use crate::mem::with_scratch;
 use crate::par::{self, Shared};
 use crate::simd::{Simd, simd_fn};
 
-/// Images per piece and floats of one padded image.
+/// Floats of one padded image.
 fn frame(plan: &Plan) -> usize {
     plan.hp * plan.wp * plan.c
 }

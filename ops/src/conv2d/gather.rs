@@ -2,7 +2,7 @@
 //!
 //! Cost per register tile (P pixels × V vectors of output channels) and per weight row: V loads of weights, P
 //! broadcasts, P·V fused multiply-adds. With P·V = 16 the multiply-adds bound it: 16 of them against 10 to 17 loads.
-//! Inputs sit in a padded buffer of one piece (≤ 192 KiB, L2), weights of one block in L1 or L2.
+//! Inputs sit in a padded buffer of one piece (near 192 KiB, or one image where that is more; L2), weights of one block in L1 or L2.
 
 #![allow(clippy::needless_range_loop)] // register tiles are indexed by constants
 

@@ -266,7 +266,7 @@ impl Plan {
     }
 
     /// Images that one piece of work handles: as many as keep its padded input near 192 KiB, and fewer where a batch has only
-    /// a few such pieces; on small maps up to 512 KiB (L2 still), so that weights that are read anew by every piece serve some
+    /// a few such pieces; on small maps up to 768 KiB (L2 still), so that weights that are read anew by every piece serve some
     /// hundred pixels. At least one.
     pub(crate) fn images_per_piece(&self, n: usize) -> usize {
         let frame = (self.hp * self.wp * self.c).max(1);

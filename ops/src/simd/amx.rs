@@ -23,9 +23,12 @@ pub(crate) fn available() -> bool {
     level() == Level::Avx512 && *LENT.get_or_init(|| exists() && is_lent())
 }
 
-/// Whether processor and system know tiles of bf16, and conversions to it.
+/// Whether processor and system know tiles of bf16, and all that the code beside them is compiled for.
 fn exists() -> bool {
-    if !is_x86_feature_detected!("avx512bf16") || !is_x86_feature_detected!("avx512vl") || __cpuid(0).eax < 7 {
+    let vectors = is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    if !vectors || __cpuid(0).eax < 7 {
         return false;
     }
     /// Of leaf 7, EDX: AMX-BF16 and AMX-TILE.

@@ -137,7 +137,7 @@ template <typename T> struct SmoothBackward {
   }
 BOTH(SMOOTH_BACKWARD)
 
-// The same values in the other element type; four at a time are enough, the narrow side is read or written once.
+// The same values in the other element type.
 extern "C" __global__ void cast_f32_bf16(const float* x, bf16* y, int n) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) y[i] = __float2bfloat16(x[i]);
